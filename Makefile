@@ -1,0 +1,38 @@
+# Two environments, so that running the app installs nothing that only tests need.
+PYTHON ?= python3
+PORT ?= 8501
+RUN := .venv
+TEST := .venv-test
+
+.PHONY: run test lint bench train clean
+
+run: $(RUN)/ready
+	$(RUN)/bin/streamlit run app.py --server.port $(PORT)
+
+test: lint
+	$(TEST)/bin/python tests/browser/install.py
+	$(TEST)/bin/python -m pytest
+
+lint: $(TEST)/ready
+	$(TEST)/bin/ruff check .
+	$(TEST)/bin/ruff format --check .
+	$(TEST)/bin/basedpyright
+
+bench: $(TEST)/ready
+	$(TEST)/bin/python -m engine bench
+
+train: $(RUN)/ready
+	$(RUN)/bin/python -m engine train
+
+$(RUN)/ready: requirements.txt
+	$(PYTHON) -m venv $(RUN)
+	$(RUN)/bin/python -m pip install --disable-pip-version-check -q -r requirements.txt
+	@touch $@
+
+$(TEST)/ready: requirements.txt requirements-test.txt
+	$(PYTHON) -m venv $(TEST)
+	$(TEST)/bin/python -m pip install --disable-pip-version-check -q -r requirements-test.txt
+	@touch $@
+
+clean:
+	rm -rf $(RUN) $(TEST) build .pytest_cache .ruff_cache .hypothesis

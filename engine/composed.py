@@ -1,0 +1,243 @@
+"""Attention made of three choices: a pattern, a scoring and a normaliser."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from functools import cached_property
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from engine.contract import QKV, Attention, Block, Index, Steps, index
+from engine.normalisers import Normaliser, Softmax
+from engine.patterns import Pattern, Span
+from engine.scoring import Dot, Scoring
+from engine.views import View
+
+BLOCK = 2**22
+"""Scores held at once by the plain paths, all heads together."""
+
+
+class Composed(Attention):
+    """A row's weights are normaliser(scores of the keys that pattern, causality and masks allow).
+
+    Args:
+        qkv: what is attended.
+        pattern, scoring, normaliser: the three choices.
+        output: computes (h n e) faster than row blocks do, if the mechanism knows how.
+        views: the mechanism's own structure.
+    """
+
+    def __init__(
+        self,
+        qkv: QKV,
+        pattern: Pattern,
+        scoring: Scoring | None = None,
+        normaliser: Normaliser | None = None,
+        *,
+        output: Callable[[], Tensor] | None = None,
+        views: tuple[View, ...] = (),
+    ) -> None:
+        super().__init__(qkv.frame, views=views)
+        self.qkv = qkv
+        self.pattern = pattern
+        self.scoring: Scoring = scoring or Dot()
+        self.normaliser: Normaliser = normaliser or Softmax()
+        self.scoring.check(qkv)
+        self._fast_output = output
+        self.row_kind = self.normaliser.kind
+        if qkv.sinks is not None and self.row_kind == "stochastic":
+            self.row_kind = "substochastic"
+        self._lse: Tensor | None = None
+
+    @property
+    def device(self) -> torch.device:
+        return self.qkv.device
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """What scores are computed in: half precisions are lifted to float32."""
+        return self.qkv.dtype if self.qkv.dtype == torch.float64 else torch.float32
+
+    @property
+    def streams(self) -> bool:
+        """True if a row's weights follow from its log-sum-exp."""
+        return isinstance(self.normaliser, Softmax)
+
+    @cached_property
+    def output(self) -> Tensor:
+        if self._fast_output is not None:
+            return self._fast_output()
+        out = self.qkv.v.new_empty(self.frame.heads, self.frame.n, self.qkv.v.shape[-1])
+        for block in self.blocks():
+            out[:, block.rows] = self.weigh(block).to(out)
+        return out
+
+    def weigh(self, block: Block) -> Float[Tensor, "h r e"]:
+        """Weighted values of a block whose columns are shared by all heads."""
+        v = self.qkv.v[:, block.cols].to(self.dtype)
+        w = block.weights.unflatten(0, (self.qkv.groups, -1)).flatten(1, 2)
+        return (w @ v).unflatten(1, (-1, block.weights.shape[1])).flatten(0, 1)
+
+    def spans(self, rows: Int[Tensor, " r"]) -> list[Span]:
+        """Spans of keys that hold all that these rows see; never empty, so that a row is a row."""
+        frame = self.frame
+        low, high = int(rows.min()) + frame.offset, int(rows.max()) + frame.offset
+        start, stop = 0, min(frame.m, high + 1) if frame.causal else frame.m
+        if isinstance(span := getattr(frame.mask, "span", None), Callable):
+            first, last = span(rows)
+            start, stop = max(start, first), min(stop, last)
+        found = self.pattern.spans(max(low, 0), max(high, 0), frame.m)
+        cut = [(max(a, start), min(b, stop)) for a, b in found]
+        return [(a, b) for a, b in cut if a < b] or [(0, 1)]
+
+    def allowed(
+        self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]
+    ) -> Bool[Tensor, "r c"] | None:
+        """Which pairs carry weight; None where all do."""
+        visible = self.frame.visible(rows, cols)
+        pattern = self.pattern.allows(rows + self.frame.offset, cols)
+        if visible is None or pattern is None:
+            return visible if pattern is None else pattern
+        return visible & pattern
+
+    def scores(self, heads: slice, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
+        """Scaled scores, before softcap, bias and masks, of heads that share whole groups."""
+        qkv, per = self.qkv, self.qkv.heads // self.qkv.groups
+        start, stop, _ = heads.indices(qkv.heads)
+        q = self.scoring.queries(qkv, qkv.q[start:stop, rows].to(self.dtype))
+        k = self.scoring.keys(qkv, qkv.k[start // per : (stop - 1) // per + 1, cols].to(self.dtype))
+        q = q.unflatten(0, (len(k), -1))
+        return (q.flatten(1, 2) @ k.mT).unflatten(1, q.shape[1:3]).flatten(0, 1)
+
+    def finish(self, scores: Tensor, heads: slice, rows: Tensor, cols: Tensor) -> Tensor:
+        """Softcap and bias applied, in place where that is possible."""
+        if (cap := self.qkv.softcap) is not None:
+            scores = scores.div_(cap).tanh_().mul_(cap)
+        if self.qkv.bias is not None:
+            scores = scores.add_(self.qkv.bias(rows, cols)[heads].to(scores))
+        return scores
+
+    def row_parts(self, rows: Index | None) -> Iterator[tuple[Index, Tensor]]:
+        """Rows in pieces whose scores fit into a block."""
+        frame = self.frame
+        at = index(rows, frame.n, self.device)
+        height = 1
+        while height < 1024 and frame.heads * 2 * height * self.width(2 * height) <= BLOCK:
+            height *= 2
+        whole = not isinstance(rows, Tensor)
+        for part in at.split(height):
+            yield (slice(int(part[0]), int(part[-1]) + 1) if whole else part), part
+
+    def width(self, height: int) -> int:
+        """Keys that `height` consecutive rows look at, at most."""
+        return min(self.frame.m, self.pattern.span(height) or self.frame.m)
+
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        if isinstance(rows, slice) and rows.step not in (None, 1):
+            rows = index(rows, self.frame.n, self.device)
+        for name, at in self.row_parts(rows):
+            spans = self.spans(at)
+            cols = torch.cat([torch.arange(a, b, device=self.device) for a, b in spans])
+            everyone = slice(0, self.frame.heads)
+            logits = self.finish(self.scores(everyone, at, cols), everyone, at, cols)
+            weights = self.normaliser.weights(logits, self.allowed(at, cols), self.qkv.sinks)
+            yield Block(name, slice(*spans[0]) if len(spans) == 1 else cols, weights)
+
+    def lse(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r"]:
+        """Log-sum-exp of the rows' logits over temperature, sinks in it; kept once known."""
+        from engine import online
+
+        if self._lse is None:
+            self._lse = torch.full(
+                (self.frame.heads, self.frame.n), torch.nan, dtype=self.dtype, device=self.device
+            )
+        missing = rows[self._lse[0, rows].isnan()]
+        if len(missing):
+            found = online.sweep(self, rows=missing, output=False, stats=False)
+            self._lse[:, missing] = found.lse
+        return self._lse[:, rows]
+
+    def window(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"] | None:
+        """Exact weights of a window from the rows' log-sum-exp; None if that can't be."""
+        if not isinstance(self.normaliser, Softmax):
+            return None
+        everyone = slice(0, self.frame.heads)
+        logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)
+        lse = self.lse(rows)
+        weights = logits.div_(self.normaliser.temperature).sub_(
+            lse.masked_fill(lse == -torch.inf, 0)[..., None]
+        )
+        allowed = self.allowed(rows, cols)
+        if allowed is not None:
+            weights.masked_fill_(~allowed, -torch.inf)
+        return weights.exp_()
+
+    def hide(self, keys: Int[Tensor, " k"]) -> Attention:
+        # softmax renormalised over the keys that are left is softmax with the others masked
+        if not self.streams:
+            return super().hide(keys)
+        mask = torch.ones(self.frame.m, dtype=torch.bool, device=self.device)
+        if self.frame.key_mask is not None:
+            mask &= self.frame.key_mask.to(self.device)
+        mask[index(keys, self.frame.m)] = False
+        qkv = self.qkv.replace(key_mask=mask, sinks=None)
+        return Composed(qkv, self.pattern, self.scoring, self.normaliser, views=self._views)
+
+    def steps(self, head: int, row: int) -> Steps:
+        qkv = self.qkv.head(head)
+        one = Composed(qkv, self.pattern, self.scoring, self.normaliser)
+        at = torch.tensor([row], device=self.device)
+        cols = torch.arange(self.frame.m, device=self.device)
+        scores = one.scores(slice(0, 1), at, cols)
+        logits = one.finish(scores.clone(), slice(0, 1), at, cols)
+        allowed = one.allowed(at, cols)
+        weights = self.normaliser.weights(logits, allowed, qkv.sinks)[0, 0]
+        return Steps(
+            scores=scores[0, 0], logits=logits[0, 0],
+            allowed=torch.ones_like(cols, dtype=torch.bool) if allowed is None else allowed[0],
+            weights=weights, output=weights @ qkv.v[0].to(weights), scale=qkv.factor,
+        )  # fmt: skip
+
+
+def sdpa(
+    q: Float[Tensor, "h r d"],
+    k: Float[Tensor, "g c d"],
+    v: Float[Tensor, "g c e"],
+    scale: float,
+    mask: Bool[Tensor, "r c"] | None = None,
+    causal: bool = False,
+) -> Float[Tensor, "h r e"]:
+    """torch's own scaled dot product attention; key heads are read where they are."""
+    rep = len(q) // len(k)
+    q = q.unflatten(0, (len(k), rep)).transpose(0, 1)
+    k, v = k.expand(rep, -1, -1, -1), v.expand(rep, -1, -1, -1)
+    thin = v.shape[-1]
+    if thin < q.shape[-1]:  # unequal widths would fall back to a form that holds n×n scores
+        v = F.pad(v, (0, q.shape[-1] - thin))
+    out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
+    return out[..., :thin].transpose(0, 1).flatten(0, 1)
+
+
+def fits_sdpa(qkv: QKV) -> bool:
+    """True if torch's own attention can say all that bears on this QKV."""
+    plain = qkv.softcap is None and qkv.bias is None and qkv.sinks is None
+    return plain and qkv.v.shape[-1] <= qkv.q.shape[-1] == qkv.k.shape[-1]
+
+
+def sdpa_blocks(att: Composed, height: int) -> Float[Tensor, "h n e"]:
+    """Output by torch's attention on blocks of rows, each over its own spans only."""
+    qkv, frame = att.qkv, att.frame
+    assert isinstance(att.normaliser, Softmax)
+    scale = qkv.factor / att.normaliser.temperature
+    out = qkv.v.new_empty(frame.heads, frame.n, qkv.v.shape[-1])
+    for at in torch.arange(frame.n, device=att.device).split(height):
+        spans = att.spans(at)
+        cols = torch.cat([torch.arange(a, b, device=att.device) for a, b in spans])
+        keys = slice(*spans[0]) if len(spans) == 1 else cols
+        rows = slice(int(at[0]), int(at[-1]) + 1)
+        mask = att.allowed(at, cols)
+        out[:, rows] = sdpa(qkv.q[:, rows], qkv.k[:, keys], qkv.v[:, keys], scale, mask)
+    return out

@@ -1,0 +1,619 @@
+"""The contract: what goes into attention, what comes out, and what a mechanism is.
+
+Shapes: h heads, g key heads (g divides h), n queries, m keys, d and d_k widths, e value width,
+r and c the rows and columns of a window. Logarithms are natural.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+if TYPE_CHECKING:
+    from engine.metrics import RowStats
+    from engine.stream import Summary
+    from engine.views import View
+
+RowKind = Literal["stochastic", "substochastic", "positive", "signed"]
+Pool = Literal["max", "mean", "sum"]
+Colour = Literal["weight", "uniform", "row"]
+Index = slice | Tensor
+V = TypeVar("V")
+
+
+class Mask(Protocol):
+    """Which pairs may be seen: (r) query and (c) key positions -> (r c), True = may look."""
+
+    def __call__(self, rows: Tensor, cols: Tensor) -> Tensor: ...
+
+
+Bias = Callable[[Tensor, Tensor], Tensor]
+"""(r) rows, (c) cols -> (h r c), added to the scaled scores."""
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where Q, K and V came from, in words and facts for the badge."""
+
+    source: str = "given"
+    detail: str = ""
+    trained_length: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What else the layer of a model knew.
+
+    Attributes:
+        x: the layer's input, after its norm, (n D).
+        q: queries before rotation, (h n d). k: keys before rotation, (g m d).
+        w_o: output projection, (D h·e): output = w_o @ concat(heads).
+        rotary: True if the model rotates q and k.
+    """
+
+    x: Float[Tensor, "n D"] | None = None
+    q: Float[Tensor, "h n d"] | None = None
+    k: Float[Tensor, "g m d"] | None = None
+    w_o: Float[Tensor, "D he"] | None = None
+    rotary: bool = False
+
+
+def index(part: Index | None, total: int, device: torch.device | str = "cpu") -> Int[Tensor, " r"]:
+    """Positions that a slice, a tensor of positions or None (all) stands for."""
+    if isinstance(part, Tensor):
+        if part.numel() and not (0 <= int(part.min()) and int(part.max()) < total):
+            raise ValueError(f"positions must lie in 0 … {total - 1}")
+        return part.to(device)
+    start, stop, step = (part or slice(None)).indices(total)
+    return torch.arange(start, stop, step, device=device)
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Frame:
+    """Who may look at whom, and what the positions are called: all of an attention but its values.
+
+    Attributes:
+        heads, n, m: numbers of heads, queries and keys.
+        causal: query i sees keys up to i + m − n (bottom-right aligned).
+        key_mask: (m), False hides a key from everyone.
+        mask: further predicate on (rows, cols), evaluated tile by tile.
+        units: level name -> half-open spans (u 2) that partition the keys in order.
+        tokens: what the keys are called, m strings. needles: (k) key positions.
+    """
+
+    heads: int
+    n: int
+    m: int
+    causal: bool = False
+    key_mask: Bool[Tensor, " m"] | None = None
+    mask: Mask | None = None
+    units: Mapping[str, Int[Tensor, "u 2"]] = field(default_factory=dict)
+    tokens: tuple[str, ...] | None = None
+    needles: Int[Tensor, " k"] | None = None
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        if min(self.heads, self.n, self.m) < 1:
+            raise ValueError("attention needs at least one head, one query and one key")
+        if self.key_mask is not None and (
+            self.key_mask.shape != (self.m,) or self.key_mask.dtype != torch.bool
+        ):
+            raise ValueError(f"key_mask must be {self.m} booleans, one a key")
+        if self.tokens is not None and len(self.tokens) != self.m:
+            raise ValueError(f"{len(self.tokens)} tokens for {self.m} keys")
+        if self.needles is not None:
+            index(self.needles, self.m)
+        for name, spans in self.units.items():
+            edges = spans.flatten()
+            whole = len(edges) >= 2 and edges[0] == 0 and edges[-1] == self.m
+            if not whole or (spans[1:, 0] != spans[:-1, 1]).any():
+                raise ValueError(f"units '{name}' must partition the {self.m} keys in order")
+
+    @property
+    def offset(self) -> int:
+        """Position of query 0 on the keys' axis."""
+        return self.m - self.n if self.causal else 0
+
+    def visible(
+        self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]
+    ) -> Bool[Tensor, "r c"] | None:
+        """Which pairs may be seen by causality and masks; None where all may."""
+        seen = None
+        if self.causal and int(cols.max()) > int(rows.min()) + self.offset:
+            seen = cols <= rows[:, None] + self.offset
+        if self.key_mask is not None:
+            keys = self.key_mask.to(cols.device)[cols]
+            if not bool(keys.all()):
+                seen = keys.expand(len(rows), -1) if seen is None else seen & keys
+        if self.mask is not None:
+            allowed = self.mask(rows, cols)
+            seen = allowed if seen is None else seen & allowed
+        return None if seen is None or bool(seen.all()) else seen
+
+    def cell_counts(
+        self, rows: Int[Tensor, " r"], edges: Int[Tensor, " w1"]
+    ) -> Int[Tensor, "r w"]:
+        """Visible keys between consecutive edges (w + 1 key positions), for each row."""
+        if self.mask is None:
+            ends = edges[1:].expand(len(rows), -1)
+            if self.causal:
+                ends = ends.minimum((rows + self.offset + 1)[:, None]).clamp_min(0)
+            if self.key_mask is None:
+                return (ends - edges[:-1]).clamp_min(0)
+            total = torch.zeros(self.m + 1, dtype=torch.long, device=rows.device)
+            total[1:] = self.key_mask.to(rows.device).cumsum(0)
+            return (total[ends] - total[edges[:-1]]).clamp_min(0)
+        start, stop = int(edges[0]), int(edges[-1])
+        counts = torch.empty(len(rows), len(edges) - 1, dtype=torch.long, device=rows.device)
+        cols = torch.arange(start, stop, device=rows.device)
+        for part in torch.arange(len(rows)).split(max(1, 2**22 // max(1, stop - start))):
+            seen = self.visible(rows[part], cols)
+            if seen is None:
+                counts[part] = (edges[1:] - edges[:-1]).expand(len(part), -1)
+            else:
+                total = torch.nn.functional.pad(seen.int().cumsum(1), (1, 0))
+                counts[part] = (total[:, edges[1:] - start] - total[:, edges[:-1] - start]).long()
+        return counts
+
+    def seen(
+        self, rows: Int[Tensor, " r"]
+    ) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
+        """How many keys each row may see, and the first of them (0 where there is none)."""
+        everything = torch.tensor([0, self.m], device=rows.device)
+        counts = self.cell_counts(rows, everything)[:, 0]
+        first = torch.zeros_like(counts)
+        if self.mask is not None:
+            cols = torch.arange(self.m, device=rows.device)
+            for part in torch.arange(len(rows)).split(max(1, 2**22 // self.m)):
+                seen = self.visible(rows[part], cols)
+                if seen is not None:
+                    first[part] = seen.int().argmax(1)
+        elif self.key_mask is not None:
+            first = first + self.key_mask.to(rows.device).int().argmax()
+        return counts, torch.where(counts > 0, first, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class QKV:
+    """Queries, keys and values of one layer as they are scored, with all that bears on them.
+
+    Attributes:
+        q: (h n d). k: (g m d_k), grouped keys are never copied out. v: (g m e).
+        causal, key_mask, mask, units, tokens, needles, origin: see Frame.
+        scale: factor on q·k; 1/sqrt(d) if None.
+        bias: (rows, cols) -> (h r c), added after scale and softcap, on demand.
+        sinks: (h) logits that join each row's denominator and carry no value (gpt-oss).
+        softcap: scores become softcap·tanh(score/softcap) (Gemma 2, arXiv 2408.00118).
+        layer: what the layer knew, if it came from a model.
+
+    Raises:
+        ValueError: shapes disagree, or a value is not finite.
+    """
+
+    q: Float[Tensor, "h n d"]
+    k: Float[Tensor, "g m dk"]
+    v: Float[Tensor, "g m e"]
+    causal: bool = False
+    scale: float | None = None
+    key_mask: Bool[Tensor, " m"] | None = None
+    mask: Mask | None = None
+    bias: Bias | None = None
+    sinks: Float[Tensor, " h"] | None = None
+    softcap: float | None = None
+    units: Mapping[str, Int[Tensor, "u 2"]] = field(default_factory=dict)
+    layer: Layer | None = None
+    tokens: tuple[str, ...] | None = None
+    needles: Int[Tensor, " k"] | None = None
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        for name in "qkv":
+            x = getattr(self, name)
+            if x.ndim != 3 or not x.is_floating_point():
+                raise ValueError(f"{name} must be floating point, (heads, positions, width)")
+            # a sum is finite only if every term is, and needs no n-sized temporary
+            if not bool(torch.isfinite(x.sum(dtype=torch.float64))):
+                raise ValueError(f"{name} holds values that are not finite")
+        h, g, m = self.q.shape[0], self.k.shape[0], self.k.shape[1]
+        if min(self.q.shape + self.k.shape + self.v.shape) < 1:
+            raise ValueError("q, k and v must not be empty")
+        if self.v.shape[:2] != (g, m):
+            raise ValueError(f"k is {tuple(self.k.shape)} but v {tuple(self.v.shape)}: heads and positions differ")
+        if h % g:
+            raise ValueError(f"{g} key heads do not divide {h} query heads")
+        if len({(x.device, x.dtype) for x in (self.q, self.k, self.v)}) > 1:
+            raise ValueError("q, k and v must share one device and one data type")
+        if self.scale is None:
+            object.__setattr__(self, "scale", self.q.shape[-1] ** -0.5)
+        if self.sinks is not None and self.sinks.shape != (h,):
+            raise ValueError(f"sinks must be {h} logits, one a head")
+        if self.softcap is not None and not self.softcap > 0:
+            raise ValueError("softcap must be above 0")
+        self.frame  # noqa: B018  (checks masks, tokens, units and needles)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The same without values."""
+        return Frame(
+            heads=self.q.shape[0], n=self.q.shape[1], m=self.k.shape[1], causal=self.causal,
+            key_mask=self.key_mask, mask=self.mask, units=self.units, tokens=self.tokens,
+            needles=self.needles, origin=self.origin,
+        )  # fmt: skip
+
+    @property
+    def heads(self) -> int:
+        return self.q.shape[0]
+
+    @property
+    def groups(self) -> int:
+        return self.k.shape[0]
+
+    @property
+    def n(self) -> int:
+        return self.q.shape[1]
+
+    @property
+    def m(self) -> int:
+        return self.k.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.q.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.q.device
+
+    @property
+    def factor(self) -> float:
+        """The scale, resolved."""
+        assert self.scale is not None
+        return self.scale
+
+    def replace(self, **changes: Any) -> QKV:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> QKV:
+        """The same on another device or in another floating-point type."""
+
+        def move(x: Tensor | None) -> Tensor | None:
+            return x if x is None else x.to(device, dtype if x.is_floating_point() else None)
+
+        layer = self.layer and dataclasses.replace(
+            self.layer, **{k: move(getattr(self.layer, k)) for k in ("x", "q", "k", "w_o")}
+        )
+        return self.replace(
+            q=move(self.q), k=move(self.k), v=move(self.v), key_mask=move(self.key_mask),
+            sinks=move(self.sinks), needles=move(self.needles), layer=layer,
+        )  # fmt: skip
+
+    def head(self, h: int) -> QKV:
+        """Head h alone, with the key head that it reads.
+
+        Raises:
+            ValueError: there is no such head.
+        """
+        if not 0 <= h < self.heads:
+            raise ValueError(f"head {h} is not one of 0 … {self.heads - 1}")
+        g = h // (self.heads // self.groups)
+        layer, bias = self.layer, self.bias
+        if layer is not None:
+            layer = dataclasses.replace(
+                layer,
+                q=None if layer.q is None else layer.q[h : h + 1],
+                k=None if layer.k is None else layer.k[g : g + 1],
+                w_o=None if layer.w_o is None else layer.w_o.unflatten(1, (self.heads, -1))[:, h],
+            )
+        return self.replace(
+            q=self.q[h : h + 1], k=self.k[g : g + 1], v=self.v[g : g + 1], layer=layer,
+            sinks=None if self.sinks is None else self.sinks[h : h + 1],
+            bias=None if bias is None else lambda rows, cols: bias(rows, cols)[h : h + 1],
+        )  # fmt: skip
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """Some query rows with all their non-zero weights.
+
+    Attributes:
+        rows: query positions, a slice or (r).
+        cols: key positions: a slice, (c), or (h r c) with duplicates merged and −1 as padding.
+        weights: (h r c).
+    """
+
+    rows: Index
+    cols: Index
+    weights: Float[Tensor, "h r c"]
+
+
+@dataclass(frozen=True, eq=False)
+class Steps:
+    """One row of one head, step by step.
+
+    Attributes:
+        scores: scaled q·k of every key, (m). logits: after softcap and bias, (m).
+        allowed: keys that may carry weight, (m). weights: (m). output: weights @ v, (e).
+        scale: the factor on q·k.
+    """
+
+    scores: Float[Tensor, " m"]
+    logits: Float[Tensor, " m"]
+    allowed: Bool[Tensor, " m"]
+    weights: Float[Tensor, " m"]
+    output: Float[Tensor, " e"]
+    scale: float
+
+
+class Attention(ABC):
+    """What a mechanism made of a QKV. Everything else follows from `blocks`."""
+
+    row_kind: RowKind = "stochastic"
+
+    def __init__(
+        self, frame: Frame, *, views: tuple[View, ...] | Callable[[], tuple[View, ...]] = ()
+    ) -> None:
+        self.frame = frame
+        self._views = views
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """The mechanism's own structure; worked out when first asked for."""
+        return self._views if isinstance(self._views, tuple) else self._views()
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where it is computed."""
+
+    @property
+    @abstractmethod
+    def output(self) -> Float[Tensor, "h n e"]:
+        """The weighted values, at the mechanism's own cost."""
+
+    @abstractmethod
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        """Every query row (or those asked for) in exactly one block, with all its weights."""
+
+    def weights(self, rows: Index | None = None, cols: Index | None = None) -> Float[Tensor, "h r c"]:
+        """Exact effective weights of a window.
+
+        Raises:
+            ValueError: the window would take more than 1 GiB.
+        """
+        from engine import stream
+
+        return stream.window(self, rows, cols)
+
+    def rows(self, rows: Index | None = None) -> RowStats:
+        """Statistics of all rows, or of those asked for, (h r) each."""
+        from engine import stream
+
+        if rows is None and self._summary is not None:
+            return self._summary.rows
+        return stream.summarise(self, rows=rows, output=False).rows
+
+    def heatmap(
+        self,
+        size: int = 512,
+        pool: Pool = "max",
+        rows: Index | None = None,
+        cols: Index | None = None,
+        colour: Colour = "weight",
+    ) -> Float[Tensor, "h a b"]:
+        """A window pooled to at most size×size cells.
+
+        Cells are ceil(r/size) by ceil(c/size), the last ragged. max keeps spikes; sum is over the
+        cell's rows and columns and keeps mass; mean is over its visible pairs. `colour` scales
+        each row before pooling: "uniform" by its visible keys (1 = no preference), "row" to a
+        largest weight of 1.
+        """
+        from engine import stream
+
+        return stream.heatmap(self, size, pool, rows, cols, colour)
+
+    def summary(
+        self,
+        size: int = 512,
+        pools: tuple[Pool, ...] = ("max", "mean"),
+        colour: Colour = "weight",
+        progress: Callable[[float], None] | None = None,
+    ) -> Summary:
+        """Output, rows and whole maps in one pass.
+
+        `progress` is told the share done as pieces are finished; what it raises ends the pass.
+        """
+        from engine import stream
+
+        self._summary = stream.summarise(
+            self, size=size, pools=pools, colour=colour, progress=progress
+        )
+        return self._summary
+
+    _summary: Summary | None = None
+
+    def group(self, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups"]:
+        """Mass that each row gives to each group of keys; label −1 is in none."""
+        from engine import stream
+
+        return stream.group(self, labels)
+
+    def view(self, kind: type[V]) -> V:
+        """The mechanism's own structure of one kind.
+
+        Raises:
+            LookupError: the mechanism has none of that kind.
+        """
+        for view in self.views:
+            if isinstance(view, kind):
+                return view
+        raise LookupError(f"this attention has no view of kind {kind.__name__}")
+
+    def hide(self, keys: Int[Tensor, " k"]) -> Attention:
+        """The same with these keys' mass removed and every row brought back to its kept mass."""
+        from engine.stored import Hidden
+
+        return Hidden(self, keys)
+
+    def window(
+        self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]
+    ) -> Float[Tensor, "h r c"] | None:
+        """A window's weights by a shorter way than the rows' blocks, where there is one."""
+        return None
+
+    def steps(self, head: int, row: int) -> Steps:
+        """How one row came about.
+
+        Raises:
+            LookupError: the mechanism's weights are not one softmax over scores of pairs.
+        """
+        raise LookupError("this mechanism's rows do not come from one score a pair")
+
+    @staticmethod
+    def from_weights(
+        w: Float[Tensor, "h n m"], v: Float[Tensor, "g m e"] | None = None, **frame: Any
+    ) -> Attention:
+        """A person's own weights; no output without v. `frame` as in Frame (causal, tokens, …).
+
+        Raises:
+            ValueError: values are not finite, or shapes disagree.
+        """
+        from engine.stored import Stored
+
+        return Stored(w, v, **frame)
+
+
+@dataclass(frozen=True)
+class Param:
+    """How one parameter of a mechanism or source is declared.
+
+    Attributes:
+        kind: int, float, bool or str. default: its value when nothing is said.
+        low, high: what is mathematically valid (inclusive); None is unbounded.
+        open_low: low itself is not allowed.
+        slider: the range that a control offers. step: the control's step.
+        choices: the allowed strings. unit: id of the unit's name, if any.
+        log: the control moves on a logarithmic scale.
+    """
+
+    kind: type
+    default: Any
+    low: float | None = None
+    high: float | None = None
+    open_low: bool = False
+    slider: tuple[float, float] | None = None
+    step: float | None = None
+    choices: tuple[str, ...] = ()
+    unit: str = ""
+    log: bool = False
+
+    def check(self, name: str, value: Any) -> Any:
+        """The value in its type.
+
+        Raises:
+            ValueError: it is outside what is valid; says what is allowed.
+        """
+        if self.choices:
+            if value not in self.choices:
+                raise ValueError(f"{name} must be one of {', '.join(self.choices)}, not {value!r}")
+            return value
+        if self.kind is bool:
+            if not isinstance(value, bool):
+                raise ValueError(f"{name} must be true or false, not {value!r}")
+            return value
+        if isinstance(value, bool) or not isinstance(value, (int, float)):
+            raise ValueError(f"{name} must be a number, not {value!r}")
+        if value != value or (self.kind is int and value != int(value)):
+            raise ValueError(f"{name} must be {'a whole' if self.kind is int else 'a'} number, not {value}")
+        low, high = self.low, self.high
+        if low is not None and (value < low or (self.open_low and value == low)):
+            raise ValueError(f"{name} must be {'above' if self.open_low else 'at least'} {low:g}, not {value:g}")
+        if high is not None and value > high:
+            raise ValueError(f"{name} must be at most {high:g}, not {value:g}")
+        return self.kind(value)
+
+    def parse(self, name: str, text: str) -> Any:
+        """The value that a URL or a command line spells.
+
+        Raises:
+            ValueError: the text is no such value, or the value is not valid.
+        """
+        if self.choices or self.kind is str:
+            return self.check(name, text)
+        if self.kind is bool:
+            if text not in ("true", "false"):
+                raise ValueError(f"{name} must be true or false, not {text!r}")
+            return text == "true"
+        try:
+            return self.check(name, float(text) if self.kind is float else int(text))
+        except (ValueError, OverflowError) as error:
+            if "must be" in str(error):
+                raise
+            raise ValueError(f"{name} must be a number, not {text!r}") from None
+
+
+def param(default: Any, **declared: Any) -> Any:
+    """A dataclass field with its declaration."""
+    return field(default=default, metadata={"param": Param(type(default), default, **declared)})
+
+
+def params_of(cls: type) -> dict[str, Param]:
+    """The declared parameters of a mechanism or source, in order."""
+    return {
+        f.name: f.metadata["param"] for f in dataclasses.fields(cls) if "param" in f.metadata
+    }
+
+
+@dataclass(frozen=True)
+class Mechanism(ABC):
+    """One way to attend. Fields are its parameters, each declared with `param`.
+
+    Class attributes:
+        key: file stem and URL id. family: id of the family whose chip it sits under.
+        paper: arXiv id or citation. complexity: a formula of n, for words.
+        causal_ok: takes causal=True. square_only: needs n = m.
+        selection_causal: False where choosing keys reads the future without weighing it.
+    """
+
+    key: ClassVar[str]
+    family: ClassVar[str]
+    paper: ClassVar[str] = ""
+    complexity: ClassVar[str]
+    causal_ok: ClassVar[bool] = True
+    square_only: ClassVar[bool] = False
+    selection_causal: ClassVar[bool] = True
+
+    def __post_init__(self) -> None:
+        for name, declared in params_of(type(self)).items():
+            object.__setattr__(self, name, declared.check(name, getattr(self, name)))
+
+    def check(self, qkv: QKV) -> None:
+        """Raises ValueError, with the field's name, where this mechanism can't honour the QKV."""
+        if qkv.causal and not self.causal_ok:
+            raise ValueError(f"{self.key} mixes positions before it weighs them: causal must be False")
+        if self.square_only and qkv.n != qkv.m:
+            raise ValueError(f"{self.key} needs as many queries as keys, not {qkv.n} and {qkv.m}")
+
+    @abstractmethod
+    def attend(self, qkv: QKV) -> Attention:
+        """Attention of this kind over one layer's Q, K and V.
+
+        Raises:
+            ValueError: the QKV holds something that this mechanism can't honour; names it.
+        """
+
+    @abstractmethod
+    def flops(self, qkv: QKV) -> int:
+        """Floating-point operations of the output, 2 a multiply-add, exponentials not counted."""
+
+    def fit(self, qkv: QKV) -> Self:
+        """What the paper learns, fitted here; a mechanism with nothing to learn is its own fit."""
+        return self

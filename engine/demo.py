@@ -1,0 +1,214 @@
+"""One story, one query, more and more text before it: what the Home page shows, computed.
+
+A short story names somebody twice. Where the name comes back, an induction head looks for what
+followed it the first time. The same row is then read with more and more of another text in front
+of the story, under each mechanism. Nothing here is fixed but the texts: the head, the query and
+every number come from the model.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine.contract import QKV, Mechanism
+from engine.mechanisms import MECHANISMS
+from engine.models import Model, Trace
+from engine.sources.text import whole_offsets
+
+LENGTHS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
+"""Tokens, about; the story alone comes before."""
+OFFERED: Mapping[str, dict[str, Any]] = {
+    "softmax": {},
+    "window": {"window": 64, "sinks": 1},
+    "segmented": {"segment": 64},
+    "lsh": {},
+    "hierarchical": {},
+    "routing": {},
+}
+"""One mechanism a family, with the parameters that differ from their defaults."""
+MAP = 40
+"""Cells a side of the small heatmap."""
+SENTENCE = re.compile(r"(?<=[.?!][\"”’])(?= )|(?<=[.?!])(?= )|(?<=[。！？])(?![”’\n])|(?<=\n\n)")
+"""Where a sentence begins, with the space before it."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """What the query does in one text under one mechanism; the first key is set aside.
+
+    Attributes:
+        weights: of the keys after the first, renormalised without it, (n − 1).
+        first: the first key's own share. effective: exp(entropy) of `weights`, tokens.
+        target: weight of the token that followed the name's first mention. seen: this mechanism
+            lets the query see that token.
+        cells: the head's map, largest weight a cell, (a b), without the first key.
+    """
+
+    weights: Float[Tensor, " k"]
+    first: float
+    effective: float
+    target: float
+    seen: bool
+    cells: Float[Tensor, "a b"]
+
+
+@dataclass(frozen=True)
+class Reading:
+    """The story with so much text before it.
+
+    Attributes:
+        text: all of it. n: tokens, the first one included. query, target: positions.
+        beyond: longer than the texts that the model was trained on.
+        rows: what the query does, by mechanism.
+    """
+
+    text: str
+    n: int
+    query: int
+    target: int
+    beyond: bool
+    rows: dict[str, Row]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """The whole demonstration.
+
+    Attributes:
+        tokens: of the longest text, the first one left out; every shorter text is an end of it.
+        story: how many of them are the story. name: who is named twice.
+        layer, head: the head that looks back most strongly. readings: shortest first.
+    """
+
+    tokens: tuple[str, ...]
+    story: int
+    name: str
+    layer: int
+    head: int
+    trained_length: int | None
+    readings: tuple[Reading, ...]
+
+    @property
+    def mechanisms(self) -> tuple[str, ...]:
+        """Keys of the mechanisms shown, in order."""
+        return tuple(self.readings[0].rows)
+
+
+def offered() -> dict[str, Mechanism]:
+    """The mechanisms to show: those of `OFFERED` that there are."""
+    return {key: MECHANISMS[key](**args) for key, args in OFFERED.items() if key in MECHANISMS}
+
+
+def pieces(trace: Trace, name: str) -> tuple[list[int], list[int]]:
+    """Positions of the tokens that spell the name at its first and its last mention.
+
+    Raises:
+        ValueError: the name does not occur twice, or is spelt with different tokens.
+    """
+    starts = [found.start() for found in re.finditer(re.escape(name), trace.text)]
+    if len(starts) < 2:
+        raise ValueError(f"the story must name {name!r} twice")
+    spans = trace.offsets.tolist()
+
+    def at(start: int) -> list[int]:
+        stop = start + len(name)
+        return [i for i, (a, b) in enumerate(spans) if a < stop and b > start]
+
+    first, last = at(starts[0]), at(starts[-1])
+    if [trace.tokens[i] for i in first] != [trace.tokens[i] for i in last]:
+        raise ValueError(f"the two mentions of {name!r} are not spelt with the same tokens")
+    return first, last
+
+
+def strongest(trace: Trace, name: str) -> tuple[int, int, int, int]:
+    """Layer, head, query and target of the strongest look from the name's last mention to what
+    followed the same token at its first, the first key set aside.
+
+    Where the name is several tokens, the query is one that more of the name follows.
+    """
+    first, last = pieces(trace, name)
+    pairs = list(zip(last, first, strict=True))
+    pairs = pairs[:-1] if len(pairs) > 1 else pairs
+    queries = torch.tensor([query for query, _ in pairs])
+    best = (-1.0, 0, 0, 0, 0)
+    for layer in range(trace.layers):
+        qkv = trace.layer(layer)
+        rows = MECHANISMS["softmax"]().attend(qkv).hide(torch.tensor([0])).weights(queries)
+        for (query, before), weights in zip(pairs, rows.unbind(1), strict=True):
+            weight, head = weights[:, before + 1].max(0)
+            best = max(best, (float(weight), layer, int(head), query, before + 1))
+    return best[1:]
+
+
+def beginnings(model: Model, full: str, story: int, lengths: Sequence[int]) -> list[int]:
+    """Characters of the full text at which ends of it of about these many tokens begin, each at a
+    sentence; nearest to the story first.
+
+    Args:
+        story: the character where the story begins.
+    """
+    coded = model.tokenizer(full, return_offsets_mapping=True)["offset_mapping"]
+    spans = whole_offsets(full, torch.tensor(coded)).tolist()
+    sentences = {found.start() for found in SENTENCE.finditer(full, 0, story - 1)}
+    places = [(a, len(spans) - i) for i, (a, b) in enumerate(spans) if b > a and a in sentences]
+    if not places:
+        return []
+    alone = min(kept for _, kept in places)
+    found = [
+        min(places, key=lambda place: abs(place[1] + 1 - length))[0]
+        for length in lengths
+        if length > alone
+    ]
+    return sorted(set(found), reverse=True)
+
+
+def row_of(mechanism: Mechanism, qkv: QKV, query: int, target: int) -> Row:
+    """What one query of a single head does under a mechanism, the first key set aside."""
+    attention = mechanism.attend(qkv)
+    whole = attention.weights(torch.tensor([query]))[0, 0]
+    rest = attention.hide(torch.tensor([0]))
+    weights = rest.weights(torch.tensor([query]))[0, 0]
+    return Row(
+        weights=weights[1:],
+        first=float(whole[0] / whole.sum().clamp_min(1e-12)),
+        effective=float(rest.rows(torch.tensor([query])).effective_tokens[0, 0]),
+        target=float(weights[target]),
+        seen=bool(whole[target] > 0),
+        cells=rest.heatmap(MAP, "max")[0],
+    )
+
+
+def picture(
+    model: Model, story: str, name: str, before: str, lengths: Sequence[int] = LENGTHS
+) -> Picture:
+    """Read the story alone and with more and more of another text before it.
+
+    Args:
+        story: names somebody twice. before: another text; its end stands in front of the story.
+
+    Raises:
+        ValueError: the story does not name `name` twice.
+    """
+    with torch.inference_mode():
+        alone = model.read(story)
+        layer, head, query, target = strongest(alone, name)
+        n = len(alone.tokens)
+        full = before.rstrip() + "\n\n" + story
+        starts = beginnings(model, full, len(full) - len(story), lengths)
+        traces = [alone, *(model.read(full[start:], layers=[layer]) for start in starts)]
+        readings = []
+        for trace in traces:
+            qkv, longer = trace.layer(layer).head(head), len(trace.tokens) - n
+            at = (query + longer, target + longer)
+            rows = {key: row_of(made, qkv, *at) for key, made in offered().items()}
+            beyond = model.trained_length is not None and qkv.n > model.trained_length
+            readings.append(Reading(trace.text, qkv.n, *at, beyond, rows))
+    tokens = traces[-1].tokens[1:]
+    return Picture(tokens, n - 1, name, layer, head, model.trained_length, tuple(readings))

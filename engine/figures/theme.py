@@ -1,0 +1,180 @@
+"""Colours, type and one template a theme, the same for every picture in light and in dark.
+
+Weight is a sequential scale of monotone lightness from paper to ink (teal to indigo, made in
+OKLCH); signed values run from rust through paper to blue; orange marks what the person chose and
+nothing else.
+"""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+from torch import Tensor
+
+Words = Callable[..., str]
+"""t(key, **facts) -> words."""
+
+FONT = (
+    'system-ui, -apple-system, "Segoe UI", "Noto Sans", "Liberation Sans", "PingFang SC", '
+    '"Noto Sans CJK SC", "Microsoft YaHei", sans-serif'
+)
+MONO = 'ui-monospace, "SF Mono", "Liberation Mono", "Noto Sans Mono CJK SC", monospace'
+
+
+@dataclass(frozen=True)
+class Theme:
+    """Colours of one theme.
+
+    Attributes:
+        paper: the page. ink: text. faint: text of second rank. grid: hairlines.
+        accent: what the person chose.
+        weight: colours of the sequential scale, from nothing to most.
+        signed: colours of the diverging scale, from negative to positive.
+    """
+
+    name: str
+    paper: str
+    ink: str
+    faint: str
+    grid: str
+    accent: str
+    weight: tuple[str, ...]
+    signed: tuple[str, ...]
+
+    @property
+    def quiet(self) -> str:
+        """A colour for what is there but not chosen."""
+        return self.weight[4]
+
+
+LIGHT = Theme(
+    name="light",
+    paper="#fdfdfc",
+    ink="#22252b",
+    faint="#686d76",
+    grid="#e4e5e6",
+    accent="#c2500b",
+    weight=(
+        "#fdfdfc",
+        "#c9eef2",
+        "#84d6e6",
+        "#33b7da",
+        "#0093c6",
+        "#0a6fa6",
+        "#25517d",
+        "#26364f",
+        "#1b1e26",
+    ),
+    signed=(
+        "#5e3230",
+        "#b64938",
+        "#f67e57",
+        "#ffcdb0",
+        "#fdfdfc",
+        "#b4e6ef",
+        "#33b7da",
+        "#0a6fa6",
+        "#26364f",
+    ),
+)
+DARK = Theme(
+    name="dark",
+    paper="#15171b",
+    ink="#e8e9ea",
+    faint="#9aa0a8",
+    grid="#2b2f36",
+    accent="#ff9b54",
+    weight=(
+        "#15171b",
+        "#1a2f4e",
+        "#034d82",
+        "#006ca7",
+        "#008ec1",
+        "#00aed1",
+        "#5fcbda",
+        "#a8e3e5",
+        "#edf8f6",
+    ),
+    signed=(
+        "#f8ccb0",
+        "#e17c51",
+        "#a73c2a",
+        "#512122",
+        "#15171b",
+        "#1a3352",
+        "#006ca7",
+        "#00aed1",
+        "#a8e3e5",
+    ),
+)
+
+
+def array(values: Tensor | np.ndarray) -> np.ndarray:
+    """Results as numpy, wherever they are."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.is_floating_point() else values).numpy()
+    return values
+
+
+def theme(dark: bool) -> Theme:
+    """The light or the dark theme."""
+    return DARK if dark else LIGHT
+
+
+def scale(colours: tuple[str, ...]) -> list[list[float | str]]:
+    """Evenly spaced stops, as Plotly takes them."""
+    return [[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)]
+
+
+def colour_at(colours: tuple[str, ...], share: float) -> str:
+    """The colour at 0 … 1 along a scale, as #rrggbb."""
+    place = min(max(share, 0.0), 1.0) * (len(colours) - 1)
+    left = min(int(place), len(colours) - 2)
+    pairs = (
+        (int(colours[left][i : i + 2], 16), int(colours[left + 1][i : i + 2], 16))
+        for i in (1, 3, 5)
+    )
+    return "#" + "".join(f"{round(a + (b - a) * (place - left)):02x}" for a, b in pairs)
+
+
+def template(look: Theme) -> go.layout.Template:
+    """The one template: no box, hairline grid, numbers in the page's type."""
+    axis = {
+        "gridcolor": look.grid,
+        "linecolor": look.grid,
+        "zerolinecolor": look.grid,
+        "tickfont": {"color": look.faint, "size": 12},
+        "title": {"font": {"color": look.faint, "size": 13}, "standoff": 8},
+        "ticks": "",
+        "automargin": True,
+    }
+    return go.layout.Template(
+        layout={
+            "font": {"family": FONT, "size": 13, "color": look.ink},
+            "paper_bgcolor": "rgba(0,0,0,0)",
+            "plot_bgcolor": "rgba(0,0,0,0)",
+            "xaxis": axis,
+            "yaxis": axis,
+            "title": {"font": {"size": 14, "color": look.ink}, "x": 0, "xanchor": "left"},
+            "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
+            "hoverlabel": {
+                "bgcolor": look.paper,
+                "bordercolor": look.grid,
+                "align": "left",
+                "font": {"family": FONT, "size": 13, "color": look.ink},
+            },
+            "colorway": [look.quiet, look.accent, look.faint, look.weight[6]],
+            "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
+            "dragmode": False,
+        }
+    )
+
+
+def figure(look: Theme, height: int, **layout: Any) -> go.Figure:
+    """An empty figure in our template."""
+    shape = go.Figure()
+    shape.update_layout(template=template(look), height=height, **layout)
+    return shape

@@ -1,0 +1,149 @@
+"""Where to look first, and what a picture shows in numbers."""
+
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.contract import Attention, Frame
+from engine.metrics import RowStats
+from engine.views import Segments
+
+NEAR = 3
+"""Looking back fewer tokens than this is no long look."""
+MOST_GROUPS = 512
+"""Groups that a picture of mass by group can show."""
+LARGEST_SAMPLE = 2**26
+"""Weights looked at for mass by group, heads × rows × keys; of longer texts, a sample of rows."""
+
+
+def sharpest(stats: RowStats, offset: int = 0, head: int | None = None) -> tuple[int, int]:
+    """The head and the row whose largest weight reaches back far and falls on more than a sink.
+
+    Args:
+        offset: position of query 0 on the keys' axis. head: look at this one only.
+    """
+    _, n = stats.max_weight.shape
+    at = torch.arange(n, device=stats.argmax.device) + offset
+    far = (at - stats.argmax).abs() >= NEAR
+    value = torch.where(far & (stats.argmax > 0), stats.max_weight, stats.max_weight * 1e-3)
+    value = torch.where(stats.visible > 0, value, -1.0)
+    if head is not None:
+        return head, int(value[head].argmax())
+    best = int(value.argmax())
+    return best // n, best % n
+
+
+@dataclass(frozen=True)
+class Look:
+    """What one row does, in numbers.
+
+    Attributes:
+        key: the position with the largest weight, −1 if the row sees nothing. weight: its share.
+        second, second_weight: the runner-up, −1 and 0 if there is none.
+        back: tokens from query back to key (negative: ahead).
+        effective: effective tokens. visible: keys it may see.
+        first: share of the first visible key.
+    """
+
+    key: int
+    weight: float
+    second: int
+    second_weight: float
+    back: int
+    effective: float
+    visible: int
+    first: float
+
+
+def look(weights: Float[Tensor, " m"], stats: RowStats, frame: Frame, head: int, row: int) -> Look:
+    """What row `row` of a head does."""
+    size = weights.abs()
+    best = size.topk(min(2, len(size)))
+    key = int(best.indices[0]) if best.values[0] > 0 else -1
+    pair = len(size) > 1 and float(best.values[1]) > 0
+    return Look(
+        key=key,
+        weight=float(weights[key]) if key >= 0 else 0.0,
+        second=int(best.indices[1]) if pair else -1,
+        second_weight=float(weights[best.indices[1]]) if pair else 0.0,
+        back=row + frame.offset - key,
+        effective=float(stats.effective_tokens[head, row]),
+        visible=int(stats.visible[head, row]),
+        first=float(stats.sink_mass[head, row]),
+    )
+
+
+def groupings(att: Attention) -> list[str]:
+    """The ways in which keys can be grouped and shown: units, segments if it has them, blocks."""
+    counts = {
+        name: len(spans)
+        for name, spans in att.frame.units.items()
+        if name not in ("tokens", "characters")
+    }
+    if any(isinstance(view, Segments) for view in att.views):
+        counts["segments"] = len(att.view(Segments).bounds)
+    return [*(name for name, count in counts.items() if count <= MOST_GROUPS), "blocks"]
+
+
+def smallest_block(m: int) -> int:
+    """Tokens in a block, so that no more than MOST_GROUPS are needed for m keys."""
+    return -(-m // MOST_GROUPS)
+
+
+def labels(att: Attention, kind: str, block: int) -> Int[Tensor, " m"]:
+    """The group of every key: its unit, its segment, or its block of so many tokens.
+
+    Raises:
+        ValueError: there is no such grouping.
+    """
+    m = att.frame.m
+    if kind == "blocks":
+        return torch.arange(m) // block
+    if kind == "segments" and kind in groupings(att):
+        spans = att.view(Segments).bounds
+    elif kind in att.frame.units:
+        spans = att.frame.units[kind]
+    else:
+        raise ValueError(f"keys can be grouped by {', '.join(groupings(att))}, not by '{kind}'")
+    return torch.bucketize(torch.arange(m), spans[:, 1].cpu().contiguous(), right=True)
+
+
+def group_names(tokens: tuple[str, ...] | None, label: Int[Tensor, " m"]) -> list[str]:
+    """What the groups are called: their own text, or their numbers."""
+    groups = int(label.max()) + 1
+    if tokens is None:
+        return [f"{i:,}" for i in range(groups)]
+    parts: list[list[str]] = [[] for _ in range(groups)]
+    for token, group in zip(tokens, label.tolist(), strict=True):
+        if len(parts[group]) < 8:
+            parts[group].append(token)
+    return ["".join(part) for part in parts]
+
+
+def group_mass(
+    att: Attention, label: Int[Tensor, " m"], head: int | None
+) -> tuple[Float[Tensor, "a groups"], int]:
+    """Mean mass that a query of each group gives to each group, of one head or all.
+
+    Returns:
+        the table, and how many rows were looked at: all, or evenly spaced ones of a long text.
+
+    Raises:
+        ValueError: there are more groups than can be shown.
+    """
+    frame, groups = att.frame, int(label.max()) + 1
+    if groups > MOST_GROUPS:
+        raise ValueError(f"{groups:,} groups are too many; at most {MOST_GROUPS} can be shown")
+    most = max(1, LARGEST_SAMPLE // (frame.heads * frame.m))
+    rows = torch.arange(0, frame.n, max(1, -(-frame.n // most)))
+    mine = label[(rows + max(0, frame.m - frame.n)).clamp_max(frame.m - 1)]
+    total = torch.zeros(groups, groups)
+    for at, group in zip(rows.split(64), mine.split(64), strict=True):
+        part = att.weights(at.to(att.device))
+        part = (part.mean(0) if head is None else part[head]).float().cpu()
+        mass = torch.zeros(len(at), groups).index_add_(1, label, part)
+        total.index_add_(0, group, mass)
+    seen = torch.bincount(mine, minlength=groups).clamp_min(1)
+    return total / seen[:, None], len(rows)

@@ -1,0 +1,238 @@
+"""Attention inside segments, and across them through summaries.
+
+No single paper: nearest are blockwise attention (arXiv 1911.02972) for the segments and LongT5's
+transient global tokens (arXiv 2112.07916) for the summaries.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine import normalisers, patterns
+from engine.composed import BLOCK, Composed, fits_sdpa, sdpa, sdpa_blocks
+from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
+from engine.views import Segments
+
+INTEGRATE = ("none", "pool", "attention", "concat")
+
+
+@dataclass(frozen=True)
+class Segmented(Mechanism):
+    """Softmax over the row's own segment and, if integrated, the summaries of other segments.
+
+    A summary stands for a segment with one key and one value, weighted alike: "pool" by the mean
+    over its visible keys, "attention" by its mean query's softmax over them, "concat" puts both
+    side by side. Summaries join the row's own softmax, so that rows sum to 1; causally a row reads
+    only segments that ended before its own began. Segment boundaries lie on the keys' axis.
+    """
+
+    key: ClassVar[str] = "segmented"
+    family: ClassVar[str] = "segments"
+    paper: ClassVar[str] = "arXiv 1911.02972, 2112.07916"
+    complexity: ClassVar[str] = "n·(segment + n/segment)"
+
+    segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
+    integrate: str = param("none", choices=INTEGRATE)
+
+    def check(self, qkv: QKV) -> None:
+        super().check(qkv)
+        if self.integrate == "none":
+            return
+        for name in ("mask", "bias"):
+            if getattr(qkv, name) is not None:
+                raise ValueError(
+                    f"segmented can't honour a {name} with integrate={self.integrate}: a summary "
+                    "has no position of its own"
+                )
+
+    def attend(self, qkv: QKV) -> Attention:
+        self.check(qkv)
+        if self.integrate != "none":
+            return Integrated(qkv, self.segment, self.integrate)
+        att = Composed(
+            qkv,
+            patterns.Segments(self.segment),
+            output=(lambda: self._output(qkv, att)) if fits_sdpa(qkv) else None,
+            views=(Segments(bounds(qkv.m, self.segment)),),
+        )
+        return att
+
+    def _output(self, qkv: QKV, att: Composed) -> Tensor:
+        if qkv.key_mask is not None or qkv.mask is not None or qkv.n != qkv.m:
+            return sdpa_blocks(att, max(64, min(512, self.segment)))
+        whole = qkv.n // self.segment * self.segment
+        parts = []
+        for a, b, size in ((0, whole, self.segment), (whole, qkv.n, qkv.n - whole)):
+            if a == b:
+                continue
+            q, k, v = (x[:, a:b].unflatten(1, (-1, size)).flatten(0, 1) for x in (qkv.q, qkv.k, qkv.v))
+            if size == whole == qkv.n or len(q) == len(k):
+                out = sdpa(q, k, v, qkv.factor, causal=qkv.causal)
+            else:  # segments go between heads and positions, so that key heads stay where they are
+                out = _grouped(qkv, a, b, size)
+            parts.append(out.unflatten(0, (qkv.heads, -1)).flatten(1, 2))
+        return torch.cat(parts, 1)
+
+    def flops(self, qkv: QKV) -> int:
+        s, width = min(self.segment, qkv.m), qkv.k.shape[-1] + qkv.v.shape[-1]
+        rest = qkv.n % s
+        own = (qkv.n // s) * _pairs(s, qkv.causal) + _pairs(rest, qkv.causal)
+        if self.integrate == "none":
+            return 2 * qkv.heads * own * width
+        kinds = 2 if self.integrate == "concat" else 1
+        count = -(-qkv.m // s)
+        others = s * count * (count - 1) // (2 if qkv.causal else 1)
+        pool = kinds * qkv.m * (width + (0 if self.integrate == "pool" else qkv.k.shape[-1]))
+        return 2 * qkv.heads * ((own + kinds * others) * width + pool)
+
+
+def _pairs(size: int, causal: bool) -> int:
+    return size * (size + 1) // 2 if causal else size * size
+
+
+def _grouped(qkv: QKV, a: int, b: int, size: int) -> Float[Tensor, "hs size e"]:
+    """Segments of grouped heads: q (rep, g·S, size, d), keys read where they are."""
+    rep = qkv.heads // qkv.groups
+    q = qkv.q[:, a:b].unflatten(1, (-1, size)).unflatten(0, (qkv.groups, rep))
+    q = q.transpose(0, 1).flatten(1, 2)
+    k, v = (
+        x[:, a:b].unflatten(1, (-1, size)).flatten(0, 1).expand(rep, -1, -1, -1)
+        for x in (qkv.k, qkv.v)
+    )
+    wide, thin = q.shape[-1], v.shape[-1]
+    out = F.scaled_dot_product_attention(
+        q, k, F.pad(v, (0, wide - thin)) if thin < wide else v,
+        is_causal=qkv.causal, scale=qkv.factor,
+    )[..., :thin]  # fmt: skip
+    return out.unflatten(1, (qkv.groups, -1)).transpose(0, 1).flatten(0, 2)
+
+
+def bounds(m: int, segment: int) -> Int[Tensor, "S 2"]:
+    """Half-open spans of segments, the last one ragged."""
+    starts = torch.arange(0, m, segment)
+    return torch.stack([starts, (starts + segment).clamp_max(m)], 1)
+
+
+class Integrated(Attention):
+    """Own segment and summaries of the others in one softmax."""
+
+    def __init__(self, qkv: QKV, segment: int, integrate: str) -> None:
+        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        self.parts = Composed(qkv, patterns.Segments(segment))
+        self.qkv, self.segment = qkv, segment
+        self.kinds = {"pool": ("pool",), "attention": ("attention",)}.get(
+            integrate, ("pool", "attention")
+        )
+        self.count = -(-qkv.m // segment)
+        self.row_kind = self.parts.row_kind
+        visible = qkv.key_mask
+        if visible is None:
+            visible = torch.ones(qkv.m, dtype=torch.bool, device=qkv.device)
+        self.visible = self._cut(visible[:, None])[..., 0]  # (S s), the last segment padded
+
+    @property
+    def device(self) -> torch.device:
+        return self.qkv.device
+
+    def _cut(self, x: Tensor) -> Tensor:
+        """(… m f) -> (… S s f), padded with zeros."""
+        x = F.pad(x, (0, 0, 0, self.count * self.segment - self.qkv.m))
+        return x.unflatten(-2, (self.count, self.segment))
+
+    @cached_property
+    def pooling(self) -> Float[Tensor, "h kinds S s"]:
+        """How much each key weighs in its segment's summary; sums to 1 where any is visible."""
+        qkv, dtype = self.qkv, self.parts.dtype
+        h, g = qkv.heads, qkv.groups
+        found = []
+        for kind in self.kinds:
+            if kind == "pool":
+                logits = torch.zeros(h, self.count, self.segment, dtype=dtype, device=self.device)
+            else:
+                # queries of a segment are those at its keys' positions; with none it pools evenly
+                at = torch.arange(qkv.n, device=self.device) + qkv.frame.offset
+                here = at >= 0
+                mean = torch.zeros(h, self.count, qkv.q.shape[-1], dtype=dtype, device=self.device)
+                name = (at[here] // self.segment).clamp_max(self.count - 1)
+                mean.index_add_(1, name, qkv.q[:, here].to(dtype))
+                per = torch.bincount(name, minlength=self.count).clamp_min(1)
+                mean = (mean / per[:, None]).unflatten(0, (g, -1))
+                keys = self._cut(qkv.k.to(dtype))
+                logits = torch.einsum("grSd,gSsd->grSs", mean, keys).flatten(0, 1) * qkv.factor
+            logits = logits.masked_fill(~self.visible, -torch.inf)
+            found.append(logits.softmax(-1).nan_to_num(0))
+        return torch.stack(found, 1)
+
+    def _summaries(self, x: Float[Tensor, "g m f"]) -> Float[Tensor, "h kS f"]:
+        """Pooled keys or values: kinds in turn, segments inside."""
+        pooling = self.pooling.unflatten(0, (self.qkv.groups, -1))
+        pooled = torch.einsum("grkSs,gSsf->grkSf", pooling, self._cut(x.to(pooling)))
+        return pooled.flatten(0, 1).flatten(1, 2)
+
+    @cached_property
+    def keys(self) -> Float[Tensor, "h kS d"]:
+        return self._summaries(self.qkv.k)
+
+    @cached_property
+    def values(self) -> Float[Tensor, "h kS e"]:
+        return self._summaries(self.qkv.v)
+
+    def _joint(self, rows: Int[Tensor, " r"]) -> tuple[slice, Tensor, Tensor]:
+        """The span of own segments, weights in it (h r c), and on summaries (h r kS)."""
+        parts, qkv = self.parts, self.qkv
+        ((a, b),) = parts.spans(rows)
+        cols = torch.arange(a, b, device=self.device)
+        everyone = slice(0, qkv.heads)
+        q = qkv.q[:, rows].to(parts.dtype) * qkv.factor
+        scores = torch.cat([parts.scores(everyone, rows, cols), q @ self.keys.mT], -1)
+        own = ((rows + qkv.frame.offset).clamp_min(0) // self.segment)[:, None]
+        other = torch.arange(self.count, device=self.device)
+        read = (other < own) if qkv.causal else (other != own)
+        read = (read & self.visible.any(-1)).repeat(1, len(self.kinds))
+        inside = parts.allowed(rows, cols)
+        if inside is None:
+            inside = torch.ones(len(rows), len(cols), dtype=torch.bool, device=self.device)
+        weights = normalisers.Softmax().weights(
+            parts.finish(scores, everyone, rows, cols), torch.cat([inside, read], 1), qkv.sinks
+        )
+        return slice(a, b), weights[..., : b - a], weights[..., b - a :]
+
+    @cached_property
+    def output(self) -> Tensor:
+        qkv = self.qkv
+        out = qkv.v.new_empty(qkv.heads, qkv.n, qkv.v.shape[-1])
+        height = max(1, min(512, BLOCK // (qkv.heads * (self.segment + 2 * self.count + 512))))
+        for rows in torch.arange(qkv.n, device=self.device).split(height):
+            span, own, far = self._joint(rows)
+            block = Block(slice(int(rows[0]), int(rows[-1]) + 1), span, own)
+            out[:, block.rows] = (self.parts.weigh(block) + far @ self.values).to(out)
+        return out
+
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        qkv = self.qkv
+        at = index(rows, qkv.n, self.device)
+        for part in at.split(max(1, BLOCK // (2 * qkv.heads * qkv.m))):
+            span, own, far = self._joint(part)
+            far = far.unflatten(-1, (len(self.kinds), self.count))
+            weights = torch.einsum("hrkS,hkSs->hrSs", far, self.pooling).flatten(2)[..., : qkv.m]
+            weights[..., span] += own
+            name = slice(int(part[0]), int(part[-1]) + 1)
+            yield Block(part if isinstance(rows, Tensor) else name, slice(0, qkv.m), weights)
+
+    def _view(self) -> Segments:
+        qkv = self.qkv
+        total = torch.zeros(qkv.heads, self.count, self.count, device=self.device)
+        of = (torch.arange(qkv.n, device=self.device) + qkv.frame.offset).clamp_min(0) // self.segment
+        for rows in torch.arange(qkv.n, device=self.device).split(512):
+            far = self._joint(rows)[2].unflatten(-1, (len(self.kinds), self.count)).sum(2)
+            total.index_add_(1, of[rows], far.to(total))
+        per = torch.bincount(of, minlength=self.count).clamp_min(1)
+        return Segments(bounds(qkv.m, self.segment), total / per[:, None])

@@ -1,0 +1,55 @@
+"""Scaled dot product attention over every visible key: the reference (arXiv 1706.03762)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from torch import Tensor
+
+from engine import normalisers, patterns
+from engine.composed import Composed, fits_sdpa, sdpa, sdpa_blocks
+from engine.contract import QKV, Mechanism, param
+
+
+@dataclass(frozen=True)
+class Softmax(Mechanism):
+    """softmax(q·k·scale / temperature). Honours everything that a QKV can hold."""
+
+    key: ClassVar[str] = "softmax"
+    family: ClassVar[str] = "full"
+    paper: ClassVar[str] = "arXiv 1706.03762"
+    complexity: ClassVar[str] = "n²"
+
+    temperature: float = param(1.0, low=0.0, open_low=True, slider=(0.1, 10.0), log=True)
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        att = Composed(
+            qkv,
+            patterns.Everything(),
+            normaliser=normalisers.Softmax(self.temperature),
+            output=(lambda: self._output(qkv, att)) if fits_sdpa(qkv) else None,
+        )
+        return att
+
+    def _output(self, qkv: QKV, att: Composed) -> Tensor:
+        masked = qkv.key_mask is not None or qkv.mask is not None
+        if masked or (qkv.causal and qkv.n != qkv.m):
+            return sdpa_blocks(att, height=512)
+        return sdpa(
+            qkv.q, qkv.k, qkv.v, qkv.factor / self.temperature, causal=qkv.causal
+        )
+
+    def flops(self, qkv: QKV) -> int:
+        pairs = visible_pairs(qkv)
+        return 2 * qkv.heads * pairs * (qkv.k.shape[-1] + qkv.v.shape[-1])
+
+
+def visible_pairs(qkv: QKV) -> int:
+    """Pairs that causality leaves."""
+    n, m = qkv.n, qkv.m
+    if not qkv.causal:
+        return n * m
+    rows = min(n, m)  # rows before the first key see nothing
+    return rows * m - rows * (rows - 1) // 2

@@ -1,0 +1,42 @@
+"""Local attention with sinks (Longformer, arXiv 2004.05150; StreamingLLM, arXiv 2309.17453)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine import patterns
+from engine.composed import Composed, fits_sdpa, sdpa_blocks
+from engine.contract import QKV, Mechanism, param
+
+
+@dataclass(frozen=True)
+class Window(Mechanism):
+    """Softmax over |i − j| < window (the query counts) and the first `sinks` keys.
+
+    A window or a number of sinks beyond the text takes in all of it.
+    """
+
+    key: ClassVar[str] = "window"
+    family: ClassVar[str] = "window"
+    paper: ClassVar[str] = "arXiv 2004.05150, 2309.17453"
+    complexity: ClassVar[str] = "n·(window + sinks)"
+
+    window: int = param(64, low=1, slider=(1, 512), unit="tokens", log=True)
+    sinks: int = param(4, low=0, slider=(0, 64), unit="tokens")
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        att = Composed(
+            qkv,
+            patterns.Window(self.window, self.sinks),
+            output=(lambda: sdpa_blocks(att, min(512, max(64, self.window))))
+            if fits_sdpa(qkv)
+            else None,
+        )
+        return att
+
+    def flops(self, qkv: QKV) -> int:
+        width = self.window if qkv.causal else 2 * self.window - 1
+        seen = min(qkv.m, width + self.sinks)
+        return 2 * qkv.heads * qkv.n * seen * (qkv.k.shape[-1] + qkv.v.shape[-1])

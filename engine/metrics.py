@@ -1,0 +1,161 @@
+"""What is measured on a row of attention: each definition once.
+
+A row is w over the keys; its total is Σw. Shares are of that total, so that rows which give some of
+their mass away (a sink logit, softmax1) are compared as distributions; `kept_mass` is the total.
+Entropies are in nats. Visible keys are those that causality and masks let the row see, whatever
+the mechanism's own pattern leaves out. A row that may see nothing has 0 everywhere, argmax −1.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.contract import Frame, Index, RowKind, index
+
+TOP = 8
+"""How many of the largest weights `top_mass` adds up."""
+
+
+@dataclass(frozen=True, eq=False)
+class RowStats:
+    """Statistics of rows, (h r) each.
+
+    Attributes:
+        entropy: −Σ p ln p, nats, for the shares p = w/Σw.
+        normalised_entropy: entropy / ln(visible keys); 0 for one visible key.
+        effective_tokens: exp(entropy). participation: 1/Σp².
+        max_weight, argmax: largest share and the key that has it. top_mass: the 8 largest.
+        sink_mass: share of the first visible key. needle_mass: share of the needles (0 if none).
+        distance: Σ p |i − j|, tokens. kept_mass: Σw.
+        visible: keys that the row may see.
+        l1_mass, negative_mass: Σ|w| and Σ max(−w, 0); entropies are NaN where weights are signed,
+            and the other statistics are then of the raw weights.
+    """
+
+    entropy: Float[Tensor, "h r"]
+    normalised_entropy: Float[Tensor, "h r"]
+    effective_tokens: Float[Tensor, "h r"]
+    participation: Float[Tensor, "h r"]
+    max_weight: Float[Tensor, "h r"]
+    argmax: Int[Tensor, "h r"]
+    top_mass: Float[Tensor, "h r"]
+    sink_mass: Float[Tensor, "h r"]
+    distance: Float[Tensor, "h r"]
+    kept_mass: Float[Tensor, "h r"]
+    needle_mass: Float[Tensor, "h r"]
+    visible: Int[Tensor, "h r"]
+    l1_mass: Float[Tensor, "h r"]
+    negative_mass: Float[Tensor, "h r"]
+
+    def __getitem__(self, rows: Index) -> RowStats:
+        """Some of the rows, in their order here."""
+        return RowStats(**{k: v[:, rows] for k, v in vars(self).items()})
+
+    def means(self) -> dict[str, Float[Tensor, " h"]]:
+        """Each statistic averaged over the rows that see something (argmax left out)."""
+        some = (self.visible > 0).double()
+        total = some.sum(1).clamp_min(1)
+        return {
+            k: (v.double() * some).sum(1) / total for k, v in vars(self).items() if k != "argmax"
+        }
+
+
+def cat(parts: Sequence[RowStats], dim: int = 1) -> RowStats:
+    """Statistics of consecutive rows (dim 1) or heads (dim 0) as one."""
+    names = [f.name for f in dataclasses.fields(RowStats)]
+    return RowStats(**{k: torch.cat([getattr(p, k) for p in parts], dim) for k in names})
+
+
+def from_sums(
+    *,
+    total: Float[Tensor, "h r"],
+    log: Float[Tensor, "h r"],
+    square: Float[Tensor, "h r"],
+    top: Float[Tensor, "h r k"],
+    argmax: Int[Tensor, "h r"],
+    sink: Float[Tensor, "h r"],
+    needle: Float[Tensor, "h r"],
+    distance: Float[Tensor, "h r"],
+    kept: Float[Tensor, "h r"],
+    visible: Int[Tensor, "h r"],
+) -> RowStats:
+    """Statistics from sums over e, weights up to a factor per row.
+
+    total = Σe, log = Σ e ln e, square = Σe², top = the largest e (falling), sink, needle and
+    distance likewise sums of e; kept = Σw, the row's true total.
+    """
+    some = total > 0
+    z = torch.where(some, total, 1)
+
+    def share(x: Tensor) -> Tensor:
+        return torch.where(some, x / z, 0)
+
+    entropy = torch.where(some, z.log() - log / z, 0).clamp_min(0)
+    ln_n = visible.to(z.dtype).log()
+    biggest = share(top[..., 0]).clamp_max(1)
+    return RowStats(
+        entropy=entropy,
+        normalised_entropy=torch.where(visible > 1, entropy / ln_n, 0),
+        effective_tokens=torch.where(some, entropy.exp(), 0),
+        participation=torch.where(some, z * z / torch.where(some, square, 1), 0),
+        max_weight=biggest,
+        argmax=torch.where(some, argmax, -1),
+        top_mass=share(top[..., :TOP].sum(-1)).clamp_max(1),
+        sink_mass=share(sink),
+        distance=share(distance),
+        kept_mass=torch.where(some, kept, 0),
+        needle_mass=share(needle),
+        visible=visible,
+        l1_mass=torch.where(some, kept, 0),
+        negative_mass=torch.zeros_like(kept),
+    )
+
+
+def of_weights(
+    weights: Float[Tensor, "h r c"], cols: Index, rows: Index, frame: Frame, kind: RowKind
+) -> RowStats:
+    """Statistics of explicit weights: all the non-zero weights of these rows.
+
+    cols are key positions: a slice, (c), or (h r c) with −1 as padding.
+    """
+    w = weights.double()
+    at = index(rows, frame.n, w.device)
+    keys = cols if isinstance(cols, Tensor) and cols.ndim == 3 else index(cols, frame.m, w.device)
+    count, first = frame.seen(at)
+    far = (keys - (at + frame.offset)[:, None]).abs()
+    needle = torch.zeros_like(w[..., 0])
+    if frame.needles is not None:
+        needle = (w * torch.isin(keys, frame.needles.to(w.device))).sum(-1)
+    size = w.abs() if kind == "signed" else w
+    top, place = size.topk(min(TOP, w.shape[-1]), dim=-1)
+    argmax = place[..., 0]
+    argmax = (
+        keys.gather(-1, argmax[..., None])[..., 0] if keys.ndim == 3 else keys[argmax]
+    )
+    sums = dict(
+        total=size.sum(-1),
+        log=torch.special.xlogy(size, size).sum(-1),
+        square=(w * w).sum(-1),
+        top=top,
+        argmax=argmax,
+        sink=(w * (keys == first[:, None])).sum(-1),
+        needle=needle,
+        distance=(w * far).sum(-1),
+        kept=w.sum(-1),
+        visible=count.expand(w.shape[:2]),
+    )
+    if kind != "signed":
+        return from_sums(**sums)
+    nan = torch.full_like(needle, torch.nan)
+    return RowStats(
+        entropy=nan, normalised_entropy=nan, effective_tokens=nan, participation=nan,
+        max_weight=w.amax(-1), argmax=argmax, top_mass=top.sum(-1), sink_mass=sums["sink"],
+        distance=sums["distance"], kept_mass=sums["kept"], needle_mass=needle,
+        visible=sums["visible"], l1_mass=sums["total"], negative_mass=(-w).clamp_min(0).sum(-1),
+    )  # fmt: skip

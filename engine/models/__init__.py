@@ -1,0 +1,7 @@
+"""Language models: opened, read with their attention captured, and trained."""
+
+from engine.models.load import load
+from engine.models.masks import ModelError
+from engine.models.read import Model, Trace
+
+__all__ = ["Model", "ModelError", "Trace", "load"]

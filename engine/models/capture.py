@@ -1,0 +1,310 @@
+"""Q, K and V of every attention layer of a transformers model, as they are scored, in one pass.
+
+transformers lets a program register its own attention function and, beside it, its own mask
+function. Both are registered here under one name: the first sees what is about to be scored and
+computes the output itself, the second answers with a description of the mask that is O(n) and is
+evaluated tile by tile, so nothing n×n is ever built. What is seen goes to the recorder of the
+running thread (a context variable): several people may read at once, and a model used outside of
+a recording just computes.
+"""
+
+from __future__ import annotations
+
+import contextvars
+import copy
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from engine.contract import QKV, Bias, Layer
+from engine.models.masks import ModelError, Visible, bias_of, tensor_fields
+
+NAME = "attention_explorer"
+Attend = Callable[[int, QKV], Tensor]
+
+_recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar(NAME, default=None)
+
+# arguments by which a model picks keys in ways that its mask doesn't tell of
+UNKNOWN = ("indices", "block_indices", "sinks")
+
+
+def _mask(
+    batch_size: int,
+    q_length: int,
+    kv_length: int,
+    q_offset: int = 0,
+    kv_offset: int = 0,
+    mask_function: Callable[..., Tensor] | None = None,
+    attention_mask: Tensor | None = None,
+    **_: Any,
+) -> Visible:
+    """The mask function that transformers calls once a pass and kind of layer."""
+    from transformers.masking_utils import causal_mask_function
+
+    padding = None if attention_mask is None else attention_mask.bool()
+    if padding is not None and padding.shape[-1] < kv_length + kv_offset:
+        padding = nn.functional.pad(padding, (0, kv_length + kv_offset - padding.shape[-1]))
+    function: Callable[..., Any] = mask_function or causal_mask_function
+    return Visible(function, padding, int(q_offset), int(kv_offset))
+
+
+@dataclass(eq=False)
+class Seen:
+    """One attention layer in one pass: module, input x (b n D), and a QKV for each batch item."""
+
+    module: nn.Module
+    x: Float[Tensor, "b n D"] | None
+    qkv: list[QKV] = field(default_factory=list)
+
+    def layer(self, batch: int = 0, *, rotary: bool = False) -> Layer:
+        """What the layer knew, as far as it can be told."""
+        qkv = self.qkv[batch]
+        x = None if self.x is None or self.x.ndim != 3 else self.x[batch]
+        w_o = _output_projection(self.module, qkv.heads * qkv.v.shape[-1])
+        if not rotary:
+            return Layer(x=x, q=qkv.q, k=qkv.k, w_o=w_o)
+        before = None if x is None else _before_rotation(self.module, x, qkv)
+        if before is None:
+            return Layer(x=x, w_o=w_o, rotary=True)
+        turned = qkv.n == 1 or not torch.allclose(before[0], qkv.q, atol=1e-4)
+        return Layer(x=x, q=before[0], k=before[1], w_o=w_o, rotary=turned)
+
+
+@dataclass(eq=False)
+class Recorder:
+    """What one pass leaves behind.
+
+    Attributes:
+        keep: layers to keep; all if None. attend: (layer, QKV) -> (h n e), the output that the
+            model goes on with; its own softmax if None. on_layer: called after each layer with
+            how many are done; what it raises ends the pass.
+        seen: the layers, None where not kept. outputs: what the model returned.
+    """
+
+    keep: Collection[int] | None = None
+    attend: Attend | None = None
+    on_layer: Callable[[int], None] | None = None
+    seen: list[Seen | None] = field(default_factory=list)
+    modules: list[nn.Module] = field(default_factory=list)
+    inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    outputs: Any = None
+    bias: tuple[Tensor, int, Bias] | None = None
+
+    def bias_of(self, tensor: Tensor, batch: int) -> Bias:
+        """The bias of a layer; models hand the same tensor to all their layers."""
+        if self.bias is None or self.bias[0] is not tensor or self.bias[1] != batch:
+            self.bias = (tensor, batch, bias_of(tensor, batch))
+        return self.bias[2]
+
+
+def _softmax(_: int, qkv: QKV) -> Float[Tensor, "h n e"]:
+    from engine.mechanisms.softmax import Softmax
+
+    return Softmax().attend(qkv).output
+
+
+def _attention(
+    module: nn.Module,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Visible | Tensor | None,
+    scaling: float | None = None,
+    is_causal: bool | None = None,
+    position_bias: Tensor | None = None,
+    s_aux: Tensor | None = None,
+    softcap: float | None = None,
+    **more: Any,
+) -> tuple[Tensor, None]:
+    """The attention function that transformers calls: q (b h n d), k (b g m d), v (b g m e)."""
+    for name in UNKNOWN:
+        if more.get(name) is not None:
+            raise ModelError(
+                f"it chooses keys in a way of its own ('{name}'), which can't be read"
+            )
+    recorder = _recorder.get() or Recorder(keep=())
+    number = len(recorder.seen)
+    kept = recorder.keep is None or number in recorder.keep
+    seen = Seen(module, recorder.inputs.pop(module, None) if kept else None)
+    (_, heads, n, _), m = query.shape, key.shape[2]
+    outputs = []
+    for b in range(len(query)):
+        fields: dict[str, Any]
+        if isinstance(attention_mask, Visible):
+            fields = attention_mask.fields(b, n, m)
+        elif attention_mask is not None:
+            fields = tensor_fields(attention_mask, b, heads)
+        else:  # no mask: as torch's own attention does
+            causal = getattr(module, "is_causal", True) if is_causal is None else is_causal
+            fields = {"causal": bool(causal) and n > 1}
+        if position_bias is not None:
+            fields["bias"] = recorder.bias_of(position_bias, b)
+        qkv = QKV(
+            query[b].contiguous(), key[b].contiguous(), value[b].contiguous(),
+            scale=None if scaling is None else float(scaling),
+            softcap=softcap, sinks=None if s_aux is None else s_aux.detach(), **fields,
+        )  # fmt: skip
+        outputs.append((recorder.attend or _softmax)(number, qkv).to(value.dtype))
+        seen.qkv.append(qkv)
+    recorder.seen.append(seen if kept else None)
+    recorder.modules.append(module)
+    recorder.inputs.clear()
+    if recorder.on_layer is not None:
+        recorder.on_layer(number + 1)
+    return torch.stack(outputs).transpose(1, 2).contiguous(), None
+
+
+def _remember_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    recorder = _recorder.get()
+    x = kwargs["hidden_states"] if "hidden_states" in kwargs else (args or (None,))[0]
+    if recorder is not None and isinstance(x, Tensor):
+        recorder.inputs[module] = x
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """No progress bars or notes of transformers while a model is opened."""
+    from transformers.utils import logging
+
+    level, bars = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(level)
+        if bars:
+            logging.enable_progress_bar()
+
+
+def register() -> None:
+    """Make both functions known to transformers; calling it again changes nothing."""
+    from transformers import AttentionInterface, AttentionMaskInterface
+
+    AttentionMaskInterface.register(NAME, _mask)
+    AttentionInterface.register(NAME, _attention)
+
+
+@contextmanager
+def recording(recorder: Recorder) -> Iterator[Recorder]:
+    """Everything that the prepared models of this thread compute goes to this recorder."""
+    token = _recorder.set(recorder)
+    try:
+        yield recorder
+    finally:
+        _recorder.reset(token)
+
+
+def prepare(net: nn.Module) -> None:
+    """Let a model compute its attention through this module from now on.
+
+    Its configuration is copied first: models built from one configuration object share it, and
+    would otherwise all be switched.
+
+    Raises:
+        ModelError: the model computes attention in code of its own.
+    """
+    register()
+    modules = [m for m in net.modules() if hasattr(m, "config")]
+    memo: dict[int, Any] = {}
+    for module in modules:
+        config: Any = copy.deepcopy(module.config, memo)
+        module.config = config
+        config.use_cache = False  # one pass: a cache would only hold everything twice
+    net.eval()
+    switch: Any = net
+    with quiet():
+        switch.set_attn_implementation(NAME)
+    if switch.config._attn_implementation != NAME:
+        raise ModelError(
+            f"{type(net).__name__} computes attention in code of its own and not through "
+            "transformers' attention interface, so its Q, K and V can't be read"
+        )
+
+
+def run(net: nn.Module, recorder: Recorder | None = None, **inputs: Any) -> Recorder:
+    """One pass of a prepared model over a batch, recorded, without gradients.
+
+    The QKVs are `[seen.qkv for seen in recorder.seen]`: layer by layer, batch item by batch item.
+    """
+    with torch.no_grad(), recording(recorder or Recorder()) as kept:
+        try:
+            kept.outputs = net(**inputs)
+        finally:
+            kept.inputs.clear()
+            kept.bias = None  # it holds what the model laid out, n×n
+    return kept
+
+
+def watch(modules: Collection[nn.Module]) -> None:
+    """Keep the input of these attention modules too, in every later recording."""
+    for module in set(modules):
+        module.register_forward_pre_hook(_remember_input, with_kwargs=True)
+
+
+def _first(module: nn.Module, names: str) -> nn.Module | None:
+    return next((m for n in names.split() if (m := getattr(module, n, None)) is not None), None)
+
+
+def _output_projection(module: nn.Module, width: int) -> Float[Tensor, "D he"] | None:
+    projection = _first(module, "o_proj out_proj out_lin c_proj dense Wo o")
+    weight = getattr(projection, "weight", None)
+    if weight is None or weight.ndim != 2:
+        return None
+    if type(projection).__name__ == "Conv1D":  # GPT-2 stores it (in, out)
+        weight = weight.T
+    return weight.detach() if weight.shape[1] == width else None
+
+
+def _before_rotation(
+    module: nn.Module, x: Float[Tensor, "n D"], qkv: QKV
+) -> tuple[Tensor, Tensor] | None:
+    """q (h n d) and k (g n d) before rotation, from the layer's input; None if it can't be told.
+
+    A rotation keeps the length of a vector, so a guess at what the layer does with its
+    projections is believed only if every length is that of what is scored.
+    """
+    h, g, d = qkv.heads, qkv.groups, qkv.q.shape[-1]
+    with torch.no_grad():
+        pairs: list[tuple[Tensor, Tensor]] = []
+        if (q := _first(module, "q_proj query")) and (k := _first(module, "k_proj key")):
+            pairs.append((q(x), k(x)))
+        elif fused := _first(module, "qkv_proj Wqkv query_key_value"):
+            y = fused(x)
+            pairs.append((y[:, : h * d], y[:, h * d : (h + g) * d]))
+            if y.shape[1] == 3 * h * d:  # head by head, as GPT-NeoX lays it out
+                mixed = y.unflatten(1, (h, 3, d))
+                pairs.append((mixed[:, :, 0], mixed[:, :, 1]))
+        norms = [getattr(module, name, None) for name in ("q_norm", "k_norm")]
+        for pair in pairs:
+            made = [
+                _heads(part, heads, d, norm)
+                for part, heads, norm in zip(pair, (h, g), norms, strict=True)
+            ]
+            if all(map(_same_lengths, made, (qkv.q, qkv.k))):
+                return made[0], made[1]
+    return None
+
+
+def _heads(part: Float[Tensor, "n w"], heads: int, d: int, norm: nn.Module | None) -> Tensor:
+    """What a projection gives as (heads n d), normed over a head or, as in OLMo 2, over all."""
+    part = part.flatten(1)
+    over = getattr(getattr(norm, "weight", None), "numel", int)()
+    if norm is not None and over == part.shape[1] != d:
+        part = norm(part)
+    part = part.unflatten(1, (-1, d)) if part.shape[1] == heads * d else part[:, None]
+    if norm is not None and over == d == part.shape[2]:
+        part = norm(part)
+    return part.transpose(0, 1)
+
+
+def _same_lengths(made: Tensor, scored: Float[Tensor, "h n d"]) -> bool:
+    near = 2e-2 if scored.dtype == torch.bfloat16 else 1e-3
+    return made.shape == scored.shape and torch.allclose(
+        made.norm(dim=-1), scored.norm(dim=-1), rtol=near
+    )

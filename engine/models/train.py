@@ -1,0 +1,359 @@
+"""Train the embedded model: a small Llama that reads English and Chinese and copies by induction.
+
+Three things happen in turn. First only random tokens repeated at a random period, until the model
+copies them: text alone formed no induction head in 17 million tokens. Then text, with a share of
+such sequences kept in. Near the end longer contexts, and a learning rate that falls to nothing
+(warm-up, stable, decay: Hu et al. 2024), so that a run can be stopped or lengthened at any time.
+"""
+
+import argparse
+import contextlib
+import math
+import signal
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.nn.functional import cross_entropy
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from engine.models.corpus import prepare, repeated_random, windows
+from engine.models.evaluate import formed, measure, publish
+
+COPIED = 0.3  # loss on repeats, as a share of chance, at which a drill is learnt
+DECAY_FROM = 0.75  # of the budget
+WARM_UP = 100  # steps
+SAVE_EVERY = 60.0  # seconds
+REPORT_EVERY = 15.0  # seconds
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """What is trained and how; lengths and batches in tokens, minutes of training.
+
+    drills holds the first phase: (length, tokens to choose from), one after the other; few
+    tokens first, since with all of them next to nothing was learnt in 900 steps.
+    contexts holds (share of the budget from which it applies, length).
+    """
+
+    layers: int = 4
+    heads: int = 6
+    width: int = 192
+    vocabulary: int = 4096
+    positions: int = 32_768
+    theta: float = 1e4
+    drills: tuple[tuple[int, int], ...] = ((64, 256), (128, 1024), (256, 4096))
+    contexts: tuple[tuple[float, int], ...] = ((0.0, 256), (2 / 3, 512), (5 / 6, 1024))
+    batch: int = 8192
+    drill_batch: int = 1024
+    repeats: float = 0.12
+    peak: float = 3e-3
+    minutes: float = 100.0
+    steps: int | None = None
+    seed: int = 0
+
+    @property
+    def trained_length(self) -> int:
+        return self.contexts[-1][1]
+
+    def alphabet(self, progress: "Progress") -> int:
+        """How many tokens there are to choose from; the others are not trained yet."""
+        drilled = self.drills[progress.drill][1] if progress.formed_at is None else self.vocabulary
+        return min(drilled, self.vocabulary)
+
+
+@dataclass
+class Progress:
+    """How far a run has come; saved with the weights."""
+
+    step: int = 0
+    seconds: float = 0.0
+    tokens: int = 0
+    text_tokens: int = 0
+    drill: int = 0
+    formed_at: int | None = None
+    copying: float = 1.0
+    budget: list = field(default_factory=list)
+
+    def share(self, recipe: Recipe) -> float:
+        """Part of the budget that is spent, in [0, 1]: by steps if given, else by time."""
+        if recipe.steps is not None:
+            return min(1.0, self.step / recipe.steps)
+        return min(1.0, self.seconds / (60 * recipe.minutes))
+
+
+def make_batch(
+    recipe: Recipe, progress: Progress, corpora: Mapping[str, np.ndarray]
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The batch of this step, a function of the recipe and the progress alone.
+
+    Languages share the text by the square root of their sizes, which favours the smaller one.
+
+    Returns: ids (b, length); periods (b), 0 for text.
+    """
+    generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + progress.step)
+    length = [n for share, n in recipe.contexts if share <= progress.share(recipe)][-1]
+    if progress.formed_at is None:
+        length = recipe.drills[progress.drill][0]
+        count = max(1, recipe.drill_batch // length)
+        return repeated_random(generator, count, length, recipe.alphabet(progress))
+    count = max(2, recipe.batch // length)
+    copies = max(1, round(recipe.repeats * count))
+    weights = np.sqrt([len(tokens) for tokens in corpora.values()])
+    bounds = np.round(np.cumsum(weights) / weights.sum() * (count - copies)).astype(int)
+    counts = np.diff(bounds, prepend=0)
+    rows = [
+        windows(tokens, progress.step * count, each, length)
+        for tokens, each in zip(corpora.values(), counts, strict=True)
+        if each
+    ]
+    ids, periods = repeated_random(generator, copies, length, recipe.vocabulary)
+    order = torch.randperm(count, generator=generator)
+    mixed = torch.cat([*rows, ids])[order]
+    return mixed, torch.cat([torch.zeros(count - copies, dtype=torch.int64), periods])[order]
+
+
+def learning_rate(recipe: Recipe, step: int, share: float) -> float:
+    """Linear warm-up, the peak, then down to nothing as 1 - sqrt over the end of the budget."""
+    warm = min(1.0, (step + 1) / WARM_UP)
+    falling = max(0.0, (share - DECAY_FROM) / (1 - DECAY_FROM))
+    return recipe.peak * warm * (1 - math.sqrt(falling))
+
+
+def build(recipe: Recipe) -> LlamaForCausalLM:
+    """A new model of this recipe, with random weights drawn from its seed."""
+    torch.manual_seed(recipe.seed)
+    config = LlamaConfig(
+        vocab_size=recipe.vocabulary,
+        hidden_size=recipe.width,
+        intermediate_size=round(recipe.width * 8 / 3 / 32) * 32 or 32,
+        num_hidden_layers=recipe.layers,
+        num_attention_heads=recipe.heads,
+        max_position_embeddings=recipe.positions,
+        rope_parameters={"rope_type": "default", "rope_theta": recipe.theta},
+        tie_word_embeddings=True,
+        bos_token_id=0,
+        eos_token_id=None,
+        dtype="float32",
+        trained_length=recipe.trained_length,
+    )
+    return LlamaForCausalLM(config)
+
+
+def optimiser(model: LlamaForCausalLM) -> torch.optim.AdamW:
+    """AdamW that decays matrices and leaves the gains of the norms alone."""
+    matrices = [p for p in model.parameters() if p.ndim > 1]
+    gains = [p for p in model.parameters() if p.ndim < 2]
+    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}]
+    return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
+
+
+def bfloat16_pays(device: torch.device) -> bool:
+    """Whether matrices multiply faster in bfloat16 here; on a CPU that is measured."""
+    if device.type != "cpu":
+        return device.type == "cuda"
+    times = []
+    for dtype in (torch.float32, torch.bfloat16):
+        a = torch.ones(1024, 512, dtype=dtype)
+        best = math.inf
+        for _ in range(5):
+            start = time.perf_counter()
+            a @ a.T
+            best = min(best, time.perf_counter() - start)
+        times.append(best)
+    return times[1] < 0.7 * times[0]
+
+
+def take_step(
+    model: LlamaForCausalLM,
+    adam: torch.optim.AdamW,
+    recipe: Recipe,
+    progress: Progress,
+    corpora: Mapping[str, np.ndarray],
+    half: bool,
+) -> tuple[float, float]:
+    """One optimiser step; gradients are gathered over pieces of 2,048 tokens, or one sequence.
+
+    Only what can be predicted counts: text, and random tokens that repeat.
+
+    Returns: mean loss in nats on text (nan in the first phase) and on tokens that repeat.
+    """
+    ids, periods = make_batch(recipe, progress, corpora)
+    known = torch.arange(ids.shape[1] - 1)[None] >= periods[:, None]  # (b, n - 1)
+    rate = learning_rate(recipe, progress.step, progress.share(recipe))
+    for group in adam.param_groups:
+        group["lr"] = rate
+    device = next(model.parameters()).device
+    piece = len(ids) if device.type == "cuda" else max(1, 2048 // ids.shape[1])
+    losses = []
+    for part, counts in zip(ids.split(piece), known.split(piece), strict=True):
+        part = part.to(device)
+        with torch.autocast(device.type, torch.bfloat16, enabled=half):
+            logits = model(input_ids=part[:, :-1], use_cache=False).logits
+        logits = logits[..., : recipe.alphabet(progress)]
+        loss = cross_entropy(logits.float().transpose(1, 2), part[:, 1:], reduction="none")
+        ((loss * counts.to(device)).sum() / known.sum()).backward()
+        losses.append(loss.detach().cpu())
+    torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
+    adam.step()
+    adam.zero_grad(set_to_none=True)
+    loss = torch.cat(losses)  # (b, n - 1)
+    text, copies = loss[periods == 0], loss[known & (periods > 0)[:, None]]
+    progress.step += 1
+    progress.tokens += ids.numel()
+    progress.text_tokens += text.numel()
+    copying = copies.mean().item()
+    if progress.formed_at is None:
+        drill(recipe, progress, copying)
+    return text.mean().item(), copying
+
+
+def drill(recipe: Recipe, progress: Progress, loss: float) -> None:
+    """Follow the copying of the first phase, and go on to its next part once it is learnt."""
+    chance = math.log(recipe.alphabet(progress))
+    progress.copying += 0.1 * (loss / chance - progress.copying)
+    if progress.copying < COPIED:
+        progress.drill, progress.copying = progress.drill + 1, 1.0
+        if progress.drill == len(recipe.drills):
+            progress.formed_at = progress.step
+
+
+def save(path: Path, model: LlamaForCausalLM, adam: torch.optim.AdamW, progress: Progress) -> None:
+    """Write a checkpoint, whole or not at all."""
+    partial = path.with_suffix(".partial")
+    state = {"model": model.state_dict(), "adam": adam.state_dict(), "progress": asdict(progress)}
+    torch.save(state, partial)
+    partial.replace(path)
+
+
+def resume(
+    work: Path, recipe: Recipe, model: LlamaForCausalLM, adam: torch.optim.AdamW
+) -> Progress:
+    """Go on from the last checkpoint, or, if the budget is another one, from before the decay."""
+    budget = [recipe.minutes, recipe.steps]
+    for name in ("last.pt", "stable.pt"):
+        if not (work / name).exists():
+            continue
+        state = torch.load(work / name, weights_only=True)
+        progress = Progress(**state["progress"])
+        if (
+            progress.budget == budget
+            or progress.share(recipe) <= DECAY_FROM
+            or name == "stable.pt"
+        ):
+            model.load_state_dict(state["model"])
+            adam.load_state_dict(state["adam"])
+            progress.budget = budget
+            return progress
+    return Progress(budget=budget)
+
+
+def train(
+    recipe: Recipe, corpora: Mapping[str, np.ndarray], work: Path, device: torch.device
+) -> tuple[LlamaForCausalLM, Progress]:
+    """Train until the budget is spent, from a checkpoint in `work` if there is one.
+
+    Args:
+        corpora: token ids of each language's text, 1-D.
+
+    Raises:
+        KeyboardInterrupt: on Ctrl-C, after a checkpoint is written.
+    """
+    work.mkdir(parents=True, exist_ok=True)
+    model = build(recipe).to(device)
+    adam = optimiser(model)
+    progress = resume(work, recipe, model, adam)
+    half = bfloat16_pays(device)
+    parameters = sum(p.numel() for p in model.parameters())
+    print(
+        f"{parameters / 1e6:.2f} M parameters, {'bfloat16' if half else 'float32'} on {device},",
+        end=" ",
+    )
+    print(f"from step {progress.step}", flush=True)
+    reported, saved = (progress.seconds, progress.tokens), progress.seconds
+    with contextlib.ExitStack() as stack:
+        stack.callback(lambda: save(work / "last.pt", model, adam, progress))
+        while progress.share(recipe) < 1:
+            before = progress.share(recipe)
+            start = time.perf_counter()
+            text, copying = take_step(model, adam, recipe, progress, corpora, half)
+            progress.seconds += time.perf_counter() - start
+            if before <= DECAY_FROM < progress.share(recipe):
+                save(work / "stable.pt", model, adam, progress)
+            if progress.seconds - saved > SAVE_EVERY:
+                save(work / "last.pt", model, adam, progress)
+                saved = progress.seconds
+            if progress.seconds - reported[0] > REPORT_EVERY:
+                speed = (progress.tokens - reported[1]) / (progress.seconds - reported[0])
+                report(recipe, progress, text, copying, speed)
+                reported = (progress.seconds, progress.tokens)
+    return model, progress
+
+
+def report(recipe: Recipe, progress: Progress, text: float, copying: float, speed: float) -> None:
+    """One line of progress."""
+    share = progress.share(recipe)
+    phase = "repeats" if progress.formed_at is None else "text" if share < DECAY_FROM else "decay"
+    left = progress.seconds * (1 / share - 1) / 60
+    print(
+        f"step {progress.step}  {phase}  {speed:,.0f} tokens/s  text {text:.3f}"
+        f"  repeats {copying:.3f}  {progress.tokens / 1e6:.1f} M tokens  {left:.1f} min left",
+        flush=True,
+    )
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `python -m engine train`."""
+    recipe = Recipe()
+    corpus = Path("../shared/corpus")
+    parser.add_argument(
+        "--data", type=Path, nargs="+", default=sorted(corpus.glob("*.xz")),
+        help="books, one .txt or .txt.xz file a language, blank lines between books",
+    )  # fmt: skip
+    parser.add_argument("--out", type=Path, default=Path("assets/models/tiny"))
+    parser.add_argument("--work", type=Path, default=Path("build/train"), help="checkpoints")
+    parser.add_argument("--minutes", type=float, default=recipe.minutes, help="of training")
+    parser.add_argument("--steps", type=int, help="a budget in steps instead of minutes")
+    parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
+    for name in ("layers", "heads", "width", "vocabulary", "seed"):
+        parser.add_argument(f"--{name}", type=int, default=getattr(recipe, name))
+    parser.add_argument(
+        "--theta", type=float, default=recipe.theta, help="base of rotary positions"
+    )
+    parser.add_argument("--peak", type=float, default=recipe.peak, help="highest learning rate")
+
+
+def run(args: argparse.Namespace) -> None:
+    """Train, measure and publish; a run that was stopped goes on from its last checkpoint.
+
+    Raises:
+        SystemExit: if there is no data, on Ctrl-C, or if no induction head formed.
+    """
+    if not args.data:
+        raise SystemExit("no books: give them with --data")
+    names = ("layers", "heads", "width", "vocabulary", "seed", "theta", "peak", "minutes", "steps")
+    recipe = Recipe(**{name: getattr(args, name) for name in names})
+    tokenizer, corpora, held_out = prepare(args.data, recipe.vocabulary, args.work)
+    for wish in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(wish, signal.default_int_handler)  # also in the background
+    try:
+        model, progress = train(recipe, corpora, args.work, torch.device(args.device))
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on from here") from None
+    figures = measure(model, tokenizer, held_out, recipe.trained_length)
+    figures["training"] = {
+        **asdict(progress), **asdict(recipe), "decay_from": DECAY_FROM,
+        "corpus_tokens": {name: len(tokens) for name, tokens in corpora.items()},
+    }  # fmt: skip
+    if not formed(figures):
+        raise SystemExit("no induction head has formed yet: train for longer")
+    publish(model, tokenizer, figures, args.out, args.work)
+
+
+if __name__ == "__main__":
+    flags = argparse.ArgumentParser(description=__doc__)
+    add_arguments(flags)
+    run(flags.parse_args())

@@ -1,0 +1,516 @@
+"""One pass over a streaming softmax: output, all row statistics and pooled maps, tile by tile.
+
+A tile is some rows by some keys; nothing n×n is ever held. Row sums are kept relative to the
+row's running maximum and rescaled as it grows (online softmax, arXiv 1805.02867); with
+t = z − max and e = exp t, a row's entropy is ln Σe − Σet/Σe. Cells are pooled along the keys
+inside each tile and scaled once the row's log-sum-exp is known. Keys of a tile are laid out so
+that pooling runs along memory.
+
+Tiles run on one thread each, as many at once as torch has: small operations that are each split
+over threads spend their time waiting for one another, above all on a shared machine.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import accumulate
+from math import log
+
+import torch
+from torch import Tensor
+
+from engine import metrics
+from engine.cells import Cells
+from engine.composed import Composed
+from engine.contract import Colour, Index, index
+from engine.metrics import TOP, RowStats
+from engine.normalisers import Softmax
+from engine.patterns import Everything
+
+ROWS, COLS, COLS_CAUSAL = 256, 1024, 512
+KEPT = 2**22
+"""Scores that a piece of rows keeps until its largest are known."""
+ACROSS = 32
+"""Cells that a tile must hold to be pooled across memory rather than along it."""
+
+Progress = Callable[[float], None]
+
+
+@dataclass
+class Sweep:
+    """What one pass found: (h n e), RowStats, (h n), pool -> (h a b), for the rows asked for."""
+
+    output: Tensor | None
+    rows: RowStats | None
+    lse: Tensor
+    maps: dict[str, Tensor] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class _Tile:
+    """Keys start … stop in cells of `width`; laid out (width, cells) if `permuted`."""
+
+    start: int
+    stop: int
+    width: int
+    permuted: bool
+
+    @property
+    def cells(self) -> int:
+        return -(-(self.stop - self.start) // self.width)
+
+    def pool(self, x: Tensor, how: str) -> Tensor:
+        """(b r c) -> (b r cells)."""
+        if self.width == 1:
+            return x
+        if self.permuted:
+            x, dim = x.unflatten(-1, (self.width, self.cells)), -2
+        else:
+            x, dim = x.unflatten(-1, (self.cells, self.width)), -1
+        return x.sum(dim) if how == "sum" else x.amax(dim)
+
+    def place(self, key: Tensor) -> Tensor:
+        """Where in the tile's layout a key stands."""
+        at = key - self.start
+        return at % self.width * self.cells + at // self.width if self.permuted else at
+
+
+def sweep(
+    att: Composed,
+    *,
+    rows: Index | None = None,
+    output: bool = True,
+    stats: bool = True,
+    size: int = 0,
+    pools: tuple[str, ...] = (),
+    colour: Colour = "weight",
+    progress: Progress | None = None,
+) -> Sweep:
+    """Run the pass over all rows, or those asked for (then without maps).
+
+    `progress` is told the share done between pieces; whatever it raises ends the pass.
+    """
+    assert isinstance(att.normaliser, Softmax)
+    frame, device = att.frame, att.device
+    at = index(rows, frame.n, device)
+    row_cells = Cells(0, frame.n, size or 1) if pools else None
+    col_cells = Cells(0, frame.m, size or 512)
+    out = att.qkv.v.new_empty(frame.heads, len(at), att.qkv.v.shape[-1]) if output else None
+    lse = torch.empty(frame.heads, len(at), dtype=att.dtype, device=device)
+    want = set(pools) & {"max"} | ({"sum"} if {"mean", "sum"} & set(pools) else set())
+    maps = {
+        pool: torch.zeros(frame.heads, row_cells.count, col_cells.count, device=device)
+        for pool in want
+        if row_cells
+    }
+    height, heads = _shape(att, len(at), stats)
+    if row_cells:
+        pieces = list(row_cells.pieces(height))
+    else:
+        pieces = [(a, min(a + height, len(at))) for a in range(0, len(at), height)]
+    found: list[list[RowStats]] = []
+    done, total = 0, len(pieces) * len(heads)
+    for part in heads:
+        keys = _Keys(att, part, col_cells, want_values=output)
+        found.append([])
+        jobs = (
+            (lambda p=p: _piece(keys, at[p[0] : p[1]], stats, want, row_cells, col_cells, colour))
+            for p in pieces
+        )
+        for (a, b), piece in zip(pieces, _in_order(jobs, device), strict=True):
+            lse[part, a:b] = piece.lse
+            if out is not None and piece.output is not None:
+                out[part, a:b] = piece.output.to(out)
+            if piece.rows is not None:
+                found[-1].append(piece.rows)
+            for pool, cells in piece.maps.items():
+                assert row_cells
+                first, cells = row_cells.reduce(cells, a, -2, pool)
+                into = maps[pool][part, first : first + cells.shape[-2]]
+                torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
+            done += 1
+            if progress is not None:
+                progress(done / total)
+    statistics = metrics.cat([metrics.cat(f) for f in found], 0) if stats else None
+    return Sweep(out, statistics, lse, maps)
+
+
+def _shape(att: Composed, n: int, stats: bool) -> tuple[int, list[slice]]:
+    """Rows of a piece, and the heads that go together: whole groups, or one head."""
+    frame = att.frame
+    rows = ROWS if att.device.type == "cpu" else 4 * ROWS
+    width = att.width(rows)
+    if stats and width > KEPT // rows:
+        rows = max(32, KEPT // width)
+    rows = min(rows, n)
+    per = frame.heads // att.qkv.groups
+    fit = max(1, ROWS * COLS // (rows * min(width, COLS)))
+    step = 1 if fit < per else fit // per * per
+    return rows, [slice(a, min(a + step, frame.heads)) for a in range(0, frame.heads, step)]
+
+
+class _Keys:
+    """Keys and values of some heads, tiled and laid out for pooling."""
+
+    def __init__(self, att: Composed, heads: slice, cells: Cells, want_values: bool) -> None:
+        self.att, self.heads = att, heads
+        qkv, per = att.qkv, att.qkv.heads // att.qkv.groups
+        groups = slice(heads.start // per, (heads.stop - 1) // per + 1)
+        target = COLS_CAUSAL if att.frame.causal and att.frame.m <= 8192 else COLS
+        if att.device.type != "cpu":
+            target *= 8
+        self.tiles: list[_Tile] = []
+        for a, b in cells.pieces(target):
+            width = cells.width if cells.width <= target else b - a
+            even = (b - a) // width * width
+            permuted = width > 1 and (b - a) // width >= ACROSS
+            if even:
+                self.tiles.append(_Tile(a, a + even, width, permuted))
+            if a + even < b:
+                self.tiles.append(_Tile(a + even, b, b - a - even, False))
+        self.key = torch.arange(att.frame.m, device=att.device)
+        if any(t.permuted for t in self.tiles):
+            self.key = torch.cat([self._layout(t) for t in self.tiles])
+        k, v = qkv.k[groups], qkv.v[groups]
+        if any(t.permuted for t in self.tiles):
+            k, v = k[:, self.key], v[:, self.key] if want_values else v
+        self.k = att.scoring.keys(qkv, k.to(att.dtype)).mT
+        self.longest = float(self.k.square().sum(1).max().sqrt())
+        self.place = self.key.to(att.dtype)
+        hides = att.frame.key_mask is not None or att.frame.mask is not None
+        self.clear = not hides and isinstance(att.pattern, Everything)
+        self.v = v.to(att.dtype) if want_values else None
+        self.scratch = threading.local()
+        self.masks: dict[tuple[int, ...], Tensor] = {}
+
+    def _layout(self, t: _Tile) -> Tensor:
+        keys = self.key[t.start : t.stop]
+        return keys.view(t.cells, t.width).T.flatten() if t.permuted else keys
+
+    def hidden(self, rows: Tensor, t: _Tile) -> Tensor | None:
+        """Pairs of a tile that carry no weight, (r c); None where all do."""
+        causal, low = self.att.frame.causal, int(rows[0]) + self.att.frame.offset
+        if not self.clear:
+            allowed = self.att.allowed(rows, self.key[t.start : t.stop])
+            return None if allowed is None else ~allowed
+        if not causal or t.stop <= low + 1:
+            return None
+        # along the diagonal the same few masks come again and again
+        name = (low - t.start, int(rows[-1]) - int(rows[0]), len(rows), t.stop - t.start, t.width)
+        if name not in self.masks:
+            self.masks[name] = self.key[t.start : t.stop] > (rows + self.att.frame.offset)[:, None]
+        return self.masks[name]
+
+    def over(self, spans: list[tuple[int, int]]) -> list[_Tile]:
+        """The tiles that touch these spans."""
+        return [t for t in self.tiles if any(t.start < b and a < t.stop for a, b in spans)]
+
+    def buffer(self, name: str, count: int) -> Tensor:
+        """Memory of this thread's own, kept from piece to piece."""
+        found = getattr(self.scratch, name, None)
+        if found is None or found.numel() < count:
+            found = torch.empty(count, dtype=self.att.dtype, device=self.att.device)
+            setattr(self.scratch, name, found)
+        return found[:count]
+
+
+def _piece(
+    keys: _Keys,
+    rows: Tensor,
+    stats: bool,
+    want: set[str],
+    row_cells: Cells | None,
+    col_cells: Cells,
+    colour: Colour,
+) -> Sweep:
+    """Some rows of some heads. Inside, b is key heads and R the rows of all heads that read one."""
+    att, heads = keys.att, keys.heads
+    qkv, r = att.qkv, len(rows)
+    causal, position = att.frame.causal, rows + att.frame.offset
+    low, high, at = int(position[0]), int(position[-1]), position.to(att.dtype)
+    tau = att.normaliser.temperature if isinstance(att.normaliser, Softmax) else 1.0
+    plain = qkv.softcap is None and qkv.bias is None
+    b = len(keys.k)
+    q = att.scoring.queries(qkv, qkv.q[heads][:, rows].to(att.dtype))
+    if plain and tau != 1:
+        q = q / tau
+    q = q.view(b, -1, q.shape[-1])
+    count = q.shape[1]
+    floor = floor_of(att.dtype)
+    # |t| is at most twice the largest score, and that at most the product of the longest vectors
+    steep = not plain or 2 * float(q.square().sum(-1).max().sqrt()) * keys.longest > -floor
+
+    tiles = keys.over(att.spans(rows))
+    area = [b * count * (t.stop - t.start) for t in tiles]
+    kept = keys.buffer("scores", sum(area) if stats else max(area))
+    spare = keys.buffer("spare", max(area))
+    spare2 = keys.buffer("spare2", max(area)) if stats and not causal else spare
+
+    top = q.new_full((b, count), -1e30)  # −inf would make NaN where a row sees nothing
+    acc = q.new_zeros(b, count, keys.v.shape[-1]) if keys.v is not None else None
+    peaks, masses, tops, found_sums, offset = [], [], [], [], 0
+    for t, size in zip(tiles, area, strict=True):
+        s = kept[offset : offset + size].view(b, count, -1)
+        offset += size if stats else 0
+        torch.bmm(q, keys.k[..., t.start : t.stop], out=s)
+        if not plain:
+            att.finish(s.view(-1, r, s.shape[-1]), heads, rows, keys.key[t.start : t.stop])
+            s.div_(tau)
+        hidden = keys.hidden(rows, t)
+        if hidden is not None:
+            s.view(b, -1, r, s.shape[-1]).masked_fill_(hidden, -torch.inf)
+        peak = t.pool(s, "max")
+        new = torch.maximum(top, peak.amax(-1))
+        s.sub_(new[..., None])
+        if steep or hidden is not None:
+            s.clamp_min_(floor)
+        e = torch.exp(s, out=spare[:size].view(s.shape))
+        # where hidden, e is now the least normal number: nothing beside any other
+        mass = t.pool(e, "sum")
+        e_sum = mass.sum(-1)
+        if hidden is not None:
+            mass = mass.masked_fill_(peak == -torch.inf, 0)
+        sums = [e_sum]
+        if stats:
+            norm = torch.linalg.vector_norm(e, dim=-1)
+            straddles = not causal and t.start <= high and low < t.stop
+            far = _distance(e, e_sum, at, keys, t, spare2 if straddles else None)
+            sums += [norm, far]
+        if acc is not None and keys.v is not None:
+            if peaks:
+                acc.mul_((top - new).exp_()[..., None])
+            acc.baddbmm_(e, keys.v[:, t.start : t.stop])
+        if stats:
+            sums.append(e.mul_(s).sum(-1))
+        top = new
+        peaks.append(peak)
+        masses.append(mass)
+        tops.append(new)
+        found_sums.append(torch.stack(sums))
+
+    behind = torch.stack(tops, -1) - top[..., None]  # (b R tiles), how far each tile's maximum lay
+    fade = behind.clamp_min(floor).exp_()
+    total = dict(zip(("e", "norm", "far", "et"), torch.stack(found_sums, -1), strict=False))
+    sums = {"e": (total["e"] * fade).sum(-1)}
+    if stats:
+        sums["ee"] = (total["norm"] * fade).square_().sum(-1)
+        sums["far"] = (total["far"] * fade).sum(-1)
+        sums["et"] = (fade * (total["et"] + behind.clamp_min(floor) * total["e"])).sum(-1)
+
+    own = torch.where(top > -1e29, top + sums["e"].log(), -torch.inf)
+    lse = own
+    if qkv.sinks is not None:
+        lse = torch.logaddexp(own, _per_row(qkv.sinks[heads].to(own) / tau, b, r))
+    some = top > -1e29
+    share = torch.where(some, (own - lse).exp(), 0)
+    found = Sweep(None, None, lse.view(-1, r))
+    if acc is not None:
+        scale = torch.where(some, share / sums["e"], 0)
+        found.output = acc.mul_(scale[..., None]).view(-1, r, acc.shape[-1])
+    visible, first = att.frame.seen(rows)
+    if stats:
+        sums = {name: torch.where(some, x, 0) for name, x in sums.items()}
+        look = _Lookup(kept, tiles, behind)
+        found.rows = _statistics(look, peaks, sums, share, att, visible, first)
+    if want and row_cells is not None:
+        scale = torch.where(some, share / sums["e"], 0)
+        if colour == "uniform":
+            scale = scale * visible.to(own).repeat(count // r)
+        elif colour == "row":
+            scale = torch.where(some, 1.0, 0.0)
+        for pool in want:
+            if pool == "max":
+                parts = [(p - top[..., None]).exp_() for p in peaks]
+            else:
+                parts = [m * fade[..., i, None] for i, m in enumerate(masses)]
+            cells = _columns(parts, tiles, col_cells, pool).mul_(scale[..., None])
+            found.maps[pool] = cells.view(-1, r, col_cells.count)
+    return found
+
+
+def _per_row(per_head: Tensor, b: int, r: int) -> Tensor:
+    """(heads) -> (b R)."""
+    return per_head.view(b, -1, 1).expand(-1, -1, r).flatten(1)
+
+
+def _distance(
+    e: Tensor, e_sum: Tensor, at: Tensor, keys: _Keys, t: _Tile, spare: Tensor | None
+) -> Tensor:
+    """Σ e |i − j|, (b R); `spare` is given where some keys lie before and some after a row."""
+    b, count, _ = e.shape
+    key = keys.place[t.start : t.stop]
+    if spare is not None:
+        far = torch.sub(at[:, None], key).abs_()
+        by_head = (b, count // len(at), len(at), len(key))
+        return torch.mul(e.view(by_head), far, out=spare[: e.numel()].view(by_head)).sum(-1).flatten(1)
+    # relative to the tile's start, so that float32 loses nothing in a long text
+    inside = torch.bmm(e, (key - t.start)[:, None].expand(b, -1, 1))[..., 0]
+    whole = e_sum.view(b, -1, len(at)) * (at - t.start)
+    return whole.view(b, count).sub_(inside).abs_()
+
+
+def _columns(parts: list[Tensor], tiles: list[_Tile], cells: Cells, pool: str) -> Tensor:
+    """Cells of all tiles on the map's columns, (b R columns)."""
+    if sum(p.shape[-1] for p in parts) == cells.count:
+        return torch.cat(parts, -1)
+    out = parts[0].new_zeros(*parts[0].shape[:2], cells.count)
+    for part, t in zip(parts, tiles, strict=True):
+        first = (t.start - cells.start) // cells.width
+        into = out[..., first : first + part.shape[-1]]
+        torch.maximum(into, part, out=into) if pool == "max" else into.add_(part)
+    return out
+
+
+class _Lookup:
+    """Single scores out of those that a piece kept, relative to each row's maximum."""
+
+    def __init__(self, kept: Tensor, tiles: list[_Tile], behind: Tensor) -> None:
+        device = kept.device
+        self.kept, self.tiles, self.ahead = kept, tiles, behind
+        b, count = behind.shape[:2]
+        widths = [t.stop - t.start for t in tiles]
+        self.base = torch.tensor(list(accumulate([0, *widths[:-1]])), device=device) * (b * count)
+        self.width = torch.tensor(widths, device=device)
+        self.row = torch.arange(b * count, device=device).view(b, count, 1)
+        self.floor = floor_of(kept.dtype) + 0.5
+
+    def take(self, tile: Tensor, place: Tensor) -> Tensor:
+        """t = z − max at (b R k) places of tiles; −inf where masked."""
+        found = self.kept[self.base[tile] + self.row * self.width[tile] + place]
+        return torch.where(found > self.floor, found + self.ahead.gather(-1, tile), -torch.inf)
+
+    def keys(self, key: Tensor) -> Tensor:
+        """e = exp(z − max) of keys (b R k); 0 where a key is not in any tile."""
+        out = torch.zeros(key.shape, dtype=self.kept.dtype, device=key.device)
+        for i, t in enumerate(self.tiles):
+            inside = (key >= t.start) & (key < t.stop)
+            if bool(inside.any()):
+                place = t.place(torch.where(inside, key, t.start))
+                found = self.take(torch.full_like(key, i), place).exp()
+                out = torch.where(inside, found, out)
+        return out
+
+    def largest(self, peaks: list[Tensor]) -> tuple[Tensor, Tensor]:
+        """The largest e of each row, falling, and the key of the first: (b R k), (b R).
+
+        They lie in the cells with the largest maxima.
+        """
+        device = self.kept.device
+        every = [torch.arange(t.cells, device=device) for t in self.tiles]
+        tile = torch.cat([torch.full_like(c, i) for i, c in enumerate(every)])
+        width = torch.tensor([t.width for t in self.tiles], device=device)
+        # a cell's keys stand `step` apart, the first at `first`
+        step = torch.tensor([t.cells if t.permuted else 1 for t in self.tiles], device=device)
+        first = torch.cat(
+            [c if t.permuted else c * t.width for c, t in zip(every, self.tiles, strict=True)]
+        )
+        begin = torch.cat(
+            [t.start + c * t.width for c, t in zip(every, self.tiles, strict=True)]
+        )
+        cell = torch.cat(peaks, -1).topk(min(TOP, len(tile)), dim=-1).indices
+        if int(width.max()) == 1:
+            t = self.take(tile[cell], first[cell])
+            return t.exp(), begin[cell[..., 0]]
+        of = tile[cell]
+        start = self.base[of] + self.row * self.width[of] + first[cell]
+        inside = torch.arange(int(width.max()), device=device)
+        at = start[..., None] + inside * step[of][..., None]
+        valid = inside < width[of][..., None]
+        found = self.kept[torch.where(valid, at, 0)]
+        ahead = self.ahead.gather(-1, of)[..., None]
+        found = torch.where(valid & (found > self.floor), found + ahead, -torch.inf).flatten(-2)
+        best = found.topk(min(TOP, found.shape[-1]), dim=-1)
+        widest = len(inside)
+        which = best.indices[..., :1]
+        argmax = begin[cell].gather(-1, which // widest) + which % widest
+        return best.values.exp(), argmax[..., 0]
+
+
+def _statistics(
+    look: _Lookup,
+    peaks: list[Tensor],
+    sums: dict[str, Tensor],
+    share: Tensor,
+    att: Composed,
+    visible: Tensor,
+    first: Tensor,
+) -> RowStats:
+    r = len(visible)
+    b, count = share.shape
+    reps = count // r
+    top, argmax = look.largest(peaks)
+    special = first.repeat(reps).expand(b, -1)[..., None]
+    if att.frame.needles is not None:
+        needles = att.frame.needles.to(first).expand(b, count, -1)
+        special = torch.cat([special, needles], -1)
+    e = look.keys(special)
+    flat = {k: x.view(-1, r) for k, x in sums.items()}
+    return metrics.from_sums(
+        total=flat["e"],
+        log=flat["et"],
+        square=flat["ee"],
+        top=top.view(-1, r, top.shape[-1]),
+        argmax=argmax.view(-1, r),
+        sink=e[..., 0].view(-1, r),
+        needle=e[..., 1:].sum(-1).view(-1, r),
+        distance=flat["far"],
+        kept=share.view(-1, r),
+        visible=visible.expand(b * reps, -1),
+    )
+
+
+def floor_of(dtype: torch.dtype) -> float:
+    """Least exponent whose exponential is a normal number; exp is many times slower below."""
+    return log(torch.finfo(dtype).tiny) + 1
+
+
+def _in_order(jobs: Iterator[Callable[[], Sweep]], device: torch.device) -> Iterator[Sweep]:
+    """Results in the jobs' order; on a CPU several at once, one thread each."""
+    workers = torch.get_num_threads() if device.type == "cpu" else 1
+    if workers == 1:
+        yield from (job() for job in jobs)
+        return
+    with _single_threaded(), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
+        waiting: deque[Future[Sweep]] = deque()
+        try:
+            for job in jobs:
+                waiting.append(pool.submit(job))
+                if len(waiting) > workers:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _one_thread() -> None:
+    torch.set_num_threads(1)
+
+
+_running = threading.Lock()
+_depth = 0
+_before = 1
+
+
+@contextmanager
+def _single_threaded() -> Iterator[None]:
+    """Keeps torch's global thread count at one while tiles run, and puts it back after the last."""
+    global _depth, _before
+    with _running:
+        if _depth == 0:
+            _before = torch.get_num_threads()
+            torch.set_num_threads(1)
+        _depth += 1
+    try:
+        yield
+    finally:
+        with _running:
+            _depth -= 1
+            if _depth == 0:
+                torch.set_num_threads(_before)

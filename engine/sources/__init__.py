@@ -1,0 +1,33 @@
+"""Where Q, K and V come from: made (planted, identical), given (arrays), or read (text)."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.contract import QKV
+from engine.sources import arrays
+from engine.sources.planted import Identical, Planted
+
+SOURCES: dict[str, type[Planted] | type[Identical]] = {
+    cls.key: cls for cls in (Planted, Identical)
+}
+"""Sources that are made from declared parameters alone."""
+
+__all__ = ["SOURCES", "Identical", "Planted", "arrays", "identical", "planted", "text"]
+
+
+def planted(**parameters: Any) -> QKV:
+    """Needles at a known logit gap among Gaussian distractors; parameters as in Planted."""
+    return Planted(**parameters).make()
+
+
+def identical(**parameters: Any) -> QKV:
+    """Every key equally relevant; parameters as in Identical."""
+    return Identical(**parameters).make()
+
+
+def text(*args: Any, **named: Any) -> QKV:
+    """Q, K and V of one layer of a model that reads a text; see engine.sources.text."""
+    from engine.sources.text import text as read
+
+    return read(*args, **named)

@@ -1,0 +1,297 @@
+"""Everything that follows from an attention's blocks, without a matrix n×n."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine import metrics
+from engine.cells import Cells, pairs
+from engine.composed import Composed
+from engine.contract import Attention, Block, Colour, Index, Mechanism, Pool, QKV, index
+from engine.metrics import RowStats
+from engine.online import Progress, sweep
+
+LARGEST = 2**28
+"""Weights that one exact window may hold (1 GiB in float32)."""
+AREA = 2**22
+"""Weights worked on at once."""
+
+
+@dataclass
+class Summary:
+    """One pass over an attention.
+
+    Attributes:
+        output: (h n e), None if not asked for or not to be had.
+        rows: statistics, (h n) each.
+        maps: pool -> (h a b).
+        seconds: wall time that the pass took.
+    """
+
+    output: Float[Tensor, "h n e"] | None
+    rows: RowStats
+    maps: dict[Pool, Float[Tensor, "h a b"]] = field(default_factory=dict)
+    seconds: float = 0.0
+
+
+def summarise(
+    att: Attention,
+    *,
+    rows: Index | None = None,
+    output: bool = True,
+    size: int = 512,
+    pools: tuple[Pool, ...] = (),
+    colour: Colour = "weight",
+    progress: Progress | None = None,
+) -> Summary:
+    """Statistics of all rows or of some, and, of all rows, output and maps."""
+    began = time.perf_counter()
+    if rows is not None and (pools or output):
+        raise ValueError("output and maps are of all rows")
+    if unknown := set(pools) - {"max", "mean", "sum"}:
+        raise ValueError(f"a heatmap pools by max, mean or sum, not {', '.join(sorted(unknown))}")
+    if isinstance(att, Composed) and att.streams:
+        found = sweep(
+            att, rows=rows, output=output, size=size, pools=pools, colour=colour, progress=progress
+        )
+        if rows is None:
+            att._lse = found.lse
+        assert found.rows is not None
+        result = Summary(found.output, found.rows, _means(found.maps, att, pools, size))
+    else:
+        result = _by_blocks(att, rows, output, size, pools, colour, progress)
+    result.seconds = time.perf_counter() - began
+    return result
+
+
+def _means(
+    maps: dict[str, Tensor], att: Attention, pools: tuple[Pool, ...], size: int
+) -> dict[Pool, Tensor]:
+    """The maps asked for, the mean from the sum over visible pairs."""
+    found: dict[Pool, Tensor] = {p: maps[p] for p in ("max", "sum") if p in pools}  # type: ignore[misc]
+    if "mean" in pools:
+        frame = att.frame
+        seen = pairs(frame, Cells(0, frame.n, size), Cells(0, frame.m, size), att.device)
+        found["mean"] = maps["sum"] / seen.clamp_min(1).to(maps["sum"])
+    return found
+
+
+def _by_blocks(
+    att: Attention,
+    rows: Index | None,
+    output: bool,
+    size: int,
+    pools: tuple[Pool, ...],
+    colour: Colour,
+    progress: Progress | None,
+) -> Summary:
+    frame = att.frame
+    total = frame.n if rows is None else len(index(rows, frame.n))
+    want = set(pools) & {"max"} | ({"sum"} if {"mean", "sum"} & set(pools) else set())
+    row_cells, col_cells = Cells(0, frame.n, max(1, size)), Cells(0, frame.m, max(1, size))
+    maps = {
+        p: torch.full(
+            (frame.heads, row_cells.count, col_cells.count),
+            -torch.inf if p == "max" else 0.0,
+            dtype=torch.float64,
+            device=att.device,
+        )
+        for p in want
+    }
+    found, places, done = [], [], 0
+    for block in att.blocks(rows):
+        at = index(block.rows, frame.n, att.device)
+        stats = metrics.of_weights(block.weights, block.cols, at, frame, att.row_kind)
+        found.append(stats)
+        places.append(at)
+        weights = block.weights.double() * _factor(stats, colour)
+        cell = (at // row_cells.width).to(att.device)
+        for pool, into in maps.items():
+            _add(into, _columns(weights, block, col_cells, pool), cell, pool)
+        done += len(at)
+        if progress is not None:
+            progress(done / total)
+    statistics = metrics.cat(found)
+    if rows is None:  # blocks come in any order
+        statistics = statistics[torch.cat(places).argsort()]
+    if "max" in maps:  # a cell that no block touched holds zeros only
+        maps["max"] = maps["max"].masked_fill(maps["max"] == -torch.inf, 0)
+    wanted = {p: x.float() for p, x in maps.items()}
+    return Summary(
+        att.output if output and _has_output(att) else None,
+        statistics,
+        _means(wanted, att, pools, size),
+    )
+
+
+def _has_output(att: Attention) -> bool:
+    from engine.stored import Hidden, Stored
+
+    return not (isinstance(att, Hidden) or (isinstance(att, Stored) and att.v is None))
+
+
+def _factor(stats: RowStats, colour: Colour) -> Float[Tensor, "h r 1"] | float:
+    if colour == "weight":
+        return 1.0
+    if colour == "uniform":
+        return stats.visible.double()[..., None]
+    top = (stats.max_weight * stats.kept_mass)[..., None]
+    return torch.where(top > 0, 1 / top, 0)
+
+
+def _columns(
+    weights: Float[Tensor, "h r c"], block: Block, cells: Cells, pool: str
+) -> Float[Tensor, "h r b"]:
+    """A block's weights on the map's columns. Keys that it leaves out weigh nothing."""
+    cols = block.cols
+    if isinstance(cols, slice):
+        cols = torch.arange(cols.start, cols.stop, device=weights.device)
+    cell = (cols // cells.width).clamp_min(0)
+    # padding weighs nothing, so that any cell may take it
+    cell = cell.expand(weights.shape).to(weights.device)
+    out = weights.new_zeros(*weights.shape[:2], cells.count)
+    if pool == "sum":
+        return out.scatter_add_(2, cell, weights)
+    full = weights.new_zeros(out.shape).scatter_add_(2, cell, torch.ones_like(weights))
+    wide = torch.full_like(out, cells.width)
+    wide[..., -1] = cells.stop - cells.start - (cells.count - 1) * cells.width
+    # a cell with a key outside the block has a weight of 0 in it
+    out = torch.where(full < wide, 0.0, -torch.inf).to(weights)
+    return out.scatter_reduce_(2, cell, weights, "amax")
+
+
+def _add(into: Tensor, part: Tensor, cell: Int[Tensor, " r"], pool: str) -> None:
+    if pool == "sum":
+        into.index_add_(1, cell, part)
+    else:
+        into.index_reduce_(1, cell, part, "amax")
+
+
+def window(
+    att: Attention, rows: Index | None, cols: Index | None
+) -> Float[Tensor, "h r c"]:
+    """Exact weights of a window; see Attention.weights."""
+    frame = att.frame
+    at, keys = index(rows, frame.n, att.device), index(cols, frame.m, att.device)
+    if frame.heads * len(at) * len(keys) > LARGEST:
+        raise ValueError(
+            f"{frame.heads} heads × {len(at):,} rows × {len(keys):,} columns are too many weights "
+            "for one window; take a smaller one, a heatmap, or blocks"
+        )
+    if not len(at) or not len(keys):
+        return torch.zeros(frame.heads, len(at), len(keys), device=att.device)
+    found = att.window(at, keys)
+    return found if found is not None else _window_by_blocks(att, at, keys)
+
+
+def _window_by_blocks(
+    att: Attention, at: Int[Tensor, " r"], keys: Int[Tensor, " c"]
+) -> Float[Tensor, "h r c"]:
+    frame = att.frame
+    where = torch.full((frame.m + 1,), -1, device=att.device)
+    where[keys] = torch.arange(len(keys), device=att.device)
+    out: Tensor | None = None
+    done = 0
+    for block in att.blocks(at):
+        w, c = block.weights, block.cols
+        if out is None:
+            out = w.new_zeros(frame.heads, len(at), len(keys) + 1)
+        part = out[:, done : done + w.shape[1]]
+        if isinstance(c, slice):
+            c = torch.arange(c.start, c.stop, device=att.device)
+        # what the window leaves out, and padding, goes to one column more
+        place = where[c]
+        place = torch.where(place < 0, len(keys), place).expand(w.shape)
+        part.scatter_add_(2, place, w)
+        done += w.shape[1]
+    assert out is not None
+    return out[..., :-1]
+
+
+def heatmap(
+    att: Attention,
+    size: int,
+    pool: Pool,
+    rows: Index | None,
+    cols: Index | None,
+    colour: Colour,
+) -> Float[Tensor, "h a b"]:
+    """A pooled window; see Attention.heatmap."""
+    frame = att.frame
+    if pool not in ("max", "mean", "sum"):
+        raise ValueError(f"a heatmap pools by max, mean or sum, not {pool!r}")
+    if size < 1:
+        raise ValueError("a heatmap needs at least one cell a side")
+    a, b, _ = (rows if isinstance(rows, slice) else slice(None)).indices(frame.n)
+    c, d, _ = (cols if isinstance(cols, slice) else slice(None)).indices(frame.m)
+    if isinstance(rows, Tensor) or isinstance(cols, Tensor):
+        raise ValueError("a heatmap is of consecutive rows and columns: give slices")
+    row_cells, col_cells = Cells(a, b, size), Cells(c, d, size)
+    if (a, b, c, d) == (0, frame.n, 0, frame.m) and frame.n * frame.m > AREA:
+        return summarise(att, output=False, size=size, pools=(pool,), colour=colour).maps[pool]
+    how = "max" if pool == "max" else "sum"
+    out = torch.zeros(frame.heads, row_cells.count, col_cells.count, device=att.device)
+    if pool == "max":
+        out.fill_(-torch.inf)
+    keys = torch.arange(c, d, device=att.device)
+    for start, stop in row_cells.pieces(max(1, AREA // (frame.heads * (d - c)))):
+        at = torch.arange(start, stop, device=att.device)
+        weights = window(att, at, keys)
+        if colour != "weight":
+            weights = weights * _factor(summarise(att, rows=at, output=False).rows, colour).to(weights)
+        _, wide = col_cells.reduce(weights, c, -1, how)
+        first, cells = row_cells.reduce(wide, start, -2, how)
+        into = out[:, first : first + cells.shape[1]]
+        torch.maximum(into, cells.to(out), out=into) if how == "max" else into.add_(cells.to(out))
+    if pool == "mean":
+        out /= pairs(frame, row_cells, col_cells, att.device).clamp_min(1).to(out)
+    return out
+
+
+def group(att: Attention, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups"]:
+    """Mass that each row gives to each group; see Attention.group."""
+    frame = att.frame
+    if labels.shape != (frame.m,) or labels.is_floating_point() or int(labels.min()) < -1:
+        raise ValueError(f"labels must be {frame.m} whole numbers from −1 up, one a key")
+    labels = labels.to(att.device).long()
+    count = int(labels.max()) + 1
+    if count < 1:
+        raise ValueError("every key is in no group")
+    if frame.heads * frame.n * count > LARGEST:
+        raise ValueError(f"{count:,} groups of {frame.n:,} rows are too many; take larger groups")
+    out = torch.zeros(frame.heads, frame.n, count, device=att.device)
+    for block in att.blocks():
+        w, c = block.weights, block.cols
+        if isinstance(c, slice) or c.ndim == 1:
+            name = labels[c]
+            one = torch.nn.functional.one_hot(name + 1, count + 1)[:, 1:].to(w)
+            out[:, block.rows] = (w @ one).to(out)
+        else:
+            name = torch.where(c < 0, -1, labels[c])
+            part = out.new_zeros(*w.shape[:2], count + 1)
+            part.scatter_add_(2, name + 1, w.to(out))
+            out[:, block.rows] = part[..., 1:]
+    return out
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """What a summary will cost: bytes at most above inputs, and operations of the output."""
+
+    bytes: int
+    flops: int
+
+
+def estimate(mechanism: Mechanism, qkv: QKV, size: int = 512) -> Estimate:
+    """What attending and summarising would cost, before anything is computed."""
+    h, n = qkv.heads, qkv.n
+    output = h * n * qkv.v.shape[-1] * qkv.v.element_size()
+    rows = h * n * 14 * 8
+    maps = 3 * h * min(n, size) * min(qkv.m, size) * 4
+    keys = 2 * qkv.m * (qkv.k.shape[-1] + qkv.v.shape[-1]) * 4
+    return Estimate(output + rows + maps + keys + 2**26, mechanism.flops(qkv))

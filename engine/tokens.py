@@ -1,0 +1,57 @@
+"""How tokens are shown: spaces, newlines and controls visible, and nothing interpreted.
+
+Tokens come from people and models; they are data. `shown` makes them readable, `escaped` makes the
+result inert in Plotly's little HTML; text sinks that interpret nothing take `shown` alone.
+"""
+
+import unicodedata
+
+MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "": "∅"}
+JOINERS = (
+    "\u200c\u200d"  # inside a word or an emoji they are spelling, at an edge they are invisible
+)
+HIDDEN = ("Cc", "Cf", "Co", "Cs", "Cn", "Zl", "Zp", "Zs")
+
+
+def _code(character: str) -> str:
+    point = ord(character)
+    return f"\\u{point:04X}" if point < 0x10000 else f"\\U{point:08X}"
+
+
+def shown(token: str) -> str:
+    """A token with spaces as ␣, newlines as ↵, and whatever can't be seen as \\uXXXX.
+
+    A combining mark that has no letter before it stands on a dotted circle.
+    """
+    if token in MARKS:
+        return MARKS[token]
+    parts = []
+    for i, character in enumerate(token):
+        inside = 0 < i < len(token) - 1
+        if character in MARKS:
+            parts.append(MARKS[character])
+        elif character in JOINERS and inside:
+            parts.append(character)
+        elif unicodedata.category(character) in HIDDEN:
+            parts.append(_code(character))
+        else:
+            parts.append(character)
+    if unicodedata.combining(token[0]):
+        parts.insert(0, "◌")
+    return "".join(parts)
+
+
+def shortened(token: str, longest: int = 16) -> str:
+    """`shown`, cut to at most `longest` characters with an ellipsis."""
+    text = shown(token)
+    return text if len(text) <= longest else text[: longest - 1] + "…"
+
+
+def escaped(text: str) -> str:
+    """Text that Plotly's ticks, titles and hover boxes print as it is."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def isolated(token: str, longest: int = 24) -> str:
+    """A token for a sentence: shown, cut, and kept from turning the sentence's direction."""
+    return f"\u2068{shortened(token, longest)}\u2069"

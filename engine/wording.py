@@ -1,0 +1,31 @@
+"""Quantities as people read them."""
+
+BYTES = ("B", "kB", "MB", "GB", "TB")
+COUNTS = ("", "k", "M", "G", "T", "P")
+
+
+def _scaled(value: float, units: tuple[str, ...]) -> str:
+    place = 0
+    while value >= 999.5 and place < len(units) - 1:
+        value, place = value / 1000, place + 1
+    digits = 0 if value >= 99.5 or place == 0 else 1
+    return f"{value:.{digits}f} {units[place]}".rstrip()
+
+
+def memory(size: float) -> str:
+    """Bytes: 12.3 MB."""
+    return _scaled(size, BYTES)
+
+
+def operations(count: float) -> str:
+    """Floating-point operations: 1.4 G."""
+    return _scaled(count, COUNTS)
+
+
+def duration(seconds: float) -> str:
+    """Seconds: 23 ms, 1.4 s, 2 min 5 s."""
+    if seconds < 0.9995:
+        return f"{1000 * seconds:.0f} ms"
+    if seconds < 59.95:
+        return f"{seconds:.1f} s"
+    return f"{int(seconds) // 60} min {int(seconds) % 60} s"

@@ -1,0 +1,45 @@
+"""Explore: any text under any mechanism, head by head."""
+
+import streamlit as st
+
+from pages.ui import controls, intake, panels, state
+from pages.ui.scene import Trouble, scene
+from pages.ui.strings import t
+
+with st.sidebar:
+    intake.source()
+    controls.mechanism()
+    heads_here = st.container()
+    with st.expander(t("explore.more"), key="more"):
+        intake.model()
+        panels.hiding()
+
+panels.problems()
+try:
+    shown = scene(state.spec())
+except Trouble as trouble:
+    with st.container(key="trouble"):
+        st.text(str(trouble))
+    st.stop()
+
+with heads_here:
+    if shown.layers > 1:
+        intake.layer(shown.layers, shown.layer)
+    panels.head_choice(shown)
+
+left, right = st.columns([3, 2], gap="large")
+with left:
+    panels.toolbar(shown)
+    panels.picture(shown)
+with right:
+    panels.beside(shown)
+panels.sentence(shown, shown.look())
+panels.badge(shown)
+
+left, right = st.columns([3, 2], gap="large")
+with left:
+    panels.row_steps(shown)
+with right:
+    panels.by_group(shown)
+panels.statistics(shown)
+panels.cost(shown)

@@ -1,0 +1,31 @@
+"""Which page is shown, in which language, in our type. No page logic."""
+
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[1]
+if str(ROOT) not in sys.path:
+    sys.path.insert(0, str(ROOT))
+
+import streamlit as st  # noqa: E402
+
+from pages.ui import frame, state, strings  # noqa: E402
+
+state.begin(strings.browser_language)
+st.set_page_config(layout="wide", page_icon=str(ROOT / "assets" / "icon.svg"))
+frame.style()
+page = st.navigation(
+    [
+        st.Page(
+            ROOT / "pages" / f"{name}.py",
+            title=strings.t(f"nav.{name}"),
+            url_path=name,
+            default=default,
+        )
+        for name, default in (("home", True), ("explore", False))
+        if (ROOT / "pages" / f"{name}.py").exists()
+    ],
+    position="top",
+)
+frame.language_switch()
+page.run()

@@ -1,0 +1,1 @@
+"""What the pages share: state and URL, words, controls, computing, components."""

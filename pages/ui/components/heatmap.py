@@ -1,0 +1,111 @@
+"""A heatmap that zooms down to single tokens at any length, drawn by Plotly in the page.
+
+The browser asks the tile route for the window that it shows; the page is told only what the person
+chose: a query (click, Enter) and a window (zoom, pan).
+"""
+
+from collections.abc import Callable, Hashable
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.components.v2 import component as registered
+
+from engine.contract import Attention, Pool
+from pages.ui.components.looks import LOOKS, script, words
+from pages.ui.tiles import PLOTLY, REGISTRY
+
+Window = tuple[int, int, int, int]
+"""Rows r0:r1 and columns c0:c1."""
+
+HTML = """
+<div class="hm">
+  <div class="hm-bar">
+    <button data-do="fit" hidden></button>
+    <button data-do="out"></button><button data-do="in"></button><button data-do="whole"></button>
+    <button data-do="png"></button><button data-do="svg"></button>
+  </div>
+  <div class="hm-plot" tabindex="0" role="application"></div>
+  <div class="hm-note"></div>
+  <div class="hm-cursor" hidden></div><div class="hm-tip" dir="auto" hidden></div>
+  <div class="hm-spoken" aria-live="polite"></div>
+</div>
+"""
+
+component = registered(
+    "attention_heatmap",
+    html=HTML,
+    css=Path(__file__).with_name("heatmap.css").read_text("utf-8"),
+    js=script("windows.js", "heatmap.js"),
+    isolate_styles=False,
+)
+
+WORDS = (
+    "aria", "query", "key", "unseen", "failed", "whole", "whole_help", "in", "in_help", "out",
+    "out_help", "png", "png_help", "svg", "svg_help", "fit", "fit_help", "note_exact",
+    "note_pooled", "pool_max", "pool_mean", "pool_sum", "colour_weight", "colour_log",
+    "colour_uniform", "colour_row", "value_weight", "value_log", "value_uniform", "value_row",
+)  # fmt: skip
+
+
+def heatmap(
+    key: str,
+    attention: Attention,
+    t: Callable[..., str],
+    *,
+    name: Hashable = None,
+    head: int = 0,
+    pool: Pool = "max",
+    colour: str = "weight",
+    window: Window | None = None,
+    query: int | None = None,
+    height: int = 560,
+    file: str = "attention",
+    on_query: Callable[[int], None] | None = None,
+    on_window: Callable[[Window | None], None] | None = None,
+) -> None:
+    """Draw one head, and call back with what the person chooses.
+
+    Args:
+        t: words, `component.heatmap.*`.
+        name: what decides the weights (a string for caches): keeps the tiles over reruns even if
+            the attention is computed anew.
+        colour: "weight", "log", "uniform" or "row". window: what to show; None = everything.
+        query: the row to mark. height: of the picture, in pixels. file: name of a saved picture.
+        on_query: called with a row. on_window: called with a window, or None for everything.
+    """
+
+    def chosen() -> None:
+        event: Any = st.session_state[key].query
+        if event and on_query:
+            on_query(int(event["row"]))
+
+    def moved() -> None:
+        event: Any = st.session_state[key].window
+        if event and on_window:
+            span = event["span"]
+            on_window(None if span is None else (span[0], span[1], span[2], span[3]))
+
+    frame = attention.frame
+    component(
+        key=key,
+        data={
+            "token": REGISTRY.put(attention, name),
+            "tile": "api/tile",
+            "plotly": PLOTLY,
+            "n": frame.n,
+            "m": frame.m,
+            "head": head,
+            "pool": pool,
+            "colour": colour,
+            "window": None if window is None else list(window),
+            "query": query,
+            "height": height,
+            "file": file,
+            "looks": LOOKS,
+            "words": words(t, "heatmap", WORDS, "n m r0 r1 c0 c1 a b pool x"),
+        },
+        on_query_change=chosen,
+        on_window_change=moved,
+        on_expired_change=lambda: None,  # the rerun itself registers the attention again
+    )

@@ -1,0 +1,273 @@
+// The Home picture: a story, one query, and more and more text before it. See home.py for `data`.
+// All numbers come with `data`; the slider and the chips move without the server.
+
+const STEPS = 64;
+const FAR = 0.04; // weights below this draw no line
+const [SMALLEST, LARGEST] = [3, 15]; // px, of the text before the story
+
+const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
+const unpacked = (rows) =>
+  Object.fromEntries(
+    Object.entries(rows).map(([key, row]) => [
+      key,
+      { ...row, weights: new Float32Array(bytes(row.weights).buffer), cells: bytes(row.cells) },
+    ]),
+  );
+const percent = (x) => {
+  if (x >= 0.0995 || x === 0) return String(Math.round(100 * x));
+  return x < 0.0005 ? "< 0.1" : (100 * x).toFixed(1);
+};
+const effective = (x) => (x < 9.95 ? x.toFixed(1) : count(Math.round(x)));
+
+class Home {
+  constructor(root) {
+    this.root = root;
+    this.part = (name) => root.querySelector(`.home-${name}`);
+    this.sheet = root.appendChild(document.createElement("style"));
+    this.mechanism = null;
+    this.step = 0;
+    this.slider = this.part("slider");
+    this.slider.addEventListener("input", () => {
+      this.step = Number(this.slider.value);
+      this.show();
+    });
+    this.part("door").addEventListener("click", (event) => {
+      if (event.button || event.ctrlKey || event.metaKey || event.shiftKey) return; // a new tab
+      event.preventDefault();
+      this.trigger("open", { mechanism: this.mechanism, reading: this.step });
+    });
+    this.sizes = new ResizeObserver(() => requestAnimationFrame(() => this.fit()));
+    this.sizes.observe(root.parentElement);
+    this.resized = () => this.fit();
+    window.addEventListener("resize", this.resized);
+  }
+
+  close() {
+    this.sizes.disconnect();
+    window.removeEventListener("resize", this.resized);
+  }
+
+  update(data, trigger) {
+    const fresh = !this.data || this.data.stamp !== data.stamp;
+    this.trigger = trigger;
+    this.data = data;
+    this.look = lookOf(this.root, data.looks);
+    const rules = tints(this.look, STEPS);
+    this.sheet.textContent = rules
+      .map(({ paper, ink }, i) => `.home .s${i}{background:${paper};color:${ink}}`)
+      .join("\n");
+    if (fresh) this.build();
+    this.fit();
+  }
+
+  // -- once -----------------------------------------------------------------------------------
+
+  build() {
+    const { data } = this;
+    const { words } = data;
+    this.readings = data.readings.map((reading) => ({ ...reading, rows: unpacked(reading.rows) }));
+    if (!data.mechanisms.includes(this.mechanism)) this.mechanism = data.mechanisms[0];
+    this.step = Math.min(this.step, this.readings.length - 1);
+    // one scale for all lengths and mechanisms: the strongest weight of the story alone
+    this.top = this.readings[0].rows[data.mechanisms[0]].weights.reduce((a, b) => Math.max(a, b), 0);
+    this.slider.max = this.readings.length - 1;
+    this.slider.value = this.step;
+    this.slider.setAttribute("aria-label", words.longer);
+    for (const name of ["longer", "door", "effective", "map"]) {
+      this.part(name).textContent = words[name];
+    }
+    this.part("origin").textContent = words.origin;
+    this.text();
+    this.chips();
+  }
+
+  text() {
+    const { tokens, story } = this.data;
+    const first = tokens.length - story;
+    this.part("before").replaceChildren();
+    this.part("story").replaceChildren();
+    this.spans = []; // of each token; the bytes of one character share theirs
+    tokens.forEach((token, i) => {
+      if (token === null) return this.spans.push(this.spans[i - 1]);
+      // the space before a word stands outside of its tint
+      const word = document.createElement("span");
+      const span = document.createElement("span");
+      span.textContent = token.trimStart() && !token.includes("\n") ? token.trimStart() : token;
+      word.append(token.slice(0, token.length - span.textContent.length), span);
+      this.part(i < first ? "before" : "story").append(word);
+      return this.spans.push(span);
+    });
+    this.part("text").setAttribute("aria-label", tokens.slice(first).join("").trim());
+  }
+
+  chips() {
+    const chips = this.data.mechanisms.map((key) => {
+      const chip = document.createElement("button");
+      chip.textContent = this.data.words.chips[key];
+      chip.dataset.mechanism = key;
+      chip.setAttribute("role", "radio");
+      chip.onclick = () => this.pick(key);
+      chip.onkeydown = (event) => {
+        const turn = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
+        if (!turn) return;
+        event.preventDefault();
+        const all = this.data.mechanisms;
+        this.pick(all[(all.indexOf(key) + turn + all.length) % all.length], true);
+      };
+      return chip;
+    });
+    const group = this.part("chips");
+    group.setAttribute("aria-label", this.data.words.mechanisms);
+    group.replaceChildren(...chips);
+  }
+
+  pick(key, focus = false) {
+    this.mechanism = key;
+    this.show();
+    if (focus) this.part("chips").querySelector(`[data-mechanism="${key}"]`).focus();
+  }
+
+  // -- every time -----------------------------------------------------------------------------
+
+  fit() {
+    if (!this.data) return;
+    const top = this.root.getBoundingClientRect().top + document.documentElement.scrollTop;
+    this.root.style.height = `${clamp(window.innerHeight - top - 20, 560, 1000)}px`;
+    this.show();
+  }
+
+  show() {
+    const { data } = this;
+    const reading = this.readings[this.step];
+    const row = reading.rows[this.mechanism];
+    this.now = { reading, row, skip: data.tokens.length - row.weights.length };
+    this.tint();
+    this.say();
+    this.size();
+    this.lines();
+    this.map();
+    this.root.dataset.drawn = `${this.mechanism} ${reading.n}`;
+  }
+
+  tint() {
+    const { row, reading, skip } = this.now;
+    const query = skip + reading.query - 1; // the first token, set aside, is not among the spans
+    const shares = new Map();
+    row.weights.forEach((weight, i) => {
+      const span = this.spans[i + skip];
+      shares.set(span, (shares.get(span) ?? 0) + weight);
+    });
+    this.spans.forEach((span, i) => {
+      const share = clamp((shares.get(span) ?? 0) / this.top, 0, 1);
+      const name = i > query ? "unseen" : `s${Math.round(share * STEPS)}`;
+      const whole = i === query ? `${name} chosen` : name;
+      if (whole !== span.className) span.className = whole;
+      span.parentElement.hidden = i < skip;
+    });
+    this.query = this.spans[query];
+  }
+
+  // The text before the story is as large as lets all of it be seen.
+  size() {
+    const [before, room] = [this.part("before"), this.part("past").clientHeight];
+    let px = LARGEST;
+    for (let tries = 0; tries < 6; tries += 1) {
+      before.style.fontSize = `${px.toFixed(2)}px`;
+      const tall = before.offsetHeight;
+      if (tall <= room || px <= SMALLEST) break;
+      px = Math.max(SMALLEST, px * Math.min(0.97, Math.sqrt(room / tall)));
+    }
+  }
+
+  lines() {
+    const { row, skip } = this.now;
+    const svg = this.part("lines");
+    const box = svg.getBoundingClientRect();
+    const to = this.query.getBoundingClientRect();
+    const first = this.data.tokens.length - this.data.story;
+    const end = [to.left + to.width / 2 - box.left, to.top - box.top];
+    const paths = [];
+    row.weights.forEach((weight, i) => {
+      const span = this.spans[i + skip];
+      if (weight < FAR || i + skip < first || span === this.query) return;
+      const from = span.getBoundingClientRect();
+      const start = [from.left + from.width / 2 - box.left, from.bottom - box.top];
+      const bend = (end[1] - start[1]) / 2;
+      const path = document.createElementNS("http://www.w3.org/2000/svg", "path");
+      path.setAttribute(
+        "d",
+        `M${start} C${[start[0], start[1] + bend]} ${[end[0], end[1] - bend]} ${end}`,
+      );
+      path.setAttribute("stroke", this.look.accent);
+      path.setAttribute("stroke-width", String(1 + 5 * weight));
+      path.setAttribute("stroke-opacity", String(clamp(0.15 + weight, 0, 0.85)));
+      paths.push(path);
+    });
+    svg.replaceChildren(...paths);
+  }
+
+  map() {
+    const { row, reading } = this.now;
+    const [tall, wide] = row.shape;
+    const canvas = this.part("cells");
+    canvas.width = wide;
+    canvas.height = tall;
+    const pen = canvas.getContext("2d");
+    const image = pen.createImageData(wide, tall);
+    const colours = Array.from({ length: 256 }, (_, i) =>
+      channels(mixed(this.look.weight, clamp((i / 255) ** 2 / this.top, 0, 1))),
+    );
+    const future = channels(mixed([this.look.paper, this.look.grid], 0.55));
+    const cell = Math.ceil(reading.n / wide);
+    row.cells.forEach((value, k) => {
+      const [i, j] = [Math.floor(k / wide), k % wide];
+      image.data.set([...(j > i ? future : colours[value]), 255], 4 * k);
+    });
+    pen.putImageData(image, 0, 0);
+    const mark = this.part("row");
+    mark.style.top = `${(100 * (Math.floor(reading.query / cell) + 0.5)) / tall}%`;
+  }
+
+  say() {
+    const { words, name } = this.data;
+    const { reading, row, skip } = this.now;
+    const best = row.weights.reduce((found, w, i) => (w > row.weights[found] ? i : found), 0);
+    const facts = {
+      name, back: count(reading.query - reading.target), target: percent(row.target),
+      first: percent(row.first), best: percent(row.weights[best]),
+      token: isolated(this.data.shown[skip + best]), n: count(reading.n),
+    };
+    const hit = best + 1 === reading.target;
+    const kind = !row.seen ? "unseen" : hit ? "found" : "faint";
+    const aside = row.first >= 0.005 ? fill(words.aside, facts) : "";
+    this.part("said").textContent = fill(words[kind], facts) + aside;
+    this.part("number").textContent = effective(row.effective);
+    this.part("of").textContent = fill(words.of, facts);
+    this.part("length").textContent = fill(words.length, facts);
+    this.part("beyond").textContent = reading.beyond ? words.beyond : "";
+    this.slider.setAttribute("aria-valuetext", fill(words.length, facts));
+    this.part("low").textContent = "0";
+    this.part("high").textContent = `${percent(this.top)} %`;
+    this.part("share").textContent = words.share;
+    this.part("ramp").style.background = `linear-gradient(to right, ${this.look.weight.join(", ")})`;
+    this.part("door").href = this.data.doors[this.mechanism][this.step];
+    this.part("chips").querySelectorAll("button").forEach((chip) => {
+      const on = chip.dataset.mechanism === this.mechanism;
+      chip.setAttribute("aria-checked", String(on));
+      chip.tabIndex = on ? 0 : -1;
+    });
+  }
+}
+
+const live = new WeakMap();
+
+export default function ({ data, parentElement, setTriggerValue }) {
+  const root = parentElement.querySelector(".home");
+  if (!root || !data) return undefined;
+  if (!live.has(root)) live.set(root, new Home(root));
+  live.get(root).update(data, setTriggerValue);
+  return () => {
+    live.get(root)?.close();
+    live.delete(root);
+  };
+}

@@ -1,0 +1,128 @@
+"""The Home picture: the story, its query, and the same row as the text before it grows."""
+
+import base64
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import streamlit as st
+from streamlit.components.v2 import component as registered
+
+from engine.demo import Picture, Reading, Row
+from engine.tokens import shown
+from pages.ui.components.looks import LOOKS, script, words
+from pages.ui.components.tokens import flowing
+
+HTML = """
+<div class="home">
+  <div class="home-text" role="img">
+    <div class="home-past"><div class="home-before"></div></div><div class="home-story"></div>
+    <svg class="home-lines"></svg>
+  </div>
+  <div class="home-side" aria-live="polite">
+    <div class="home-effective"></div><div class="home-number"></div><div class="home-of"></div>
+    <div class="home-figure"><canvas class="home-cells"></canvas><div class="home-row"></div></div>
+    <div class="home-map"></div>
+  </div>
+  <div class="home-foot">
+    <div class="home-sentence" aria-live="polite"><span class="home-said"></span>
+      <span class="home-beyond"></span></div>
+    <div class="home-hands">
+      <label class="home-move"><span class="home-longer"></span>
+        <input class="home-slider" type="range" min="0" step="1">
+        <span class="home-length"></span></label>
+      <div class="home-chips" role="radiogroup"></div>
+      <a class="home-door" target="_self"></a>
+    </div>
+    <div class="home-last">
+      <div class="home-origin"></div>
+      <div class="home-scale"><span class="home-share"></span><span class="home-low"></span>
+        <span class="home-ramp"></span><span class="home-high"></span></div>
+    </div>
+  </div>
+</div>
+"""
+
+component = registered(
+    "attention_home",
+    html=HTML,
+    css=Path(__file__).with_name("home.css").read_text("utf-8"),
+    js=script("home.js"),
+    isolate_styles=False,
+)
+
+WORDS = (
+    "longer", "door", "effective", "map", "mechanisms", "found", "faint",
+    "unseen", "aside", "of", "length", "share",
+)  # fmt: skip
+
+
+def home(
+    key: str,
+    picture: Picture,
+    t: Callable[..., str],
+    doors: Mapping[str, Sequence[str]],
+    on_open: Callable[[str, int], None],
+) -> None:
+    """Draw it; everything moves in the browser.
+
+    Args:
+        t: words, `component.home.*`. doors: links into Explore, by mechanism and reading.
+        on_open: called with a mechanism and the number of a reading when the door is used.
+    """
+
+    def opened() -> None:
+        event: Any = st.session_state[key].open
+        if event:
+            on_open(str(event["mechanism"]), int(event["reading"]))
+
+    own = words(t, "home", WORDS, "name back target first best token n")
+    own["origin"] = t("component.home.origin", layer=picture.layer, head=picture.head)
+    if picture.trained_length:
+        own["beyond"] = t("component.home.beyond", trained=picture.trained_length)
+    chips = {name: t(f"component.home.chip_{name}") for name in picture.mechanisms}
+    component(
+        key=key,
+        data={
+            "stamp": f"{picture.name} {own['longer']}",
+            "tokens": [flowing(token) for token in picture.tokens],
+            "shown": [shown(token.strip() or token) for token in picture.tokens],
+            "story": picture.story,
+            "name": picture.name,
+            "mechanisms": list(picture.mechanisms),
+            "readings": [_reading(reading) for reading in picture.readings],
+            "doors": {name: list(links) for name, links in doors.items()},
+            "looks": LOOKS,
+            "words": own | {"chips": chips},
+        },
+        on_open_change=opened,
+    )
+
+
+def _reading(reading: Reading) -> dict[str, Any]:
+    return {
+        "n": reading.n,
+        "query": reading.query,
+        "target": reading.target,
+        "beyond": reading.beyond,
+        "rows": {name: _row(row) for name, row in reading.rows.items()},
+    }
+
+
+def _row(row: Row) -> dict[str, Any]:
+    # the square root, so that a byte can hold small weights
+    cells = (row.cells.clamp(0, 1).sqrt() * 255).round().cpu().numpy().astype(np.uint8)
+    return {
+        "weights": _packed(row.weights.float().cpu().numpy().astype("<f4")),
+        "first": row.first,
+        "effective": row.effective,
+        "target": row.target,
+        "seen": row.seen,
+        "shape": cells.shape,
+        "cells": _packed(cells),
+    }
+
+
+def _packed(values: np.ndarray) -> str:
+    return base64.b64encode(values.tobytes()).decode()

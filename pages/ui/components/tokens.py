@@ -1,0 +1,94 @@
+"""A text whose tokens are tinted by what one query gives them; a click chooses another query."""
+
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import streamlit as st
+from streamlit.components.v2 import component as registered
+
+from engine.tokens import shown
+from pages.ui.components.looks import LOOKS, script, words
+
+HTML = """
+<div class="tt">
+  <div class="tt-legend"></div>
+  <div class="tt-flow" role="group"></div>
+  <div class="tt-tip" dir="auto" hidden></div>
+</div>
+"""
+
+component = registered(
+    "attention_tokens",
+    html=HTML,
+    css=Path(__file__).with_name("tokens.css").read_text("utf-8"),
+    js=script("tokens.js"),
+    isolate_styles=False,
+)
+
+WORDS = ("aria", "weight", "weight_log", "unseen", "tip", "tip_unseen")
+KEPT = " \n\t\u200c\u200d"
+PART = re.compile(r"(?P<character>.)(?P<part>[⁰¹²³⁴-⁹]+)⁄[₀-₉]+", re.DOTALL)
+"""A token that is a few bytes of one character (engine.sources.text.display_tokens)."""
+
+
+def flowing(token: str) -> str | None:
+    """A token as it stands in running text: spaces and newlines stay, the unseen is named.
+
+    Of a character that is several tokens, the first stands for it; the others are None.
+    """
+    if not token:
+        return shown(token)
+    if part := PART.fullmatch(token):
+        return part["character"] if part["part"] == "¹" else None
+    return "".join(c if c in KEPT else shown(c).removeprefix("◌") for c in token)
+
+
+def token_text(
+    key: str,
+    tokens: Sequence[str],
+    weights: Sequence[float],
+    t: Callable[..., str],
+    *,
+    chosen: int | None = None,
+    seen: Sequence[bool] | None = None,
+    top: float | None = None,
+    log: bool = False,
+    height: int | None = None,
+    size: float = 1.05,
+    on_choose: Callable[[int], None] | None = None,
+) -> None:
+    """The text, tinted.
+
+    Args:
+        weights: what the chosen query gives each token. t: words, `component.tokens.*`.
+        chosen: the query. seen: False where the query may not look; those are grey.
+        top: the weight with the darkest tint; None = the largest there is.
+        log: tint by the logarithm, over powers of ten below top.
+        height: in pixels, beyond which the text scrolls. size: of the type, in rem.
+        on_choose: called with the position of the token that was clicked.
+    """
+
+    def chose() -> None:
+        event: Any = st.session_state[key].choose
+        if event and on_choose:
+            on_choose(int(event["token"]))
+
+    component(
+        key=key,
+        data={
+            "tokens": [flowing(token) for token in tokens],
+            "names": {i: shown(token) for i, token in enumerate(tokens) if PART.fullmatch(token)},
+            "weights": [float(f"{weight:.4g}") for weight in weights],
+            "seen": None if seen is None or all(seen) else [bool(s) for s in seen],
+            "chosen": chosen,
+            "top": top,
+            "log": log,
+            "height": height,
+            "size": size,
+            "looks": LOOKS,
+            "words": words(t, "tokens", WORDS, "i token x"),
+        },
+        on_choose_change=chose,
+    )

@@ -1,0 +1,219 @@
+"""From a spec to what a page shows: read, attend, summarise, each through the desk and kept."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
+
+import torch
+from torch import Tensor
+
+import engine
+from engine.contract import QKV, Attention, Colour, Pool
+from engine.highlights import Look, look, sharpest
+from engine.models import Model, Trace
+from engine.sources import SOURCES
+from engine.sources.arrays import read as read_arrays
+from engine.spec import Spec
+from engine.stream import Summary
+from pages.ui import contents, samples, state
+from pages.ui.gate import Report
+from pages.ui.strings import t
+from pages.ui.waiting import Trouble, ask, desk, obtain
+
+TINY = samples.EXAMPLES.parent / "models" / "tiny"
+SUMMARY_SIZE = 512  # cells a side of a whole map
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a result took: seconds, bytes above its inputs, at most, floating-point operations."""
+
+    seconds: float
+    bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that the Explore page shows of one choice.
+
+    Attributes:
+        spec: what was asked, with head, query and layer filled in.
+        attention, summary: with hidden keys gone. cost: of the summary.
+        layers: of the model, 0 without one. head: shown; its row is spec.query.
+        total_tokens: of the text, above what was read if the model's context is shorter.
+    """
+
+    spec: Spec
+    attention: Attention
+    summary: Summary
+    cost: Cost
+    head: int
+    query: int
+    layers: int = 0
+    layer: int | None = None
+    total_tokens: int | None = None
+    dtype: str = ""
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """The chosen row's weights, (m)."""
+        rows = torch.tensor([self.query])
+        return self.attention.weights(rows)[self.head, 0].float().cpu()
+
+    @cached_property
+    def seen(self) -> list[bool] | None:
+        """Which keys the chosen row may see; None if all."""
+        frame = self.attention.frame
+        allowed = frame.visible(torch.tensor([self.query]), torch.arange(frame.m))
+        return None if allowed is None else allowed[0].tolist()
+
+    def look(self) -> Look:
+        """What the chosen row does, in numbers."""
+        return look(self.weights, self.summary.rows, self.attention.frame, self.head, self.query)
+
+
+def model(name: str) -> Model:
+    """A loaded model, shared by everyone."""
+    folder = str(TINY) if name == "tiny" else name
+    return obtain(
+        f"model:{name}",
+        t("gate.loading", model=name),
+        lambda report: engine.models.load(folder),
+        lambda made: sum(p.numel() * p.element_size() for p in made.net.parameters()),
+    )
+
+
+def text_of(spec: Spec) -> str:
+    """The text that is read.
+
+    Raises:
+        Trouble: there is none, or it is no longer here.
+    """
+    if spec.source == "sample":
+        return samples.text(spec.content)
+    if spec.source == "text":
+        if not spec.content.strip():
+            raise Trouble(t("error.empty"))
+        return spec.content
+    kept = contents.get(spec.content)
+    if kept is None or not isinstance(kept[0], str):
+        raise Trouble(t("error.gone"))
+    return kept[0]
+
+
+def reading(spec: Spec) -> Trace:
+    """What a model made of the text."""
+    text = text_of(spec)
+    reader = model(spec.model)
+
+    def work(report: Report) -> Trace:
+        return reader.read(text, on_layer=lambda done: report(done / max(1, reader.layers)))
+
+    return obtain(
+        f"read:{spec.reading_key()}",
+        t("gate.reading", model=reader.name),
+        work,
+        lambda made: len(made.tokens) * reader.bytes_per_token,
+    )
+
+
+def qkv(spec: Spec) -> QKV | Attention:
+    """Q, K and V, or a person's own weights."""
+    if spec.textual:
+        trace = reading(spec)
+        layer = min(trace.layers - 1, default_layer(trace)) if spec.layer is None else spec.layer
+        if layer >= trace.layers:
+            state.change(layer=None)
+            layer = default_layer(trace)
+        return trace.layer(layer)
+    if spec.source == "arrays":
+        kept = contents.get(spec.content)
+        if kept is None or not isinstance(kept[0], bytes):
+            raise Trouble(t("error.gone"))
+        data, name = kept
+        return obtain(
+            f"arrays:{spec.content}",
+            t("gate.arrays"),
+            lambda report: read_arrays(data, name),
+            lambda made: len(data),
+        )
+    source = SOURCES[spec.source](**spec.source_arguments())
+    return obtain(f"source:{spec.source_key()}", t("gate.source"), lambda r: source.make(), _size)
+
+
+def _size(made: QKV) -> int:
+    return sum(x.numel() * x.element_size() for x in (made.q, made.k, made.v))
+
+
+def default_layer(trace: Trace) -> int:
+    """The layer that opens: the last but one of the middle, where heads look back furthest."""
+    return trace.layers // 2
+
+
+def scene(spec: Spec) -> Scene:
+    """Everything the page shows of a choice.
+
+    Raises:
+        Trouble: it can't be shown; says why.
+    """
+    trace = reading(spec) if spec.textual else None
+    given = qkv(spec)
+    layer = None
+    if trace is not None:
+        layer = default_layer(trace) if spec.layer is None else spec.layer
+        spec = replace(spec, layer=layer)
+    colour = cast(Colour, "weight" if spec.colour == "log" else spec.colour)
+    hidden = tuple(
+        i for i in spec.hide if i < (given.m if isinstance(given, QKV) else given.frame.m)
+    )
+    pools: tuple[Pool, ...] = ("max", "mean") if spec.pool != "sum" else ("max", "sum")
+
+    estimate = None
+    if isinstance(given, QKV):
+        try:
+            estimate = engine.estimate(engine.make(spec.mechanism, **spec.arguments()), given)
+        except ValueError as error:
+            raise Trouble(t("error.refused", reason=str(error))) from error
+
+    def work(report: Report) -> tuple[Attention, Summary, float]:
+        start = time.perf_counter()
+        if isinstance(given, QKV):
+            att = engine.attend(given, spec.mechanism, **spec.arguments())
+        else:
+            att = given
+        if hidden:
+            att = att.hide(torch.tensor(hidden))
+        with torch.inference_mode():
+            made = att.summary(SUMMARY_SIZE, pools, colour, report)
+        return att, made, time.perf_counter() - start
+
+    key = f"attend:{spec.attention_key()}:{colour}:{pools}"
+    n = given.n if isinstance(given, QKV) else given.frame.n
+    what = t("gate.attending", mechanism=t(f"mechanism.{spec.mechanism}.name"), n=n)
+    if estimate is not None and desk().results.get(key) is None:
+        what = ask(key, what, estimate)
+    att, made, seconds = obtain(
+        key,
+        what,
+        work,
+        lambda result: sum(m.numel() * 4 for m in result[1].maps.values()) + 15 * n * 8 * 16,
+    )
+    if estimate is not None and estimate.flops > 1e9:
+        desk().speed = estimate.flops / seconds
+    heads = att.frame.heads
+    fixed = spec.head if isinstance(spec.head, int) and spec.head < heads else None
+    head, query = sharpest(made.rows, att.frame.offset, fixed)
+    if spec.query is not None and spec.query < att.frame.n:
+        if fixed is None:
+            head = int(made.rows.max_weight[:, spec.query].argmax())
+        query = spec.query
+    cost = Cost(seconds, estimate.bytes if estimate else 0, estimate.flops if estimate else 0)
+    return Scene(
+        spec, att, made, cost, head, query,
+        layers=trace.layers if trace else 0,
+        layer=layer,
+        total_tokens=trace.total_tokens if trace else None,
+        dtype=str(given.dtype if isinstance(given, QKV) else "").removeprefix("torch."),
+    )  # fmt: skip

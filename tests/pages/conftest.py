@@ -1,0 +1,84 @@
+"""Pages under AppTest, read by a small random model that is made on the spot."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from engine.models.tokenizer import train_tokenizer
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 60
+
+
+@pytest.fixture(scope="session")
+def folder(tmp_path_factory) -> str:
+    """A model folder: two layers of four heads, trained length 64, context 512."""
+    place = tmp_path_factory.mktemp("models") / "small"
+    texts = [path.read_text("utf-8") for path in (ROOT / "assets" / "examples").glob("*.txt")]
+    tokenizer = train_tokenizer(texts, 400)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer), hidden_size=32, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, max_position_embeddings=512,
+    )  # fmt: skip
+    config.trained_length = 64
+    torch.manual_seed(0)
+    LlamaForCausalLM(config).save_pretrained(place)
+    tokenizer.save_pretrained(place)
+    return str(place)
+
+
+class Page:
+    """One page in one session."""
+
+    def __init__(self, name: str, query: dict[str, str]) -> None:
+        self.test = AppTest.from_file(str(ROOT / "pages" / "router.py"), default_timeout=SECONDS)
+        for key, value in query.items():
+            self.test.query_params[key] = value
+        if name != "home":
+            self.test.switch_page(f"{name}.py")
+        self.run()
+
+    def run(self) -> "Page":
+        """Run again, with what was set."""
+        self.test.run()
+        return self
+
+    @property
+    def words(self) -> list[str]:
+        """All plain text on the page."""
+        return [element.value for element in self.test.text]
+
+    @property
+    def said(self) -> dict[str, str]:
+        """What the URL says."""
+        query = self.test.query_params
+        return {key: value[0] if isinstance(value, list) else value for key, value in query.items()}
+
+    @property
+    def spec(self):
+        """What is chosen."""
+        return self.test.session_state["spec"]
+
+    def healthy(self) -> "Page":
+        """Nothing was raised."""
+        assert not self.test.exception, self.test.exception
+        return self
+
+
+@pytest.fixture
+def explore(folder):
+    """explore(**query) opens the Explore page with the small model."""
+
+    def open_page(**query: str) -> Page:
+        return Page("explore", {"model": folder} | query)
+
+    return open_page
+
+
+@pytest.fixture
+def page():
+    """page(name, **query) opens a page."""
+    return lambda name, **query: Page(name, query)

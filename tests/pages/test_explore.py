@@ -1,0 +1,142 @@
+"""The Explore page: opens drawn, keeps what was chosen, and answers bad input with a sentence."""
+
+import pytest
+
+from engine.fields import LANGUAGES
+from engine.mechanisms import MECHANISMS
+from engine.sources import SOURCES
+from engine.spec import LONGEST_TEXT
+from pages.ui import contents
+from pages.ui.waiting import desk
+
+
+def components(page):
+    return [element.proto for element in page.test.get("bidi_component")]
+
+
+def charts(page):
+    return page.test.get("plotly_chart")
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_opens_drawn(explore, language):
+    page = explore(lang=language).healthy()
+    assert len(components(page)) == 2  # the picture and the text
+    assert len(charts(page)) == 4  # all heads, steps, groups, rows
+    assert any("small" in words for words in page.words)
+
+
+@pytest.mark.parametrize("mechanism", MECHANISMS)
+def test_every_mechanism_is_drawn_from_its_declaration(explore, mechanism):
+    page = explore(mechanism=mechanism).healthy()
+    assert page.spec.mechanism == mechanism
+    keys = {w.key for kind in ("slider", "select_slider", "toggle") for w in getattr(page.test, kind)}
+    keys |= {w.key for w in page.test.get("button_group")} | {w.key for w in page.test.selectbox}
+    drawn = {key.removesuffix(".en") for key in keys if key}
+    assert {f"params.{mechanism}.{name}" for name in page.spec.arguments()} <= drawn
+
+
+@pytest.mark.parametrize("source", SOURCES)
+def test_made_sources_are_drawn(explore, source):
+    explore(source=source, **{"s.n": "64"}).healthy()
+
+
+@pytest.mark.parametrize("head", ["all", "2"])
+@pytest.mark.parametrize("colour", ["weight", "log", "uniform", "row"])
+def test_views_are_drawn(explore, head, colour):
+    page = explore(head=head, colour=colour, hide="0", group="blocks", block="8").healthy()
+    assert any("renormalised" in words for words in page.words)
+
+
+def test_a_change_is_written_to_the_url(explore):
+    page = explore(colour="log").healthy()
+    page.test.selectbox(key="choose-mechanism.en").set_value("window").run()
+    page.healthy()
+    assert page.said["mechanism"] == "window" and page.said["colour"] == "log"
+    page.test.select_slider(key="params.window.window").set_value(8).run()
+    assert page.said["m.window"] == "8"
+    page.test.selectbox(key="choose-mechanism.en").set_value("softmax").run()
+    assert "m.window" not in page.said
+    page.test.selectbox(key="choose-mechanism.en").set_value("window").run()
+    assert page.said["m.window"] == "8"  # what was chosen for it is not lost
+
+
+def test_own_text(explore):
+    page = explore()
+    page.test.selectbox(key="choose-source.en").set_value("text").run()
+    page.test.text_area(key="own-text").set_value("a b c a b c").run()
+    page.healthy()
+    assert page.said["text"] == "a b c a b c"
+
+
+def test_a_long_own_text_is_named_by_its_digest(explore):
+    page = explore(text="short")
+    text = "one two three " * 200
+    assert len(text) > LONGEST_TEXT
+    page.test.text_area(key="own-text").set_value(text).run()
+    page.healthy()
+    assert "text" not in page.said and len(page.said["file"]) == 16
+    assert page.test.text_area(key="own-text").value == text
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize(
+    "query, about",
+    [
+        ({"text": ""}, ("empty", "为空")),
+        ({"text": " \n "}, ("empty", "为空")),
+        ({"file": "0" * 16}, ("no longer", "不在")),
+        ({"arrays": "0" * 16}, ("no longer", "不在")),
+        ({"model": "/nowhere/at/all"}, ("/nowhere/at/all", "/nowhere/at/all")),
+        ({"mechanism": "telepathy"}, ("telepathy", "telepathy")),
+        ({"mechanism": "window", "m.window": "-3"}, ("m.window", "m.window")),
+        ({"query": "99999"}, ("small", "small")),
+        ({"layer": "77"}, ("small", "small")),
+        ({"head": "77", "zoom": "5000,6000,0,9", "hide": "70000"}, ("small", "small")),
+        ({"group": "stanzas"}, ("small", "small")),
+    ],
+)
+def test_bad_input_gets_a_sentence(explore, language, query, about):
+    page = explore(lang=language, **query).healthy()
+    assert any(about[LANGUAGES.index(language)] in words for words in page.words), page.words
+
+
+def test_one_token_and_a_text_beyond_the_context(explore):
+    explore(text="a").healthy()
+    page = explore(sample="harbour").healthy()
+    assert any("context" in words and "512" in words for words in page.words)
+    assert any("beyond the 64" in words for words in page.words)
+
+
+def test_tokens_are_data(explore):
+    text = "<b>x</b> $a$ :red[y] %{z} **c** <script>alert(1)</script> \u202eabc"
+    page = explore(text=text).healthy()
+    for chart in charts(page):
+        assert "<script" not in chart.proto.spec and "<b>" not in chart.proto.spec
+    assert not page.test.markdown or all("script" not in m.value for m in page.test.markdown)
+
+
+def test_an_upload_that_is_none_is_refused_and_the_choices_stay(explore, monkeypatch):
+    key = "ab" * 8
+    page = explore(colour="row")
+    contents._store().put(key, (b"not an archive", "x.npz"), 10)
+    page.test.query_params.clear()
+    page.test.query_params["arrays"] = key
+    page.test.query_params["colour"] = "row"
+    page.run().healthy()
+    assert page.spec.source == "arrays" and page.spec.colour == "row"
+    assert any("x.npz" in words or "npz" in words for words in page.words)
+
+
+def test_stop_says_so_and_goes_on(explore):
+    page = explore()
+    page.test.session_state["stopped"] = _kept("attend:")[-1]
+    page.run().healthy()
+    assert page.test.info
+    page.test.button[0].click().run()
+    page.healthy()
+    assert not page.test.info and charts(page)
+
+
+def _kept(prefix):
+    return [key for key in desk().results._values if key.startswith(prefix)]

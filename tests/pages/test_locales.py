@@ -1,0 +1,84 @@
+"""Every word in both languages: required keys follow from the registries, facts agree."""
+
+import json
+import re
+import string
+from pathlib import Path
+
+import pytest
+
+from engine.contract import params_of
+from engine.fields import COLOURS, LANGUAGES, POOLS
+from engine.mechanisms import MECHANISMS
+from engine.sources import SOURCES
+
+ROOT = Path(__file__).parents[2]
+WORDS = {
+    tag: json.loads((ROOT / "assets" / "locales" / f"{tag}.json").read_text("utf-8"))
+    for tag in LANGUAGES
+}
+MINE = {"language.short"}  # each language in its own words, whichever is shown
+
+
+def facts(words: str) -> set[str]:
+    """Names of the facts that a string takes."""
+    return {name for _, name, _, _ in string.Formatter().parse(words) if name is not None}
+
+
+def required() -> set[str]:
+    """Keys that follow from what is declared."""
+    keys = set()
+    for registry, classes in (("mechanism", MECHANISMS), ("source", SOURCES)):
+        for key, cls in classes.items():
+            keys.add(f"{registry}.{key}.name")
+            if registry == "mechanism":
+                keys |= {f"mechanism.{key}.short", f"mechanism.{key}.formula"}
+            for name, declared in params_of(cls).items():
+                stem = f"{registry}.{key}.param.{name}"
+                keys |= {stem, f"{stem}.help"} | {f"{stem}.{c}" for c in declared.choices}
+    keys |= {f"colour.{c}{part}" for c in COLOURS for part in ("", ".bar")}
+    keys |= {f"pool.{p}{part}" for p in POOLS for part in ("", ".caption")}
+    return keys
+
+
+def test_both_languages_have_the_same_keys():
+    assert WORDS["en"].keys() == WORDS["zh"].keys()
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_what_is_declared_has_words(tag):
+    assert not required() - WORDS[tag].keys()
+
+
+def test_facts_agree():
+    differing = {
+        key: (facts(words), facts(WORDS["zh"][key]))
+        for key, words in WORDS["en"].items()
+        if not key.endswith(".formula") and facts(words) != facts(WORDS["zh"][key])
+    }
+    assert not differing
+
+
+def test_chinese_is_chinese():
+    """Strings with a word of English in them have one of Chinese, too, or are names."""
+    said = {
+        key
+        for key, words in WORDS["zh"].items()
+        if words == WORDS["en"][key]
+        and re.search(r"[a-z]{4}", re.sub(r"{.*?}", "", words))
+        and not key.endswith(".formula")
+        and not key.startswith("example.")
+    }
+    assert not said
+
+
+def test_every_key_in_the_code_has_words():
+    used = set()
+    for path in (*ROOT.glob("pages/**/*.py"), *ROOT.glob("engine/figures/*.py")):
+        used |= set(re.findall(r"""\bt\(\s*"([a-z_.]+)\"""", path.read_text("utf-8")))
+    assert used and not used - WORDS["en"].keys()
+
+
+def test_keys_are_sorted_so_that_edits_stay_small():
+    for words in WORDS.values():
+        assert list(words) == sorted(words)

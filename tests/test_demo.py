@@ -1,0 +1,126 @@
+"""The Home picture's numbers, against a dense computation on the same Q and K."""
+
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import LlamaConfig, LlamaForCausalLM
+
+from engine import demo
+from engine.models import Model, load
+from engine.models.tokenizer import train_tokenizer
+
+EXAMPLES = Path(__file__).parents[1] / "assets" / "examples"
+STORIES = {"en": ("lamp", "Quill", "harbour"), "zh": ("ferry", "阿满", "river-town")}
+LENGTHS = (240, 400)
+
+
+def text(name: str) -> str:
+    return (EXAMPLES / f"{name}.txt").read_text("utf-8")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Model:
+    folder = tmp_path_factory.mktemp("model")
+    torch.manual_seed(0)
+    config = LlamaConfig(
+        vocab_size=700, hidden_size=48, intermediate_size=64, num_hidden_layers=2,
+        num_attention_heads=4, num_key_value_heads=2, max_position_embeddings=2048,
+        initializer_range=0.3,
+    )  # fmt: skip
+    LlamaForCausalLM(config).save_pretrained(folder)
+    texts = [text(name) for story in STORIES.values() for name in (story[0], story[2])]
+    train_tokenizer(texts, 700).save_pretrained(folder)
+    return load(folder, device="cpu")
+
+
+@pytest.fixture(scope="module", params=STORIES)
+def made(request: pytest.FixtureRequest, model: Model) -> demo.Picture:
+    story, name, before = STORIES[request.param]
+    return demo.picture(model, text(story), name, text(before), LENGTHS)
+
+
+def dense(model: Model, made: demo.Picture, reading: demo.Reading) -> torch.Tensor:
+    """Causal softmax of the picture's head over one text, in float64."""
+    qkv = model.read(reading.text).layer(made.layer)
+    group = qkv.heads // qkv.groups
+    q, k = qkv.q[made.head].double(), qkv.k[made.head // group].double()
+    scores = q @ k.T * qkv.factor
+    return scores.masked_fill(torch.ones_like(scores).triu(1).bool(), -torch.inf)
+
+
+def test_full_attention(model: Model, made: demo.Picture) -> None:
+    for reading in made.readings:
+        whole = dense(model, made, reading).softmax(1)
+        row = reading.rows["softmax"]
+        rest = whole[reading.query, 1:] / whole[reading.query, 1:].sum()
+        torch.testing.assert_close(row.weights.double(), rest, rtol=1e-4, atol=1e-7)
+        assert row.first == pytest.approx(float(whole[reading.query, 0]), rel=1e-4)
+        assert row.target == pytest.approx(float(rest[reading.target - 1]), rel=1e-4)
+        entropy = -(rest * rest.clamp_min(1e-300).log()).sum()
+        assert row.effective == pytest.approx(float(entropy.exp()), rel=1e-4)
+        assert row.seen
+
+
+@pytest.mark.parametrize("key", ["window", "segmented"])
+def test_narrower_attention(model: Model, made: demo.Picture, key: str) -> None:
+    for reading in made.readings:
+        scores = dense(model, made, reading)
+        i, j = torch.meshgrid(torch.arange(reading.n), torch.arange(reading.n), indexing="ij")
+        near = (i - j < 64) | (j == 0) if key == "window" else i // 64 == j // 64
+        whole = scores.masked_fill(~near, -torch.inf).softmax(1)
+        rest = whole[reading.query, 1:] / whole[reading.query, 1:].sum()
+        row = reading.rows[key]
+        torch.testing.assert_close(row.weights.double(), rest, rtol=1e-4, atol=1e-7)
+        assert row.seen == bool(near[reading.query, reading.target])
+
+
+def test_the_head_is_the_strongest_of_all(model: Model, made: demo.Picture) -> None:
+    alone = made.readings[0]
+    trace = model.read(alone.text)
+    first, last = demo.pieces(trace, made.name)
+    best = 0.0
+    for layer in range(trace.layers):
+        qkv = trace.layer(layer)
+        for head in range(qkv.heads):
+            k = qkv.k[head // (qkv.heads // qkv.groups)]
+            for query, before in list(zip(last, first, strict=True))[: max(1, len(last) - 1)]:
+                row = (qkv.q[head, query] @ k[1 : query + 1].T * qkv.factor).softmax(0)
+                best = max(best, float(row[before]))
+    assert alone.rows["softmax"].target == pytest.approx(best, rel=1e-4)
+
+
+def test_texts_grow_from_the_front(made: demo.Picture) -> None:
+    lengths = [reading.n for reading in made.readings]
+    assert lengths == sorted(set(lengths)) and len(lengths) == 1 + len(LENGTHS)
+    longest = made.readings[-1]
+    assert len(made.tokens) == longest.n - 1
+    for reading in made.readings:
+        assert longest.text.endswith(reading.text)
+        assert reading.rows["softmax"].weights.shape == (reading.n - 1,)
+        query, target = (made.tokens[at - reading.n] for at in (reading.query, reading.target))
+        assert query.strip()[0] in made.name
+        assert reading.query - reading.target == longest.query - longest.target > 0
+        assert target.strip()
+    for wanted, reading in zip(LENGTHS, made.readings[1:], strict=True):
+        assert abs(reading.n - wanted) < 60  # a sentence
+        assert reading.text.lstrip()[0] not in ",.;，。；"
+
+
+def test_maps_are_the_heads(model: Model, made: demo.Picture) -> None:
+    alone = made.readings[0]
+    whole = dense(model, made, alone)[:, 1:].softmax(1).nan_to_num(0)
+    step = -(-alone.n // demo.MAP)
+    cells = alone.rows["softmax"].cells
+    last = whole[step * (len(cells) - 1) :, : step - 1]
+    assert cells[-1, 0] == pytest.approx(float(last.max()), rel=1e-4)
+
+
+def test_only_what_works_is_offered(made: demo.Picture) -> None:
+    assert made.mechanisms == tuple(demo.offered())
+    assert set(made.mechanisms) <= set(demo.MECHANISMS)
+
+
+def test_a_story_must_name_somebody_twice(model: Model) -> None:
+    with pytest.raises(ValueError, match="twice"):
+        demo.picture(model, text("lamp"), "Hesper", text("harbour"), LENGTHS)
