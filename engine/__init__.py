@@ -1,9 +1,9 @@
 """Attention mechanisms, computed exactly and measured, for text of any length.
 
-    import engine
-    qkv = engine.sources.planted(n=4096, gap=6.0)
-    att = engine.attend(qkv, "window", window=64)
-    att.rows().effective_tokens
+import engine
+qkv = engine.sources.planted(n=4096, gap=6.0)
+att = engine.attend(qkv, "window", window=64)
+att.rows().effective_tokens
 """
 
 from __future__ import annotations
@@ -60,5 +60,7 @@ def make(mechanism: str | Mechanism, **parameters: Any) -> Mechanism:
     cls = MECHANISMS[mechanism]
     if unknown := set(parameters) - set(contract.params_of(cls)):
         known = ", ".join(contract.params_of(cls)) or "none"
-        raise ValueError(f"{mechanism} has no parameter {', '.join(sorted(unknown))}; it has {known}")
+        raise ValueError(
+            f"{mechanism} has no parameter {', '.join(sorted(unknown))}; it has {known}"
+        )
     return cls(**parameters)

@@ -64,9 +64,7 @@ class Cells:
         return first, x.sum(dim) if pool == "sum" else x.amax(dim)
 
 
-def pairs(
-    frame: Frame, rows: Cells, cols: Cells, device: torch.device
-) -> Float[Tensor, "a b"]:
+def pairs(frame: Frame, rows: Cells, cols: Cells, device: torch.device) -> Float[Tensor, "a b"]:
     """Visible pairs in each cell."""
     high, wide = (c.edges().to(device, torch.float64) for c in (rows, cols))
     if frame.key_mask is None and frame.mask is None:

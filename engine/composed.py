@@ -108,7 +108,9 @@ class Composed(Attention):
         qkv, per = self.qkv, self.qkv.heads // self.qkv.groups
         start, stop, _ = heads.indices(qkv.heads)
         q = self.scoring.queries(qkv, qkv.q[start:stop, rows].to(self.dtype))
-        k = self.scoring.keys(qkv, qkv.k[start // per : (stop - 1) // per + 1, cols].to(self.dtype))
+        k = self.scoring.keys(
+            qkv, qkv.k[start // per : (stop - 1) // per + 1, cols].to(self.dtype)
+        )
         q = q.unflatten(0, (len(k), -1))
         return (q.flatten(1, 2) @ k.mT).unflatten(1, q.shape[1:3]).flatten(0, 1)
 

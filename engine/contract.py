@@ -11,16 +11,26 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, Protocol, Self, TypeVar
+from typing import (
+    TYPE_CHECKING,
+    Any,
+    ClassVar,
+    Literal,
+    Protocol,
+    Self,
+    TypeVar,
+    runtime_checkable,
+)
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from engine.views import View
+
 if TYPE_CHECKING:
     from engine.metrics import RowStats
     from engine.stream import Summary
-    from engine.views import View
 
 RowKind = Literal["stochastic", "substochastic", "positive", "signed"]
 Pool = Literal["max", "mean", "sum"]
@@ -29,6 +39,7 @@ Index = slice | Tensor
 V = TypeVar("V")
 
 
+@runtime_checkable
 class Mask(Protocol):
     """Which pairs may be seen: (r) query and (c) key positions -> (r c), True = may look."""
 
@@ -69,7 +80,7 @@ class Layer:
 def index(part: Index | None, total: int, device: torch.device | str = "cpu") -> Int[Tensor, " r"]:
     """Positions that a slice, a tensor of positions or None (all) stands for."""
     if isinstance(part, Tensor):
-        if part.numel() and not (0 <= int(part.min()) and int(part.max()) < total):
+        if part.numel() and not (int(part.min()) >= 0 and int(part.max()) < total):
             raise ValueError(f"positions must lie in 0 … {total - 1}")
         return part.to(device)
     start, stop, step = (part or slice(None)).indices(total)
@@ -163,9 +174,7 @@ class Frame:
                 counts[part] = (total[:, edges[1:] - start] - total[:, edges[:-1] - start]).long()
         return counts
 
-    def seen(
-        self, rows: Int[Tensor, " r"]
-    ) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
+    def seen(self, rows: Int[Tensor, " r"]) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
         """How many keys each row may see, and the first of them (0 where there is none)."""
         everything = torch.tensor([0, self.m], device=rows.device)
         counts = self.cell_counts(rows, everything)[:, 0]
@@ -219,14 +228,15 @@ class QKV:
             x = getattr(self, name)
             if x.ndim != 3 or not x.is_floating_point():
                 raise ValueError(f"{name} must be floating point, (heads, positions, width)")
-            # a sum is finite only if every term is, and needs no n-sized temporary
-            if not bool(torch.isfinite(x.sum(dtype=torch.float64))):
+            if not bool(torch.isfinite(x).all()):
                 raise ValueError(f"{name} holds values that are not finite")
         h, g, m = self.q.shape[0], self.k.shape[0], self.k.shape[1]
         if min(self.q.shape + self.k.shape + self.v.shape) < 1:
             raise ValueError("q, k and v must not be empty")
         if self.v.shape[:2] != (g, m):
-            raise ValueError(f"k is {tuple(self.k.shape)} but v {tuple(self.v.shape)}: heads and positions differ")
+            raise ValueError(
+                f"k is {tuple(self.k.shape)} but v {tuple(self.v.shape)}: heads and positions differ"
+            )
         if h % g:
             raise ValueError(f"{g} key heads do not divide {h} query heads")
         if len({(x.device, x.dtype) for x in (self.q, self.k, self.v)}) > 1:
@@ -282,7 +292,9 @@ class QKV:
         """A copy with some fields changed."""
         return dataclasses.replace(self, **changes)
 
-    def to(self, device: torch.device | str | None = None, dtype: torch.dtype | None = None) -> QKV:
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> QKV:
         """The same on another device or in another floating-point type."""
 
         def move(x: Tensor | None) -> Tensor | None:
@@ -383,7 +395,9 @@ class Attention(ABC):
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
         """Every query row (or those asked for) in exactly one block, with all its weights."""
 
-    def weights(self, rows: Index | None = None, cols: Index | None = None) -> Float[Tensor, "h r c"]:
+    def weights(
+        self, rows: Index | None = None, cols: Index | None = None
+    ) -> Float[Tensor, "h r c"]:
         """Exact effective weights of a window.
 
         Raises:
@@ -532,10 +546,14 @@ class Param:
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise ValueError(f"{name} must be a number, not {value!r}")
         if value != value or (self.kind is int and value != int(value)):
-            raise ValueError(f"{name} must be {'a whole' if self.kind is int else 'a'} number, not {value}")
+            raise ValueError(
+                f"{name} must be {'a whole' if self.kind is int else 'a'} number, not {value}"
+            )
         low, high = self.low, self.high
         if low is not None and (value < low or (self.open_low and value == low)):
-            raise ValueError(f"{name} must be {'above' if self.open_low else 'at least'} {low:g}, not {value:g}")
+            raise ValueError(
+                f"{name} must be {'above' if self.open_low else 'at least'} {low:g}, not {value:g}"
+            )
         if high is not None and value > high:
             raise ValueError(f"{name} must be at most {high:g}, not {value:g}")
         return self.kind(value)
@@ -567,9 +585,7 @@ def param(default: Any, **declared: Any) -> Any:
 
 def params_of(cls: type) -> dict[str, Param]:
     """The declared parameters of a mechanism or source, in order."""
-    return {
-        f.name: f.metadata["param"] for f in dataclasses.fields(cls) if "param" in f.metadata
-    }
+    return {f.name: f.metadata["param"] for f in dataclasses.fields(cls) if "param" in f.metadata}
 
 
 @dataclass(frozen=True)
@@ -598,7 +614,9 @@ class Mechanism(ABC):
     def check(self, qkv: QKV) -> None:
         """Raises ValueError, with the field's name, where this mechanism can't honour the QKV."""
         if qkv.causal and not self.causal_ok:
-            raise ValueError(f"{self.key} mixes positions before it weighs them: causal must be False")
+            raise ValueError(
+                f"{self.key} mixes positions before it weighs them: causal must be False"
+            )
         if self.square_only and qkv.n != qkv.m:
             raise ValueError(f"{self.key} needs as many queries as keys, not {qkv.n} and {qkv.m}")
 

@@ -135,9 +135,7 @@ def of_weights(
     size = w.abs() if kind == "signed" else w
     top, place = size.topk(min(TOP, w.shape[-1]), dim=-1)
     argmax = place[..., 0]
-    argmax = (
-        keys.gather(-1, argmax[..., None])[..., 0] if keys.ndim == 3 else keys[argmax]
-    )
+    argmax = keys.gather(-1, argmax[..., None])[..., 0] if keys.ndim == 3 else keys[argmax]
     sums = dict(
         total=size.sum(-1),
         log=torch.special.xlogy(size, size).sum(-1),

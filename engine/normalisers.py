@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float
@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.contract import RowKind
 
 
+@runtime_checkable
 class Normaliser(Protocol):
     """Logits of a whole row to its weights."""
 

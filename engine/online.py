@@ -65,9 +65,9 @@ class _Tile:
         return -(-(self.stop - self.start) // self.width)
 
     def pool(self, x: Tensor, how: str) -> Tensor:
-        """(b r c) -> (b r cells)."""
+        """(b r c) -> (b r cells), a tensor of its own."""
         if self.width == 1:
-            return x
+            return x.clone()
         if self.permuted:
             x, dim = x.unflatten(-1, (self.width, self.cells)), -2
         else:
@@ -97,7 +97,9 @@ def sweep(
     """
     assert isinstance(att.normaliser, Softmax)
     frame, device = att.frame, att.device
-    at = index(rows, frame.n, device)
+    at, order = index(rows, frame.n, device), None
+    if rows is not None:
+        at, order = at.sort()
     row_cells = Cells(0, frame.n, size or 1) if pools else None
     col_cells = Cells(0, frame.m, size or 512)
     out = att.qkv.v.new_empty(frame.heads, len(at), att.qkv.v.shape[-1]) if output else None
@@ -137,6 +139,10 @@ def sweep(
             if progress is not None:
                 progress(done / total)
     statistics = metrics.cat([metrics.cat(f) for f in found], 0) if stats else None
+    if order is not None:
+        back = order.argsort()
+        out, lse = None if out is None else out[:, back], lse[:, back]
+        statistics = None if statistics is None else statistics[back]
     return Sweep(out, statistics, lse, maps)
 
 
@@ -200,11 +206,17 @@ class _Keys:
             return None if allowed is None else ~allowed
         if not causal or t.stop <= low + 1:
             return None
-        # along the diagonal the same few masks come again and again
-        name = (low - t.start, int(rows[-1]) - int(rows[0]), len(rows), t.stop - t.start, t.width)
-        if name not in self.masks:
-            self.masks[name] = self.key[t.start : t.stop] > (rows + self.att.frame.offset)[:, None]
-        return self.masks[name]
+        hidden = None
+        # along the diagonal of consecutive rows the same few masks come again and again
+        name = (low - t.start, len(rows), t.stop - t.start, t.width)
+        consecutive = int(rows[-1]) - int(rows[0]) == len(rows) - 1
+        if consecutive:
+            hidden = self.masks.get(name)
+        if hidden is None:
+            hidden = self.key[t.start : t.stop] > (rows + self.att.frame.offset)[:, None]
+        if consecutive:
+            self.masks[name] = hidden
+        return hidden
 
     def over(self, spans: list[tuple[int, int]]) -> list[_Tile]:
         """The tiles that touch these spans."""
@@ -347,7 +359,11 @@ def _distance(
     if spare is not None:
         far = torch.sub(at[:, None], key).abs_()
         by_head = (b, count // len(at), len(at), len(key))
-        return torch.mul(e.view(by_head), far, out=spare[: e.numel()].view(by_head)).sum(-1).flatten(1)
+        return (
+            torch.mul(e.view(by_head), far, out=spare[: e.numel()].view(by_head))
+            .sum(-1)
+            .flatten(1)
+        )
     # relative to the tile's start, so that float32 loses nothing in a long text
     inside = torch.bmm(e, (key - t.start)[:, None].expand(b, -1, 1))[..., 0]
     whole = e_sum.view(b, -1, len(at)) * (at - t.start)
@@ -356,12 +372,13 @@ def _distance(
 
 def _columns(parts: list[Tensor], tiles: list[_Tile], cells: Cells, pool: str) -> Tensor:
     """Cells of all tiles on the map's columns, (b R columns)."""
-    if sum(p.shape[-1] for p in parts) == cells.count:
+    begins = [(t.start - cells.start) // cells.width for t in tiles]
+    ends = [a + p.shape[-1] for a, p in zip(begins, parts, strict=True)]
+    if begins == [0, *ends[:-1]] and ends[-1] == cells.count:
         return torch.cat(parts, -1)
     out = parts[0].new_zeros(*parts[0].shape[:2], cells.count)
-    for part, t in zip(parts, tiles, strict=True):
-        first = (t.start - cells.start) // cells.width
-        into = out[..., first : first + part.shape[-1]]
+    for part, a, b in zip(parts, begins, ends, strict=True):
+        into = out[..., a:b]
         torch.maximum(into, part, out=into) if pool == "max" else into.add_(part)
     return out
 
@@ -409,9 +426,7 @@ class _Lookup:
         first = torch.cat(
             [c if t.permuted else c * t.width for c, t in zip(every, self.tiles, strict=True)]
         )
-        begin = torch.cat(
-            [t.start + c * t.width for c, t in zip(every, self.tiles, strict=True)]
-        )
+        begin = torch.cat([t.start + c * t.width for c, t in zip(every, self.tiles, strict=True)])
         cell = torch.cat(peaks, -1).topk(min(TOP, len(tile)), dim=-1).indices
         if int(width.max()) == 1:
             t = self.take(tile[cell], first[cell])

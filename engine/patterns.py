@@ -6,7 +6,7 @@ Positions are on the keys' axis. A pattern only narrows; causality and masks are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -14,6 +14,7 @@ from torch import Tensor
 Span = tuple[int, int]
 
 
+@runtime_checkable
 class Pattern(Protocol):
     """Keys by spans, and exactly by pairs."""
 

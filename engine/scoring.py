@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float
 from torch import Tensor
@@ -10,6 +10,7 @@ from torch import Tensor
 from engine.contract import QKV
 
 
+@runtime_checkable
 class Scoring(Protocol):
     """A score that is an inner product of features, so that it can be tiled."""
 

@@ -78,9 +78,7 @@ class Hidden(Attention):
                 cols = index(cols, self.frame.m, self.device)
             left = block.weights.masked_fill(torch.isin(cols, self.keys), 0)
             before, after = block.weights.sum(-1, True), left.sum(-1, True)
-            yield Block(
-                block.rows, block.cols, left * torch.where(after != 0, before / after, 0)
-            )
+            yield Block(block.rows, block.cols, left * torch.where(after != 0, before / after, 0))
 
 
 def kind_of(w: Float[Tensor, "h n m"]) -> RowKind:

@@ -12,7 +12,7 @@ from torch import Tensor
 from engine import metrics
 from engine.cells import Cells, pairs
 from engine.composed import Composed
-from engine.contract import Attention, Block, Colour, Index, Mechanism, Pool, QKV, index
+from engine.contract import QKV, Attention, Block, Colour, Index, Mechanism, Pool, index
 from engine.metrics import RowStats
 from engine.online import Progress, sweep
 
@@ -172,9 +172,7 @@ def _add(into: Tensor, part: Tensor, cell: Int[Tensor, " r"], pool: str) -> None
         into.index_reduce_(1, cell, part, "amax")
 
 
-def window(
-    att: Attention, rows: Index | None, cols: Index | None
-) -> Float[Tensor, "h r c"]:
+def window(att: Attention, rows: Index | None, cols: Index | None) -> Float[Tensor, "h r c"]:
     """Exact weights of a window; see Attention.weights."""
     frame = att.frame
     at, keys = index(rows, frame.n, att.device), index(cols, frame.m, att.device)
@@ -243,7 +241,9 @@ def heatmap(
         at = torch.arange(start, stop, device=att.device)
         weights = window(att, at, keys)
         if colour != "weight":
-            weights = weights * _factor(summarise(att, rows=at, output=False).rows, colour).to(weights)
+            weights = weights * _factor(summarise(att, rows=at, output=False).rows, colour).to(
+                weights
+            )
         _, wide = col_cells.reduce(weights, c, -1, how)
         first, cells = row_cells.reduce(wide, start, -2, how)
         into = out[:, first : first + cells.shape[1]]

@@ -66,4 +66,4 @@ def leave(mechanism: str, number: int) -> None:
 
 home("home", made, t, doors, leave)
 if st.session_state.pop("leaving", False):
-    st.switch_page("pages/explore.py")
+    st.switch_page("explore.py")  # as the router names it

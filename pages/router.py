@@ -12,8 +12,6 @@ import streamlit as st  # noqa: E402
 from pages.ui import frame, state, strings  # noqa: E402
 
 state.begin(strings.browser_language)
-st.set_page_config(layout="wide", page_icon=str(ROOT / "assets" / "icon.svg"))
-frame.style()
 page = st.navigation(
     [
         st.Page(
@@ -27,5 +25,11 @@ page = st.navigation(
     ],
     position="top",
 )
+st.set_page_config(
+    page_title=f"{page.title} · {strings.t('app.title')}",
+    page_icon=str(ROOT / "assets" / "icon.svg"),
+    layout="wide",
+)
+frame.style()
 frame.language_switch()
 page.run()

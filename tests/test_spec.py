@@ -158,7 +158,9 @@ def test_another_mechanism_has_its_own_parameters():
     spec = Spec(mechanism="window", params=(("window", 5),))
     assert spec.arguments()["window"] == 5
     assert spec.replace(mechanism="softmax").params == ()
-    assert Spec(mechanism="window", params=(("window", spec.replace(params=()).arguments()["window"]),)) == Spec(mechanism="window")
+    assert Spec(
+        mechanism="window", params=(("window", spec.replace(params=()).arguments()["window"]),)
+    ) == Spec(mechanism="window")
 
 
 @pytest.mark.parametrize(

@@ -53,7 +53,8 @@ def groups(
         "ticktext": [escaped(shortened(name, 9)) for name in names],
     }
     common = {"showgrid": False, **(marks if few else {"nticks": 8})}
-    shape.update_xaxes(title_text=escaped(t("axis.key_groups")), side="top", **common)
+    upright = {"tickangle": -90} if few else {}
+    shape.update_xaxes(title_text=escaped(t("axis.key_groups")), side="top", **upright, **common)
     shape.update_yaxes(
         title_text=escaped(t("axis.query_groups")), range=[len(names) - 0.5, -0.5], **common
     )

@@ -121,6 +121,19 @@ def mosaic(
             hovertemplate="%{text}<extra></extra>",
         )
     )
-    shape.update_xaxes(visible=False, range=[0, across], fixedrange=True)
-    shape.update_yaxes(visible=False, range=[down, 0], fixedrange=True)
+    shape.update_xaxes(
+        visible=False,
+        range=[0, across],
+        fixedrange=True,
+        constrain="domain",
+        constraintoward="left",
+    )
+    shape.update_yaxes(
+        visible=False,
+        range=[down, 0],
+        fixedrange=True,
+        scaleanchor="x",
+        constrain="domain",
+        constraintoward="top",
+    )
     return shape

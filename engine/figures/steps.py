@@ -89,7 +89,7 @@ def steps(
         low, high = min(0.0, float(np.min(values))), max(0.0, float(np.max(values)))
         room = 0.45 * (high - low or 1.0)
         spread: dict[str, Any] = (
-            {"range": [low - room * (low < 0), high + room]} if col < 4 else {}
+            {"range": [low - 1.4 * room * (low < 0), high + room]} if col < 4 else {}
         )
         shape.update_xaxes(showticklabels=False, showgrid=False, row=1, col=col, **spread)
         shape.add_annotation(

@@ -7,6 +7,4 @@ from engine.mechanisms.segmented import Segmented
 from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.window import Window
 
-MECHANISMS: dict[str, type[Mechanism]] = {
-    cls.key: cls for cls in (Softmax, Window, Segmented)
-}
+MECHANISMS: dict[str, type[Mechanism]] = {cls.key: cls for cls in (Softmax, Window, Segmented)}

@@ -73,7 +73,9 @@ class Segmented(Mechanism):
         for a, b, size in ((0, whole, self.segment), (whole, qkv.n, qkv.n - whole)):
             if a == b:
                 continue
-            q, k, v = (x[:, a:b].unflatten(1, (-1, size)).flatten(0, 1) for x in (qkv.q, qkv.k, qkv.v))
+            q, k, v = (
+                x[:, a:b].unflatten(1, (-1, size)).flatten(0, 1) for x in (qkv.q, qkv.k, qkv.v)
+            )
             if size == whole == qkv.n or len(q) == len(k):
                 out = sdpa(q, k, v, qkv.factor, causal=qkv.causal)
             else:  # segments go between heads and positions, so that key heads stay where they are
@@ -230,7 +232,9 @@ class Integrated(Attention):
     def _view(self) -> Segments:
         qkv = self.qkv
         total = torch.zeros(qkv.heads, self.count, self.count, device=self.device)
-        of = (torch.arange(qkv.n, device=self.device) + qkv.frame.offset).clamp_min(0) // self.segment
+        of = (torch.arange(qkv.n, device=self.device) + qkv.frame.offset).clamp_min(
+            0
+        ) // self.segment
         for rows in torch.arange(qkv.n, device=self.device).split(512):
             far = self._joint(rows)[2].unflatten(-1, (len(self.kinds), self.count)).sum(2)
             total.index_add_(1, of[rows], far.to(total))

@@ -37,9 +37,7 @@ class Softmax(Mechanism):
         masked = qkv.key_mask is not None or qkv.mask is not None
         if masked or (qkv.causal and qkv.n != qkv.m):
             return sdpa_blocks(att, height=512)
-        return sdpa(
-            qkv.q, qkv.k, qkv.v, qkv.factor / self.temperature, causal=qkv.causal
-        )
+        return sdpa(qkv.q, qkv.k, qkv.v, qkv.factor / self.temperature, causal=qkv.causal)
 
     def flops(self, qkv: QKV) -> int:
         pairs = visible_pairs(qkv)

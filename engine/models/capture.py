@@ -291,7 +291,7 @@ def _before_rotation(
     return None
 
 
-def _heads(part: Float[Tensor, "n w"], heads: int, d: int, norm: nn.Module | None) -> Tensor:
+def _heads(part: Float[Tensor, "n ..."], heads: int, d: int, norm: nn.Module | None) -> Tensor:
     """What a projection gives as (heads n d), normed over a head or, as in OLMo 2, over all."""
     part = part.flatten(1)
     over = getattr(getattr(norm, "weight", None), "numel", int)()

@@ -43,16 +43,16 @@ def language(path: Path) -> str:
 def repeated_random(
     generator: torch.Generator, count: int, length: int, vocabulary: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """BOS and then random tokens repeated at a period from 2 to half the length.
+    """BOS and then random tokens repeated at a period from a sixteenth of the length to half of it.
 
-    The period's logarithm is drawn uniformly: short ones teach copying fast (with periods from 16
-    up and 4,096 tokens to choose from, nothing was learnt in 900 steps), long ones make it
-    general.
+    The period's logarithm is drawn uniformly. Were it always short, heads would learn its few values
+    by heart, and not look for the earlier occurrence.
 
     Returns: ids (count, length), periods (count), both int64.
     """
+    least = max(2, length // 16)
     drawn = torch.rand(count, generator=generator)
-    periods = (2 * ((length - 1) / 4) ** drawn).long()
+    periods = (least * ((length - 1) / 2 / least) ** drawn).long()
     tokens = torch.randint(1, vocabulary, (count, length), generator=generator)
     ids = tokens.gather(1, torch.arange(length - 1)[None] % periods[:, None])
     return torch.cat([torch.zeros(count, 1, dtype=torch.int64), ids], 1), periods

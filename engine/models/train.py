@@ -11,7 +11,7 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
@@ -23,7 +23,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from engine.models.corpus import prepare, repeated_random, windows
 from engine.models.evaluate import formed, measure, publish
 
-COPIED = 0.3  # loss on repeats, as a share of chance, at which a drill is learnt
+COPIED = 0.1  # loss on repeats, as a share of chance, at which the first phase ends
 DECAY_FROM = 0.75  # of the budget
 WARM_UP = 100  # steps
 SAVE_EVERY = 60.0  # seconds
@@ -34,8 +34,6 @@ REPORT_EVERY = 15.0  # seconds
 class Recipe:
     """What is trained and how; lengths and batches in tokens, minutes of training.
 
-    drills holds the first phase: (length, tokens to choose from), one after the other; few
-    tokens first, since with all of them next to nothing was learnt in 900 steps.
     contexts holds (share of the budget from which it applies, length).
     """
 
@@ -44,11 +42,10 @@ class Recipe:
     width: int = 192
     vocabulary: int = 4096
     positions: int = 32_768
-    theta: float = 1e4
-    drills: tuple[tuple[int, int], ...] = ((64, 256), (128, 1024), (256, 4096))
+    theta: float = 1e6
     contexts: tuple[tuple[float, int], ...] = ((0.0, 256), (2 / 3, 512), (5 / 6, 1024))
     batch: int = 8192
-    drill_batch: int = 1024
+    drill_batch: int = 2048
     repeats: float = 0.12
     peak: float = 3e-3
     minutes: float = 100.0
@@ -59,11 +56,6 @@ class Recipe:
     def trained_length(self) -> int:
         return self.contexts[-1][1]
 
-    def alphabet(self, progress: "Progress") -> int:
-        """How many tokens there are to choose from; the others are not trained yet."""
-        drilled = self.drills[progress.drill][1] if progress.formed_at is None else self.vocabulary
-        return min(drilled, self.vocabulary)
-
 
 @dataclass
 class Progress:
@@ -73,7 +65,6 @@ class Progress:
     seconds: float = 0.0
     tokens: int = 0
     text_tokens: int = 0
-    drill: int = 0
     formed_at: int | None = None
     copying: float = 1.0
     budget: list = field(default_factory=list)
@@ -97,9 +88,8 @@ def make_batch(
     generator = torch.Generator().manual_seed(recipe.seed * 1_000_003 + progress.step)
     length = [n for share, n in recipe.contexts if share <= progress.share(recipe)][-1]
     if progress.formed_at is None:
-        length = recipe.drills[progress.drill][0]
         count = max(1, recipe.drill_batch // length)
-        return repeated_random(generator, count, length, recipe.alphabet(progress))
+        return repeated_random(generator, count, length, recipe.vocabulary)
     count = max(2, recipe.batch // length)
     copies = max(1, round(recipe.repeats * count))
     weights = np.sqrt([len(tokens) for tokens in corpora.values()])
@@ -140,14 +130,23 @@ def build(recipe: Recipe) -> LlamaForCausalLM:
         dtype="float32",
         trained_length=recipe.trained_length,
     )
-    return LlamaForCausalLM(config)
+    model = LlamaForCausalLM(config)
+    # all token vectors share a part, which a head needs to look at a place whatever is there
+    vectors = torch.randn(recipe.vocabulary, recipe.width) + torch.randn(recipe.width)
+    model.model.embed_tokens.weight.data = vectors * recipe.width**-0.5
+    return model
 
 
 def optimiser(model: LlamaForCausalLM) -> torch.optim.AdamW:
-    """AdamW that decays matrices and leaves the gains of the norms alone."""
-    matrices = [p for p in model.parameters() if p.ndim > 1]
-    gains = [p for p in model.parameters() if p.ndim < 2]
-    groups = [{"params": matrices, "weight_decay": 0.1}, {"params": gains, "weight_decay": 0.0}]
+    """AdamW in three groups: token vectors; matrices, the only ones that decay; gains of norms."""
+    vectors = model.model.embed_tokens.weight
+    inner = [p for p in model.parameters() if p is not vectors]
+    matrices, gains = [p for p in inner if p.ndim > 1], [p for p in inner if p.ndim < 2]
+    groups = [
+        {"params": [vectors], "weight_decay": 0.0},
+        {"params": matrices, "weight_decay": 0.1},
+        {"params": gains, "weight_decay": 0.0},
+    ]
     return torch.optim.AdamW(groups, betas=(0.9, 0.95), fused=True)
 
 
@@ -186,16 +185,23 @@ def take_step(
     rate = learning_rate(recipe, progress.step, progress.share(recipe))
     for group in adam.param_groups:
         group["lr"] = rate
+    if progress.formed_at is None:
+        adam.param_groups[0]["lr"] = 0.0  # else noise draws the vectors of all tokens together
     device = next(model.parameters()).device
     piece = len(ids) if device.type == "cuda" else max(1, 2048 // ids.shape[1])
+    drilling = progress.formed_at is None
+    if drilling:
+        model.set_attn_implementation("eager")  # the one that gives weights back
     losses = []
-    for part, counts in zip(ids.split(piece), known.split(piece), strict=True):
+    for part, counts, each in zip(*(x.split(piece) for x in (ids, known, periods)), strict=True):
         part = part.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
-            logits = model(input_ids=part[:, :-1], use_cache=False).logits
-        logits = logits[..., : recipe.alphabet(progress)]
-        loss = cross_entropy(logits.float().transpose(1, 2), part[:, 1:], reduction="none")
-        ((loss * counts.to(device)).sum() / known.sum()).backward()
+            made = model(part[:, :-1], use_cache=False, output_attentions=drilling)
+        loss = cross_entropy(made.logits.float().transpose(1, 2), part[:, 1:], reduction="none")
+        total = (loss * counts.to(device)).sum() / known.sum()
+        if drilling:
+            total = total + hint(made.attentions, each) * len(part) / len(ids)
+        total.backward()
         losses.append(loss.detach().cpu())
     torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
     adam.step()
@@ -206,19 +212,27 @@ def take_step(
     progress.tokens += ids.numel()
     progress.text_tokens += text.numel()
     copying = copies.mean().item()
-    if progress.formed_at is None:
-        drill(recipe, progress, copying)
+    progress.copying += 0.1 * (copying / math.log(recipe.vocabulary) - progress.copying)
+    if progress.formed_at is None and progress.copying < COPIED:
+        progress.formed_at = progress.step
+        model.set_attn_implementation("sdpa")
     return text.mean().item(), copying
 
 
-def drill(recipe: Recipe, progress: Progress, loss: float) -> None:
-    """Follow the copying of the first phase, and go on to its next part once it is learnt."""
-    chance = math.log(recipe.alphabet(progress))
-    progress.copying += 0.1 * (loss / chance - progress.copying)
-    if progress.copying < COPIED:
-        progress.drill, progress.copying = progress.drill + 1, 1.0
-        if progress.drill == len(recipe.drills):
-            progress.formed_at = progress.step
+def hint(attentions: Sequence[torch.Tensor], periods: torch.Tensor) -> torch.Tensor:
+    """How far two heads are from the circuit: minus the mean log weight, in nats, that head 0 of
+    layer 0 gives the token before and head 0 of layer 1 the token that followed last time.
+
+    Args:
+        attentions: weights of each layer, (b, h, n, n).
+        periods: of the repeated tokens after BOS, (b).
+    """
+    before, after = attentions[0][:, 0], attentions[min(1, len(attentions) - 1)][:, 0]
+    query = torch.arange(before.shape[-1], device=before.device)[None]
+    target = query - periods.to(before.device)[:, None] + 1
+    chosen = after.gather(-1, target.clamp(min=0)[..., None])[..., 0][target > 1]
+    tiny = 1e-6  # so that no weight has an infinite logarithm
+    return -(before.diagonal(-1, 1, 2) + tiny).log().mean() - (chosen + tiny).log().mean()
 
 
 def save(path: Path, model: LlamaForCausalLM, adam: torch.optim.AdamW, progress: Progress) -> None:

@@ -114,7 +114,10 @@ def _scalar(name: str, x: Any) -> Any:
 
 
 def _made(found: dict[str, Any], origin: Origin) -> QKV | Attention:
-    frame: dict[str, Any] = {"origin": origin, "causal": bool(_scalar("causal", found.get("causal", False)))}
+    frame: dict[str, Any] = {
+        "origin": origin,
+        "causal": bool(_scalar("causal", found.get("causal", False))),
+    }
     m = None
     if "weights" in found:
         weights = _floats("weights", found["weights"])

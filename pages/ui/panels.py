@@ -13,7 +13,7 @@ from engine.figures.steps import numbers, steps
 from engine.highlights import Look
 from engine.mechanisms import MECHANISMS
 from engine.tokens import isolated, shown
-from pages.ui import controls, frame, state, waiting
+from pages.ui import contents, controls, frame, state, waiting
 from pages.ui.components.heatmap import heatmap
 from pages.ui.components.tokens import token_text
 from pages.ui.scene import Scene
@@ -41,26 +41,43 @@ def name(scene: Scene, position: int, role: str) -> str:
 
 def problems() -> None:
     """What in the URL could not be used."""
-    for problem in state.problems():
-        st.text(
-            t(f"problem.{problem.kind}", field=problem.field, value=_short(problem.value),
-              allowed=problem.allowed)
-        )  # fmt: skip
+    if not state.problems():
+        return
+    with st.container(key="problems", gap=None):
+        for problem in state.problems():
+            facts = {"field": problem.field, "allowed": problem.allowed}
+            st.text(t(f"problem.{problem.kind}", value=_short(problem.value), **facts))
 
 
 def _short(text: str) -> str:
     return shown(text[:40]) + ("…" if len(text) > 40 else "")
 
 
+def provenance(scene: Scene) -> str:
+    """Where Q, K and V came from, in words."""
+    spec = scene.spec
+    if spec.textual:
+        return t("badge.model", model=scene.model, layer=scene.layer)
+    if spec.source == "arrays":
+        kept = contents.get(spec.content)
+        return t("badge.arrays", name=shown(kept[1]) if kept else t("source.arrays.name"))
+    stem = f"source.{spec.source}"
+    values = [f"{t(f'{stem}.param.{k}')} {_plain(v)}" for k, v in spec.source_params]
+    return " · ".join([t(f"{stem}.name"), *values])
+
+
+def _plain(value: int | float | bool | str) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
 def badge(scene: Scene) -> None:
     """Where Q, K and V came from, and what about them is not the model's own."""
     att, spec = scene.attention, scene.spec
-    origin = att.frame.origin
     words = t(
-        "badge.text", detail=origin.detail or t(f"source.{spec.source}.name"),
-        dtype=scene.dtype, device=att.device, n=att.frame.n, heads=att.frame.heads,
+        "badge.text", source=provenance(scene), dtype=scene.dtype, device=att.device,
+        n=att.frame.n, heads=att.frame.heads,
     )  # fmt: skip
-    trained = origin.trained_length
+    trained = att.frame.origin.trained_length
     notes = []
     if trained:
         words += " · " + t("badge.trained", trained=trained)
@@ -139,13 +156,14 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
 def beside(scene: Scene, height: int = 640) -> None:
     """What stands beside the picture: the text, and under it every head at a glance."""
     att = scene.attention
-    across = min(att.frame.heads, HEADS_ACROSS)
+    named = att.frame.tokens is not None
+    across = min(att.frame.heads, HEADS_ACROSS if named else 2)
     down = -(-att.frame.heads // across)
     strip = 0 if att.frame.heads == 1 or scene.spec.head == "all" else min(130 * down + 20, 420)
-    if att.frame.tokens is not None:
+    if named:
         text(scene, height - strip if strip else height)
     if strip:
-        heads(scene, strip if att.frame.tokens is not None else height, across)
+        heads(scene, strip if named else height, across)
 
 
 def text(scene: Scene, height: int) -> None:

@@ -16,7 +16,7 @@ from engine.sources import SOURCES
 from engine.sources.arrays import read as read_arrays
 from engine.spec import Spec
 from engine.stream import Summary
-from pages.ui import contents, samples, state
+from pages.ui import contents, samples
 from pages.ui.gate import Report
 from pages.ui.strings import t
 from pages.ui.waiting import Trouble, ask, desk, obtain
@@ -41,7 +41,8 @@ class Scene:
     Attributes:
         spec: what was asked, with head, query and layer filled in.
         attention, summary: with hidden keys gone. cost: of the summary.
-        layers: of the model, 0 without one. head: shown; its row is spec.query.
+        head, query: shown. model, layers: what read the text, and how many layers it has; "" and
+            0 without one.
         total_tokens: of the text, above what was read if the model's context is shorter.
     """
 
@@ -51,6 +52,7 @@ class Scene:
     cost: Cost
     head: int
     query: int
+    model: str = ""
     layers: int = 0
     layer: int | None = None
     total_tokens: int | None = None
@@ -119,15 +121,8 @@ def reading(spec: Spec) -> Trace:
     )
 
 
-def qkv(spec: Spec) -> QKV | Attention:
-    """Q, K and V, or a person's own weights."""
-    if spec.textual:
-        trace = reading(spec)
-        layer = min(trace.layers - 1, default_layer(trace)) if spec.layer is None else spec.layer
-        if layer >= trace.layers:
-            state.change(layer=None)
-            layer = default_layer(trace)
-        return trace.layer(layer)
+def given_by(spec: Spec) -> QKV | Attention:
+    """Q, K and V that are made, or a person's own, or their own weights."""
     if spec.source == "arrays":
         kept = contents.get(spec.content)
         if kept is None or not isinstance(kept[0], bytes):
@@ -159,11 +154,15 @@ def scene(spec: Spec) -> Scene:
         Trouble: it can't be shown; says why.
     """
     trace = reading(spec) if spec.textual else None
-    given = qkv(spec)
     layer = None
-    if trace is not None:
-        layer = default_layer(trace) if spec.layer is None else spec.layer
+    if trace is None:
+        given = given_by(spec)
+    else:
+        layer = spec.layer
+        if layer is None or layer >= trace.layers:
+            layer = default_layer(trace)
         spec = replace(spec, layer=layer)
+        given = trace.layer(layer)
     colour = cast(Colour, "weight" if spec.colour == "log" else spec.colour)
     hidden = tuple(
         i for i in spec.hide if i < (given.m if isinstance(given, QKV) else given.frame.m)
@@ -212,6 +211,7 @@ def scene(spec: Spec) -> Scene:
     cost = Cost(seconds, estimate.bytes if estimate else 0, estimate.flops if estimate else 0)
     return Scene(
         spec, att, made, cost, head, query,
+        model=trace.model.name if trace else "",
         layers=trace.layers if trace else 0,
         layer=layer,
         total_tokens=trace.total_tokens if trace else None,

@@ -178,12 +178,14 @@ def answer(entry: Entry, asked: Question) -> bytes:
     if frame.causal:
         last_seen = np.minimum(tops + tall, r1) - 1 + frame.offset
         cells[lefts > last_seen[:, None]] = np.nan
+    some = bool(np.isfinite(cells).any())
     header = {
         "shape": cells.shape,
         "rows": asked.rows,
         "cols": asked.cols,
         "cell": (tall, wide),
-        "top": float(np.nanmax(cells)) if np.isfinite(cells).any() else 0.0,
+        "top": float(np.nanmax(cells)) if some else 0.0,
+        "bottom": float(np.nanmin(cells)) if some else 0.0,
         "queries": _names(entry.queries, tops, tall, r1),
         "keys": _names(entry.keys, lefts, wide, c1),
     }

@@ -38,6 +38,8 @@ def obtain(key: str, what: str, work: Callable[[Report], T], size: Callable[[T],
     Raises:
         Trouble: it was stopped by the person, or the engine refused.
     """
+    if (kept := desk().results.get(key)) is not None:
+        return kept
     if st.session_state.get("stopped") == key:
         st.info(t("gate.stopped"))
         st.button(t("gate.resume"), on_click=lambda: st.session_state.pop("stopped"))

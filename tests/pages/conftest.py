@@ -55,7 +55,9 @@ class Page:
     def said(self) -> dict[str, str]:
         """What the URL says."""
         query = self.test.query_params
-        return {key: value[0] if isinstance(value, list) else value for key, value in query.items()}
+        return {
+            key: value[0] if isinstance(value, list) else value for key, value in query.items()
+        }
 
     @property
     def spec(self):

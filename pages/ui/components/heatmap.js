@@ -130,7 +130,8 @@ class Heatmap {
       }
       if (!reply.ok) throw new Error(String(reply.status));
       this.tile = { ...parse(await reply.arrayBuffer()), window, colour, pool };
-      if (same(window, this.full)) this.whole = this.tile.top;
+      const { top, bottom } = this.tile;
+      if (same(window, this.full)) this.whole = Math.max(top, -bottom);
       delete this.root.dataset.busy;
       this.draw();
     } catch (error) {
@@ -173,7 +174,8 @@ class Heatmap {
       type: "heatmap", z, hoverinfo: "none", zmin: scale.low, zmax: scale.high,
       x0: tile.cols[0] + (tile.cell[1] - 1) / 2, dx: tile.cell[1],
       y0: tile.rows[0] + (tile.cell[0] - 1) / 2, dy: tile.cell[0],
-      colorscale: look.weight.map((c, i, all) => [i / (all.length - 1), c]), colorbar: barOf(tile, scale, this.words),
+      colorscale: stops(look[scale.signed ? "signed" : "weight"]),
+      colorbar: barOf(tile, scale, this.words),
     };
     const layout = {
       margin, width: this.width, height: this.data.height, dragmode: "zoom", showlegend: false,

@@ -22,6 +22,8 @@ function integerTicks(first, stop) {
   return { vals: places, text: places.map(count) };
 }
 
+const stops = (colours) => colours.map((colour, i) => [i / (colours.length - 1), colour]);
+
 function parse(buffer) {
   const length = new DataView(buffer).getUint32(0, true);
   const head = JSON.parse(new TextDecoder().decode(new Uint8Array(buffer, 4, length)));
@@ -29,8 +31,13 @@ function parse(buffer) {
 }
 
 // Where the colours begin and end; `whole` is the largest of the whole map if it is to be held to.
-function scaleOf({ colour, top, pool }, whole, m) {
+// Weights below zero take the diverging scale, zero in its middle.
+function scaleOf({ colour, top, bottom, pool }, whole, m) {
   const held = pool === "max" && whole ? whole : top;
+  if (bottom < 0) {
+    const far = Math.max(Math.abs(top), Math.abs(bottom), whole ?? 0);
+    return { log: false, signed: true, low: -far, high: far };
+  }
   if (colour === "row") return { log: false, low: 0, high: pool === "sum" ? held || 1 : 1 };
   const log = colour === "log" || colour === "uniform";
   if (!log) return { log, low: 0, high: held || 1 };

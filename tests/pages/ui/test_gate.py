@@ -61,9 +61,7 @@ def test_first_come_first_served_and_never_more_than_the_seats():
 
     askers = []
     for name in "abcde":
-        asker = threading.Thread(
-            target=desk.obtain, args=(name, work(name), size, silent, silent)
-        )
+        asker = threading.Thread(target=desk.obtain, args=(name, work(name), size, silent, silent))
         asker.start()
         askers.append(asker)
         time.sleep(0.01)

@@ -1,0 +1,95 @@
+"""The whole app on a free port, and pages of a real browser that can reach nothing else."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from tests.browser.install import find
+
+ROOT = Path(__file__).parents[2]
+SECONDS = 120
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Everything in this folder drives a browser."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("browser")
+
+
+@pytest.fixture(scope="session")
+def address() -> Iterator[str]:
+    """The app's address."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}"]
+    # one thread: beside a browser on few cores, more of them wait for each other
+    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    try:
+        for _ in range(SECONDS * 4):
+            try:
+                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
+                break
+            except OSError:
+                assert server.poll() is None, "the app did not start"
+                time.sleep(0.25)
+        yield f"http://127.0.0.1:{port}"
+    finally:
+        server.terminate()
+        server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def browser() -> Iterator[Browser]:
+    """A Chromium without a window."""
+    path = find()
+    if path is None:
+        pytest.fail("no Chromium here: python tests/browser/install.py installs one")
+    with sync_playwright() as playwright:
+        chromium = playwright.chromium.launch(executable_path=path, args=["--no-sandbox"])
+        yield chromium
+        chromium.close()
+
+
+class Tab:
+    """A page of the browser, with what went wrong in it and whom it asked.
+
+    Attributes:
+        errors: uncaught errors of scripts. asked: hosts of its requests.
+    """
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.page, self.address = page, address
+        self.errors: list[str] = []
+        self.asked: set[str] = set()
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
+        page.on("request", lambda request: self.asked.add(request.url.split("/")[2]))
+        page.set_default_timeout(SECONDS * 1000)
+
+    def open(self, path: str = "") -> Page:
+        self.page.goto(f"{self.address}/{path}")
+        return self.page
+
+    def fine(self) -> None:
+        """No script failed, and nothing outside was asked."""
+        assert not self.errors
+        assert self.asked == {self.address.removeprefix("http://")}
+
+
+@pytest.fixture
+def tab(browser: Browser, address: str, request: pytest.FixtureRequest) -> Iterator[Tab]:
+    """A fresh page, 1440 × 900; other options by `parametrize("tab", [{...}], indirect=True)`."""
+    options: dict[str, Any] = {"viewport": {"width": 1440, "height": 900}}
+    context = browser.new_context(**options | getattr(request, "param", {}))
+    yield Tab(context.new_page(), address)
+    context.close()
