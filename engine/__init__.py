@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine import contract, metrics, models, sources, views
+from engine import contract, devices, metrics, models, sources, views
 from engine.contract import QKV, Attention, Block, Mechanism
 from engine.mechanisms import MECHANISMS
 from engine.stream import estimate
@@ -23,6 +23,7 @@ __all__ = [
     "Mechanism",
     "attend",
     "contract",
+    "devices",
     "estimate",
     "metrics",
     "models",

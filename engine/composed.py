@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from functools import cached_property
 
 import torch
 import torch.nn.functional as F
@@ -38,7 +37,7 @@ class Composed(Attention):
         normaliser: Normaliser | None = None,
         *,
         output: Callable[[], Tensor] | None = None,
-        views: tuple[View, ...] = (),
+        views: tuple[View, ...] | Callable[[], tuple[View, ...]] = (),
     ) -> None:
         super().__init__(qkv.frame, views=views)
         self.qkv = qkv
@@ -66,8 +65,7 @@ class Composed(Attention):
         """True if a row's weights follow from its log-sum-exp."""
         return isinstance(self.normaliser, Softmax)
 
-    @cached_property
-    def output(self) -> Tensor:
+    def weighted(self) -> Tensor:
         if self._fast_output is not None:
             return self._fast_output()
         out = self.qkv.v.new_empty(self.frame.heads, self.frame.n, self.qkv.v.shape[-1])

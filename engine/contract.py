@@ -234,9 +234,8 @@ class QKV:
         if min(self.q.shape + self.k.shape + self.v.shape) < 1:
             raise ValueError("q, k and v must not be empty")
         if self.v.shape[:2] != (g, m):
-            raise ValueError(
-                f"k is {tuple(self.k.shape)} but v {tuple(self.v.shape)}: heads and positions differ"
-            )
+            k, v = tuple(self.k.shape), tuple(self.v.shape)
+            raise ValueError(f"k is {k} but v {v}: heads and positions differ")
         if h % g:
             raise ValueError(f"{g} key heads do not divide {h} query heads")
         if len({(x.device, x.dtype) for x in (self.q, self.k, self.v)}) > 1:
@@ -386,10 +385,18 @@ class Attention(ABC):
     def device(self) -> torch.device:
         """Where it is computed."""
 
-    @property
-    @abstractmethod
+    @cached_property
     def output(self) -> Float[Tensor, "h n e"]:
-        """The weighted values, at the mechanism's own cost."""
+        """The weighted values, at the mechanism's own cost; worked out when first asked for.
+
+        Raises:
+            ValueError: there are no values to weigh.
+        """
+        return self.weighted()
+
+    @abstractmethod
+    def weighted(self) -> Float[Tensor, "h n e"]:
+        """Work out the output."""
 
     @abstractmethod
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
@@ -411,8 +418,8 @@ class Attention(ABC):
         """Statistics of all rows, or of those asked for, (h r) each."""
         from engine import stream
 
-        if rows is None and self._summary is not None:
-            return self._summary.rows
+        if rows is None and self.known is not None:
+            return self.known.rows
         return stream.summarise(self, rows=rows, output=False).rows
 
     def heatmap(
@@ -447,12 +454,13 @@ class Attention(ABC):
         """
         from engine import stream
 
-        self._summary = stream.summarise(
+        self.known = stream.summarise(
             self, size=size, pools=pools, colour=colour, progress=progress
         )
-        return self._summary
+        return self.known
 
-    _summary: Summary | None = None
+    known: Summary | None = None
+    """The last summary, so that what it holds is not worked out again."""
 
     def group(self, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups"]:
         """Mass that each row gives to each group of keys; label −1 is in none."""

@@ -149,7 +149,7 @@ def strongest(trace: Trace, name: str) -> tuple[int, int, int, int]:
 
 def beginnings(model: Model, full: str, story: int, lengths: Sequence[int]) -> list[int]:
     """Characters of the full text at which ends of it of about these many tokens begin, each at a
-    sentence; nearest to the story first.
+    sentence; nearest to the story first, none longer than the model can read.
 
     Args:
         story: the character where the story begins.
@@ -157,7 +157,9 @@ def beginnings(model: Model, full: str, story: int, lengths: Sequence[int]) -> l
     coded = model.tokenizer(full, return_offsets_mapping=True)["offset_mapping"]
     spans = whole_offsets(full, torch.tensor(coded)).tolist()
     sentences = {found.start() for found in SENTENCE.finditer(full, 0, story - 1)}
+    most = model.context or len(spans)
     places = [(a, len(spans) - i) for i, (a, b) in enumerate(spans) if b > a and a in sentences]
+    places = [(start, kept) for start, kept in places if kept < most]
     if not places:
         return []
     alone = min(kept for _, kept in places)

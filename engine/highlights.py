@@ -1,38 +1,61 @@
 """Where to look first, and what a picture shows in numbers."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.contract import Attention, Frame
+from engine.contract import QKV, Attention, Frame
+from engine.mechanisms.softmax import Softmax
 from engine.metrics import RowStats
 from engine.views import Segments
 
 NEAR = 3
 """Looking back fewer tokens than this is no long look."""
+PROBE = 512
+"""Tokens by which layers are judged."""
 MOST_GROUPS = 512
 """Groups that a picture of mass by group can show."""
 LARGEST_SAMPLE = 2**26
 """Weights looked at for mass by group, heads × rows × keys; of longer texts, a sample of rows."""
 
 
-def sharpest(stats: RowStats, offset: int = 0, head: int | None = None) -> tuple[int, int]:
-    """The head and the row whose largest weight reaches back far and falls on more than a sink.
+def sharpness(stats: RowStats, offset: int = 0) -> Float[Tensor, "h n"]:
+    """How much of a row lies on one key that is far back and no sink; −1 where it sees nothing.
 
     Args:
-        offset: position of query 0 on the keys' axis. head: look at this one only.
+        offset: position of query 0 on the keys' axis.
     """
-    _, n = stats.max_weight.shape
-    at = torch.arange(n, device=stats.argmax.device) + offset
-    far = (at - stats.argmax).abs() >= NEAR
-    value = torch.where(far & (stats.argmax > 0), stats.max_weight, stats.max_weight * 1e-3)
-    value = torch.where(stats.visible > 0, value, -1.0)
-    if head is not None:
-        return head, int(value[head].argmax())
-    best = int(value.argmax())
-    return best // n, best % n
+    at = torch.arange(stats.argmax.shape[1], device=stats.argmax.device) + offset
+    far = ((at - stats.argmax).abs() >= NEAR) & (stats.argmax > 0)
+    value = torch.where(far, stats.max_weight, stats.max_weight * 1e-3)
+    return torch.where(stats.visible > 0, value, -1.0)
+
+
+def sharpest(stats: RowStats, offset: int = 0, head: int | None = None) -> tuple[int, int]:
+    """The head that looks back most sharply on the whole, and the row where it does so most.
+
+    Args:
+        head: look at this one only.
+    """
+    value = sharpness(stats, offset)
+    if head is None:
+        head = int(value.mean(1).argmax())
+    return head, int(value[head].argmax())
+
+
+def best_layer(layers: Iterable[QKV]) -> int:
+    """The layer with the head that looks back most sharply, judged by the first PROBE tokens."""
+    found = []
+    for qkv in layers:
+        part = QKV(
+            qkv.q[:, :PROBE], qkv.k[:, :PROBE], qkv.v[:, :PROBE],
+            causal=qkv.causal, scale=qkv.scale,
+        )  # fmt: skip
+        found.append(float(sharpness(Softmax().attend(part).rows()).mean(1).max()))
+    return max(range(len(found)), key=found.__getitem__)
 
 
 @dataclass(frozen=True)

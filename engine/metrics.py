@@ -1,7 +1,7 @@
 """What is measured on a row of attention: each definition once.
 
-A row is w over the keys; its total is Σw. Shares are of that total, so that rows which give some of
-their mass away (a sink logit, softmax1) are compared as distributions; `kept_mass` is the total.
+A row is w over the keys; its total is Σw. Shares are of that total, so that rows which give some
+of their mass away (a sink logit, softmax1) compare as distributions; `kept_mass` is the total.
 Entropies are in nats. Visible keys are those that causality and masks let the row see, whatever
 the mechanism's own pattern leaves out. A row that may see nothing has 0 everywhere, argmax −1.
 """
@@ -136,18 +136,18 @@ def of_weights(
     top, place = size.topk(min(TOP, w.shape[-1]), dim=-1)
     argmax = place[..., 0]
     argmax = keys.gather(-1, argmax[..., None])[..., 0] if keys.ndim == 3 else keys[argmax]
-    sums = dict(
-        total=size.sum(-1),
-        log=torch.special.xlogy(size, size).sum(-1),
-        square=(w * w).sum(-1),
-        top=top,
-        argmax=argmax,
-        sink=(w * (keys == first[:, None])).sum(-1),
-        needle=needle,
-        distance=(w * far).sum(-1),
-        kept=w.sum(-1),
-        visible=count.expand(w.shape[:2]),
-    )
+    sums = {
+        "total": size.sum(-1),
+        "log": torch.special.xlogy(size, size).sum(-1),
+        "square": (w * w).sum(-1),
+        "top": top,
+        "argmax": argmax,
+        "sink": (w * (keys == first[:, None])).sum(-1),
+        "needle": needle,
+        "distance": (w * far).sum(-1),
+        "kept": w.sum(-1),
+        "visible": count.expand(w.shape[:2]),
+    }
     if kind != "signed":
         return from_sums(**sums)
     nan = torch.full_like(needle, torch.nan)

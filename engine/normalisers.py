@@ -16,7 +16,10 @@ from engine.contract import RowKind
 class Normaliser(Protocol):
     """Logits of a whole row to its weights."""
 
-    kind: RowKind
+    @property
+    def kind(self) -> RowKind:
+        """What its rows are."""
+        ...
 
     def weights(
         self,

@@ -18,6 +18,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate
 from math import log
 
@@ -120,10 +121,16 @@ def sweep(
     for part in heads:
         keys = _Keys(att, part, col_cells, want_values=output)
         found.append([])
-        jobs = (
-            (lambda p=p: _piece(keys, at[p[0] : p[1]], stats, want, row_cells, col_cells, colour))
-            for p in pieces
+        work = partial(
+            _piece,
+            keys,
+            stats=stats,
+            want=want,
+            row_cells=row_cells,
+            col_cells=col_cells,
+            colour=colour,
         )
+        jobs = (partial(work, at[a:b]) for a, b in pieces)
         for (a, b), piece in zip(pieces, _in_order(jobs, device), strict=True):
             lse[part, a:b] = piece.lse
             if out is not None and piece.output is not None:
@@ -240,7 +247,7 @@ def _piece(
     col_cells: Cells,
     colour: Colour,
 ) -> Sweep:
-    """Some rows of some heads. Inside, b is key heads and R the rows of all heads that read one."""
+    """Some rows of some heads. Inside, b is key heads, R the rows of all heads that read one."""
     att, heads = keys.att, keys.heads
     qkv, r = att.qkv, len(rows)
     causal, position = att.frame.causal, rows + att.frame.offset
@@ -515,7 +522,7 @@ _before = 1
 
 @contextmanager
 def _single_threaded() -> Iterator[None]:
-    """Keeps torch's global thread count at one while tiles run, and puts it back after the last."""
+    """Keeps torch's thread count at one while tiles run, and puts it back after the last."""
     global _depth, _before
     with _running:
         if _depth == 0:

@@ -32,9 +32,8 @@ class Dot:
 
     def check(self, qkv: QKV) -> None:
         if qkv.q.shape[-1] != qkv.k.shape[-1]:
-            raise ValueError(
-                f"a dot product needs queries and keys of one width, not {qkv.q.shape[-1]} and {qkv.k.shape[-1]}"
-            )
+            q, k = qkv.q.shape[-1], qkv.k.shape[-1]
+            raise ValueError(f"a dot product needs queries and keys of one width, not {q} and {k}")
 
     def queries(self, qkv: QKV, q: Tensor) -> Tensor:
         return q * qkv.factor

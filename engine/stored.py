@@ -41,8 +41,7 @@ class Stored(Attention):
     def device(self) -> torch.device:
         return self.w.device
 
-    @property
-    def output(self) -> Tensor:
+    def weighted(self) -> Tensor:
         if self.v is None:
             raise ValueError("weights were given without values, so there is no output")
         w = self.w.unflatten(0, (len(self.v), -1))
@@ -67,8 +66,7 @@ class Hidden(Attention):
     def device(self) -> torch.device:
         return self.att.device
 
-    @property
-    def output(self) -> Tensor:
+    def weighted(self) -> Tensor:
         raise ValueError("hiding keys is a way to look at weights; it has no output")
 
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:

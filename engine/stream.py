@@ -29,13 +29,15 @@ class Summary:
     Attributes:
         output: (h n e), None if not asked for or not to be had.
         rows: statistics, (h n) each.
-        maps: pool -> (h a b).
+        maps: pool -> (h a b), of at most size×size cells in this colour.
         seconds: wall time that the pass took.
     """
 
     output: Float[Tensor, "h n e"] | None
     rows: RowStats
     maps: dict[Pool, Float[Tensor, "h a b"]] = field(default_factory=dict)
+    size: int = 512
+    colour: Colour = "weight"
     seconds: float = 0.0
 
 
@@ -65,6 +67,7 @@ def summarise(
         result = Summary(found.output, found.rows, _means(found.maps, att, pools, size))
     else:
         result = _by_blocks(att, rows, output, size, pools, colour, progress)
+    result.size, result.colour = size, colour
     result.seconds = time.perf_counter() - began
     return result
 
@@ -73,7 +76,7 @@ def _means(
     maps: dict[str, Tensor], att: Attention, pools: tuple[Pool, ...], size: int
 ) -> dict[Pool, Tensor]:
     """The maps asked for, the mean from the sum over visible pairs."""
-    found: dict[Pool, Tensor] = {p: maps[p] for p in ("max", "sum") if p in pools}  # type: ignore[misc]
+    found: dict[Pool, Tensor] = {p: maps[p] for p in pools if p != "mean"}
     if "mean" in pools:
         frame = att.frame
         seen = pairs(frame, Cells(0, frame.n, size), Cells(0, frame.m, size), att.device)
@@ -135,9 +138,9 @@ def _has_output(att: Attention) -> bool:
     return not (isinstance(att, Hidden) or (isinstance(att, Stored) and att.v is None))
 
 
-def _factor(stats: RowStats, colour: Colour) -> Float[Tensor, "h r 1"] | float:
+def _factor(stats: RowStats, colour: Colour) -> Float[Tensor, "h r 1"]:
     if colour == "weight":
-        return 1.0
+        return torch.ones_like(stats.max_weight)[..., None]
     if colour == "uniform":
         return stats.visible.double()[..., None]
     top = (stats.max_weight * stats.kept_mass)[..., None]
@@ -169,7 +172,7 @@ def _add(into: Tensor, part: Tensor, cell: Int[Tensor, " r"], pool: str) -> None
     if pool == "sum":
         into.index_add_(1, cell, part)
     else:
-        into.index_reduce_(1, cell, part, "amax")
+        into.scatter_reduce_(1, cell[:, None].expand(part.shape), part, "amax")
 
 
 def window(att: Attention, rows: Index | None, cols: Index | None) -> Float[Tensor, "h r c"]:
@@ -230,8 +233,14 @@ def heatmap(
     if isinstance(rows, Tensor) or isinstance(cols, Tensor):
         raise ValueError("a heatmap is of consecutive rows and columns: give slices")
     row_cells, col_cells = Cells(a, b, size), Cells(c, d, size)
-    if (a, b, c, d) == (0, frame.n, 0, frame.m) and frame.n * frame.m > AREA:
-        return summarise(att, output=False, size=size, pools=(pool,), colour=colour).maps[pool]
+    if (a, b, c, d) == (0, frame.n, 0, frame.m):
+        known = att.known
+        fits = known is not None and (known.size, known.colour) == (size, colour)
+        if known is not None and fits and pool in known.maps:
+            return known.maps[pool]
+        if frame.n * frame.m > AREA:
+            found = summarise(att, output=False, size=size, pools=(pool,), colour=colour)
+            return found.maps[pool]
     how = "max" if pool == "max" else "sum"
     out = torch.zeros(frame.heads, row_cells.count, col_cells.count, device=att.device)
     if pool == "max":
@@ -241,9 +250,8 @@ def heatmap(
         at = torch.arange(start, stop, device=att.device)
         weights = window(att, at, keys)
         if colour != "weight":
-            weights = weights * _factor(summarise(att, rows=at, output=False).rows, colour).to(
-                weights
-            )
+            scale = _factor(summarise(att, rows=at, output=False).rows, colour)
+            weights = weights * scale.to(weights)
         _, wide = col_cells.reduce(weights, c, -1, how)
         first, cells = row_cells.reduce(wide, start, -2, how)
         into = out[:, first : first + cells.shape[1]]

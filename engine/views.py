@@ -96,7 +96,7 @@ class Factors:
     """A low-rank form.
 
     Attributes:
-        spectrum: (h r) singular values, falling. factors: name -> matrix, as the mechanism has them.
+        spectrum: (h r) singular values, falling. factors: name -> matrix, as it has them.
     """
 
     spectrum: Float[Tensor, "h r"] | None

@@ -8,8 +8,9 @@ from engine import demo
 from engine.spec import Spec
 from pages.ui import contents, samples, state
 from pages.ui.components.home import home
-from pages.ui.scene import Trouble, model, obtain
+from pages.ui.scene import model
 from pages.ui.strings import language, t
+from pages.ui.waiting import Trouble, obtain
 
 
 def picture(story: str) -> demo.Picture:
@@ -46,9 +47,11 @@ def door(made: demo.Picture, story: str, mechanism: str, number: int) -> Spec:
 
 story = samples.first(language())
 try:
-    made = picture(story)
+    with st.container():  # what is waited for has a place of its own, so that nothing moves later
+        made = picture(story)
 except Trouble as trouble:
-    st.text(str(trouble))
+    with st.container(key="trouble"):
+        st.text(str(trouble))
     st.stop()
 readings = range(len(made.readings))
 doors = {

@@ -9,7 +9,7 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from pages.ui import frame, state, strings  # noqa: E402
+from pages.ui import frame, state, strings, waiting  # noqa: E402
 
 state.begin(strings.browser_language)
 page = st.navigation(
@@ -32,4 +32,5 @@ st.set_page_config(
 )
 frame.style()
 frame.language_switch()
+waiting.begin()
 page.run()

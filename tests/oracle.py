@@ -52,9 +52,9 @@ def statistics(weights: Tensor, qkv: QKV) -> dict[str, Tensor]:
     h, n, m = weights.shape
     seen, offset = allowed(qkv), qkv.m - qkv.n if qkv.causal else 0
     names = (
-        "entropy normalised_entropy effective_tokens participation max_weight top_mass sink_mass "
-        "distance kept_mass needle_mass"
-    ).split()
+        "entropy", "normalised_entropy", "effective_tokens", "participation", "max_weight",
+        "top_mass", "sink_mass", "distance", "kept_mass", "needle_mass",
+    )  # fmt: skip
     out = {name: torch.zeros(h, n, dtype=torch.float64) for name in names}
     for a in range(h):
         for i in range(n):

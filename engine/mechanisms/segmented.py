@@ -207,8 +207,7 @@ class Integrated(Attention):
         )
         return slice(a, b), weights[..., : b - a], weights[..., b - a :]
 
-    @cached_property
-    def output(self) -> Tensor:
+    def weighted(self) -> Tensor:
         qkv = self.qkv
         out = qkv.v.new_empty(qkv.heads, qkv.n, qkv.v.shape[-1])
         height = max(1, min(512, BLOCK // (qkv.heads * (self.segment + 2 * self.count + 512))))

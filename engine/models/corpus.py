@@ -43,10 +43,10 @@ def language(path: Path) -> str:
 def repeated_random(
     generator: torch.Generator, count: int, length: int, vocabulary: int
 ) -> tuple[torch.Tensor, torch.Tensor]:
-    """BOS and then random tokens repeated at a period from a sixteenth of the length to half of it.
+    """BOS and then random tokens repeated at a period of a sixteenth to half of the length.
 
-    The period's logarithm is drawn uniformly. Were it always short, heads would learn its few values
-    by heart, and not look for the earlier occurrence.
+    The period's logarithm is drawn uniformly. Were it always short, heads would learn its few
+    values by heart, and not look for the earlier occurrence.
 
     Returns: ids (count, length), periods (count), both int64.
     """

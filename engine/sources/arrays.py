@@ -1,7 +1,7 @@
 """A person's own arrays: q, k and v, or attention weights, from .npz or .safetensors.
 
-Arrays, by name: `q` (h n d), `k` (g m d), `v` (g m e), or `weights` (h n m) with, if wanted, `v`; a
-missing head axis is one head, a leading axis of one (a batch) is dropped. Also `key_mask` (m),
+Arrays, by name: `q` (h n d), `k` (g m d), `v` (g m e), or `weights` (h n m) with, if wanted, `v`;
+a missing head axis is one head, a leading axis of one (a batch) is dropped. Also `key_mask` (m),
 `causal`, `scale`. Tokens: an array of strings `tokens` in .npz, a JSON list under "tokens" in the
 metadata of .safetensors. Pickles are never read.
 """

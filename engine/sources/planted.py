@@ -90,7 +90,7 @@ class Planted(_Made):
         return QKV(
             q, k, v, causal=self.causal, needles=needles if self.needles else None,
             units=group_units(n),
-            origin=Origin("planted", f"gap {self.gap:g} · noise {self.noise:g} · seed {self.seed}"),
+            origin=Origin("planted", f"gap {self.gap:g} · noise {self.noise:g}, seed {self.seed}"),
         )  # fmt: skip
 
     def _aimed(self, q: Tensor, k: Tensor, needles: Tensor) -> Tensor:
@@ -107,8 +107,8 @@ class Planted(_Made):
         if left < 0:
             least = float((along / d**0.5).max())
             raise ValueError(
-                f"layout {self.layout} with gap {self.gap:g} in {d} dimensions needs a noise of at "
-                f"least {least:.2f}: a query that points at one key leans on all others"
+                f"layout {self.layout} with gap {self.gap:g} in {d} dimensions needs a noise of "
+                f"at least {least:.2f}: a query that points at one key leans on all others"
             )
         aim = aim / length
         rest = q - (q * aim).sum(-1, keepdim=True) * aim
@@ -118,7 +118,7 @@ class Planted(_Made):
 
 @dataclass(frozen=True)
 class Identical(_Made):
-    """Every key equally relevant: one key vector throughout, so that full softmax is exactly 1/n."""
+    """Every key equally relevant: one key throughout, so that full softmax is exactly 1/n."""
 
     key: ClassVar[str] = "identical"
 

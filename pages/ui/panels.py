@@ -85,6 +85,8 @@ def badge(scene: Scene) -> None:
             notes.append(t("badge.beyond", trained=trained))
     if scene.total_tokens and scene.total_tokens > att.frame.m:
         notes.append(t("badge.cut", total=scene.total_tokens, kept=att.frame.m))
+    if scene.weights_only:
+        notes.append(t("explore.weights_only"))
     if spec.textual and spec.mechanism != "softmax":
         notes.append(t("badge.applied", mechanism=t(f"mechanism.{spec.mechanism}.name")))
     if spec.hide:
@@ -118,7 +120,7 @@ def picture(scene: Scene, height: int = 600) -> None:
         heads(scene, height)
         return
     heatmap(
-        "picture", att, t, name=spec.attention_key(), head=scene.head, pool=spec.pool,
+        "picture", scene.pictured, t, name=spec.attention_key(), head=scene.head, pool=spec.pool,
         colour=spec.colour, window=spec.zoom, query=scene.query, height=height,
         on_query=lambda row: state.change(query=row, head=scene.head),
         on_window=lambda window: state.change(zoom=window),
@@ -237,11 +239,14 @@ def sentence(scene: Scene, seen: Look) -> None:
 def row_steps(scene: Scene) -> None:
     """The chosen row from scores to output."""
     st.subheader(t("explore.steps"), anchor=False)
+    if scene.weights_only:
+        st.text(t("steps.no_scores"))
+        return
     st.latex(formula(f"mechanism.{scene.spec.mechanism}.formula"))
     try:
         row = scene.attention.steps(scene.head, scene.query)
     except LookupError:
-        st.text(t("steps.no_scores"))
+        st.text(t("steps.no_pairs"))
         return
     if said := numbers(row, scene.query):
         st.latex(said)
@@ -334,7 +339,7 @@ def cost(scene: Scene) -> None:
     lines = [t("cost.seconds", seconds=wording.duration(scene.cost.seconds))]
     if scene.cost.bytes:
         lines.append(t("cost.memory", memory=wording.memory(scene.cost.bytes)))
-    if scene.cost.flops:
+    if scene.cost.flops and not scene.weights_only:
         complexity = MECHANISMS[scene.spec.mechanism].complexity
         flops = wording.operations(scene.cost.flops)
         lines.append(t("cost.flops", flops=flops, complexity=complexity))

@@ -10,7 +10,8 @@ from torch import Tensor
 
 import engine
 from engine.contract import QKV, Attention, Colour, Pool
-from engine.highlights import Look, look, sharpest
+from engine.highlights import Look, best_layer, look, sharpest
+from engine.kept import Kept
 from engine.models import Model, Trace
 from engine.sources import SOURCES
 from engine.sources.arrays import read as read_arrays
@@ -43,6 +44,7 @@ class Scene:
         attention, summary: with hidden keys gone. cost: of the summary.
         head, query: shown. model, layers: what read the text, and how many layers it has; "" and
             0 without one.
+        weights_only: a person's own weights, which no mechanism made.
         total_tokens: of the text, above what was read if the model's context is shorter.
     """
 
@@ -55,8 +57,14 @@ class Scene:
     model: str = ""
     layers: int = 0
     layer: int | None = None
+    weights_only: bool = False
     total_tokens: int | None = None
     dtype: str = ""
+
+    @cached_property
+    def pictured(self) -> Kept:
+        """The attention for the picture, whose whole map is known."""
+        return Kept(self.attention, self.summary, SUMMARY_SIZE, colour_of(self.spec))
 
     @cached_property
     def weights(self) -> Tensor:
@@ -142,9 +150,21 @@ def _size(made: QKV) -> int:
     return sum(x.numel() * x.element_size() for x in (made.q, made.k, made.v))
 
 
-def default_layer(trace: Trace) -> int:
-    """The layer that opens: the last but one of the middle, where heads look back furthest."""
-    return trace.layers // 2
+def colour_of(spec: Spec) -> Colour:
+    """How rows are scaled before pooling; the logarithm is a matter of drawing."""
+    return cast(Colour, "weight" if spec.colour == "log" else spec.colour)
+
+
+def default_layer(spec: Spec, trace: Trace) -> int:
+    """The layer that opens: the one where a head looks back most sharply."""
+    if trace.layers == 1:
+        return 0
+    return obtain(
+        f"layer:{spec.reading_key()}",
+        t("gate.reading", model=trace.model.name),
+        lambda report: best_layer(trace.layer(i) for i in range(trace.layers)),
+        lambda made: 8,
+    )
 
 
 def scene(spec: Spec) -> Scene:
@@ -160,10 +180,10 @@ def scene(spec: Spec) -> Scene:
     else:
         layer = spec.layer
         if layer is None or layer >= trace.layers:
-            layer = default_layer(trace)
+            layer = default_layer(spec, trace)
         spec = replace(spec, layer=layer)
         given = trace.layer(layer)
-    colour = cast(Colour, "weight" if spec.colour == "log" else spec.colour)
+    colour = colour_of(spec)
     hidden = tuple(
         i for i in spec.hide if i < (given.m if isinstance(given, QKV) else given.frame.m)
     )
@@ -214,6 +234,7 @@ def scene(spec: Spec) -> Scene:
         model=trace.model.name if trace else "",
         layers=trace.layers if trace else 0,
         layer=layer,
+        weights_only=isinstance(given, Attention),
         total_tokens=trace.total_tokens if trace else None,
         dtype=str(given.dtype if isinstance(given, QKV) else "").removeprefix("torch."),
     )  # fmt: skip

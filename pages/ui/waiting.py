@@ -8,7 +8,6 @@ import streamlit as st
 import torch
 
 from engine import wording
-from engine.spec import digest
 from engine.stream import Estimate
 from pages.ui.gate import Desk, Paced, Report
 from pages.ui.strings import t
@@ -29,6 +28,12 @@ def desk() -> Desk:
     return Desk(seats=max(1, (os.cpu_count() or 1) // 4), most_bytes=KEPT)
 
 
+def begin() -> None:
+    """Keep a place over the page for what is waited for; called once a run, before the page."""
+    with st.container(key="status", horizontal=True):
+        st.session_state["waiting"] = (st.empty(), st.empty())
+
+
 def obtain(key: str, what: str, work: Callable[[Report], T], size: Callable[[T], int]) -> T:
     """A result through the desk, saying meanwhile what is waited for, with a way to stop.
 
@@ -41,11 +46,11 @@ def obtain(key: str, what: str, work: Callable[[Report], T], size: Callable[[T],
     if (kept := desk().results.get(key)) is not None:
         return kept
     if st.session_state.get("stopped") == key:
-        st.info(t("gate.stopped"))
+        with st.container(key="trouble"):
+            st.text(t("gate.stopped"))
         st.button(t("gate.resume"), on_click=lambda: st.session_state.pop("stopped"))
         st.stop()
-    with st.container(key=f"status-{digest(key)}", horizontal=True):
-        place, stop_place = st.empty(), st.empty()
+    place, stop_place = st.session_state["waiting"]
     shown = False
 
     def say(words: str, share: float) -> None:

@@ -42,10 +42,11 @@ def main() -> int:
         path = find()
     if path is None:
         print(
-            "The browser tests need Chromium, and it could not be installed. Install it yourself\n"
-            "(Debian and Ubuntu: sudo apt-get install chromium fonts-noto-cjk; macOS: brew install\n"
-            "--cask chromium; anywhere: python -m playwright install chromium), then run\n"
-            "`make test` again. Without a browser: .venv-test/bin/python -m pytest -m 'not browser'",
+            "The browser tests need Chromium, which could not be installed. Install it yourself,\n"
+            "  Debian, Ubuntu:  sudo apt-get install chromium fonts-noto-cjk\n"
+            "  elsewhere:       .venv-test/bin/python -m playwright install chromium\n"
+            "then run `make test` again. The other tests run without a browser:\n"
+            "  .venv-test/bin/python -m pytest -m 'not browser'",
             file=sys.stderr,
         )
         return 1

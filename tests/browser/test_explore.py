@@ -12,7 +12,7 @@ IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
 def drawn(page: Page) -> None:
     """Wait until the picture is there and nothing is being computed."""
-    page.wait_for_selector(".hm[data-drawn]:not([data-busy])")
+    page.wait_for_selector("div.hm[data-drawn]:not([data-busy])")
     page.wait_for_selector(IDLE)
 
 
@@ -69,18 +69,19 @@ def test_a_visit(tab) -> None:
     pick(page, "mechanism", "Window with sinks")
     until_said(page, "mechanism")
     before = sentence(page).inner_text()
-    page.locator(".tt-flow span").nth(20).click()
+    total, chosen = page.locator(".tt").get_attribute("data-drawn").split()
+    page.locator(".tt-flow span").nth((int(chosen) + 7) % int(total)).click()
     until_said(page, "query")
     expect(sentence(page)).not_to_have_text(before)
     drag(page, 0.1, 0.4, 0.5, 0.8)
     until_said(page, "zoom")
-    window = page.locator(".hm").get_attribute("data-drawn")
+    window = page.locator("div.hm").get_attribute("data-drawn")
     view, words = page.url, sentence(page).inner_text()
     page.reload()
     drawn(page)
     expect(sentence(page)).to_have_text(words, use_inner_text=True)
     assert page.url == view
-    assert page.locator(".hm").get_attribute("data-drawn") == window
+    assert page.locator("div.hm").get_attribute("data-drawn") == window
     assert page.locator(".tt-flow").inner_text().replace("\n", " ").count("Odile") == 2
     tab.fine()
 
@@ -153,7 +154,6 @@ def test_a_file_is_read_and_its_link_opens_it_again(tab, tmp_path) -> None:
     page.goto(view)
     drawn(page)
     assert page.url == view
-    assert "–" not in page.locator(".hm").get_attribute("data-drawn")
 
 
 def test_broken_uploads_get_a_sentence_and_the_choices_stay(tab, tmp_path) -> None:

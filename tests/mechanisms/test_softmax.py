@@ -58,7 +58,9 @@ def test_extreme_scores_stay_finite(scale):
     assert all(torch.isfinite(x).all() for x in vars(found.rows).values())
     assert all(torch.isfinite(x).all() for x in found.maps.values())
     expected = oracle.softmax(qkv)
-    torch.testing.assert_close(found.rows.max_weight.double(), expected.amax(-1), atol=1e-3, rtol=0)
+    torch.testing.assert_close(
+        found.rows.max_weight.double(), expected.amax(-1), atol=1e-3, rtol=0
+    )
 
 
 def test_very_low_first_tile_is_not_lost():

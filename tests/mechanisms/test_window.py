@@ -11,7 +11,9 @@ from tests import oracle
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize(("window", "sinks"), [(1, 0), (7, 0), (7, 3), (64, 4), (1000, 0), (2, 500)])
+@pytest.mark.parametrize(
+    ("window", "sinks"), [(1, 0), (7, 0), (7, 3), (64, 4), (1000, 0), (2, 500)]
+)
 def test_equals_a_band_mask(window, sinks, causal):
     draw = torch.Generator().manual_seed(window)
     q, k, v = torch.randn(3, 2, 300, 8, generator=draw).unbind(0)

@@ -104,6 +104,28 @@ def test_induction_score_of_known_weights():
     torch.testing.assert_close(evaluate.induction_score(weights, 3), torch.tensor([1.0, 0.1]))
 
 
+def test_hint_is_nothing_for_perfect_heads_and_grows_with_what_they_miss():
+    """BOS A B C A B C, as above: head 0 of layer 0 looks back by one, of layer 1 by induction."""
+    before, after = torch.zeros(1, 2, 7, 7), torch.zeros(1, 2, 7, 7)
+    before[:, 0, range(1, 7), range(6)] = 1.0
+    after[:, 0, [4, 5, 6], [2, 3, 4]] = 1.0
+    periods = torch.tensor([3])
+    assert train.hint([before, after], periods).item() == pytest.approx(0.0, abs=1e-5)
+    assert train.hint([before, after / 2], periods).item() == pytest.approx(np.log(2), rel=1e-4)
+    assert train.hint([before / 2, after], periods).item() == pytest.approx(np.log(2), rel=1e-4)
+
+
+def test_wired_keys_find_what_the_first_layer_copies():
+    """A query of a token matches a key that carries the copy of the same token, and no other."""
+    model = train.build(train.Recipe(layers=2, heads=2, width=64, vocabulary=300))
+    first, second = (layer.self_attn for layer in model.model.layers)
+    tokens = torch.nn.functional.normalize(torch.randn(50, 64), dim=1)
+    copied = tokens @ first.v_proj.weight[:32].T @ first.o_proj.weight[:, :32].T
+    keys = copied @ second.k_proj.weight[:32].T
+    scores = tokens @ second.q_proj.weight[:32].T @ keys.T
+    assert (scores.argmax(1) == torch.arange(50)).float().mean() > 0.9
+
+
 def test_first_bytes_keeps_characters_whole():
     assert evaluate.first_bytes("a灯灯", 6) == "a灯"
 
@@ -122,7 +144,7 @@ def test_bits_per_byte_of_a_uniform_model(tokenizer):
 def tiny():
     return train.Recipe(
         layers=1, heads=2, width=32, vocabulary=300, steps=8, batch=128, drill_batch=64,
-        drills=((16, 50),), contexts=((0.0, 16), (0.5, 32)),
+        contexts=((0.0, 16), (0.5, 32)),
     )  # fmt: skip
 
 
@@ -140,10 +162,10 @@ def test_a_resumed_run_ends_in_the_same_state(tiny, corpora, tmp_path, monkeypat
     whole, end = train.train(tiny, corpora, tmp_path / "whole", cpu)
     step = train.take_step
 
-    def stopped(model, adam, recipe, progress, *rest):
+    def stopped(model, steppers, recipe, progress, *rest):
         if progress.step == 5:
             raise KeyboardInterrupt
-        return step(model, adam, recipe, progress, *rest)
+        return step(model, steppers, recipe, progress, *rest)
 
     monkeypatch.setattr(train, "take_step", stopped)
     with pytest.raises(KeyboardInterrupt):
@@ -160,7 +182,7 @@ def test_a_longer_budget_goes_on_from_before_the_decay(tiny, corpora, tmp_path, 
     train.train(tiny, corpora, tmp_path, torch.device("cpu"))
     recipe = train.Recipe(**{**tiny.__dict__, "steps": 9})
     model = train.build(recipe)
-    progress = train.resume(tmp_path, recipe, model, train.optimiser(model))
+    progress = train.resume(tmp_path, recipe, model, train.optimisers(model))
     assert progress.step == 7
 
 

@@ -7,7 +7,8 @@ const same = (a, b) => a === b || (a && b && a.length === b.length && a.every((x
 const fill = (words, facts) => words.replace(/\{(\w+)\}/g, (all, key) => facts[key] ?? all);
 const count = (x) => x.toLocaleString("en");
 
-const raised = (k) => String(k).replace(/[-\d]/g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);
+const small = (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)];
+const raised = (k) => String(k).replace(/[-\d]/g, small);
 
 function number(x) {
   const size = Math.abs(x);

@@ -190,7 +190,7 @@ class Heatmap {
       ],
       shapes: this.mark(look),
     };
-    const config = { displayModeBar: false, doubleClick: false, showTips: false, scrollZoom: false, responsive: false };
+    const config = { displayModeBar: false, doubleClick: false, showTips: false, scrollZoom: false };
     this.settling = true;
     window.Plotly.react(plot, [trace], layout, config).then(() => {
       this.settling = false;
@@ -216,7 +216,8 @@ class Heatmap {
     this.plot.on("plotly_relayout", (change) => {
       if (this.settling || !Object.keys(change).some((key) => key.includes("range"))) return;
       const [x, y] = [this.plot.layout.xaxis.range, this.plot.layout.yaxis.range];
-      this.go([Math.min(...y) + 0.5, Math.max(...y) + 0.5, Math.min(...x) + 0.5, Math.max(...x) + 0.5], PAUSE);
+      const [rows, cols] = [y, x].map((range) => [Math.min(...range) + 0.5, Math.max(...range) + 0.5]);
+      this.go([...rows, ...cols], PAUSE);
     });
     this.plot.on("plotly_doubleclick", () => {
       clearTimeout(this.choosing);

@@ -159,7 +159,9 @@ class Home {
     });
     this.spans.forEach((span, i) => {
       const share = clamp((shares.get(span) ?? 0) / this.top, 0, 1);
-      const name = i > query ? "unseen" : `s${Math.round(share * STEPS)}`;
+      // grey is what the query may not look at: what comes later, and what the mechanism leaves out
+      const hidden = i > query || !(share > 0 || i === query);
+      const name = hidden ? "unseen" : `s${Math.round(share * STEPS)}`;
       const whole = i === query ? `${name} chosen` : name;
       if (whole !== span.className) span.className = whole;
       span.parentElement.hidden = i < skip;
@@ -242,7 +244,8 @@ class Home {
     const aside = row.first >= 0.005 ? fill(words.aside, facts) : "";
     this.part("said").textContent = fill(words[kind], facts) + aside;
     this.part("number").textContent = effective(row.effective);
-    this.part("of").textContent = fill(words.of, facts);
+    facts.alone = effective(this.readings[0].rows[this.mechanism].effective);
+    this.part("of").textContent = fill(this.step ? words.of_longer : words.of, facts);
     this.part("length").textContent = fill(words.length, facts);
     this.part("beyond").textContent = reading.beyond ? words.beyond : "";
     this.slider.setAttribute("aria-valuetext", fill(words.length, facts));

@@ -54,7 +54,7 @@ component = registered(
 
 WORDS = (
     "longer", "door", "effective", "map", "mechanisms", "found", "faint",
-    "unseen", "aside", "of", "length", "share",
+    "unseen", "aside", "of", "of_longer", "length", "share",
 )  # fmt: skip
 
 
@@ -77,7 +77,7 @@ def home(
         if event:
             on_open(str(event["mechanism"]), int(event["reading"]))
 
-    own = words(t, "home", WORDS, "name back target first best token n")
+    own = words(t, "home", WORDS, "name back target first best token n alone")
     own["origin"] = t("component.home.origin", layer=picture.layer, head=picture.head)
     if picture.trained_length:
         own["beyond"] = t("component.home.beyond", trained=picture.trained_length)

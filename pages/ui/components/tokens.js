@@ -175,7 +175,8 @@ class TokenText {
 
   describe(i) {
     const { names, weights, seen, words } = this.data;
-    const facts = { i: count(i), token: isolated(names[i] ?? this.tokens[i].replace(/\n/g, "↵")), x: number(weights[i]) };
+    const token = isolated(names[i] ?? this.tokens[i].replace(/\n/g, "↵"));
+    const facts = { i: count(i), token, x: number(weights[i]) };
     return fill(seen && !seen[i] ? words.tip_unseen : words.tip, facts);
   }
 

@@ -1,0 +1,57 @@
+"""The Home page: drawn without a question asked, with doors that open what they show."""
+
+import json
+from urllib.parse import parse_qsl
+
+import pytest
+
+from engine.spec import read
+from pages.ui import contents, samples, scene
+
+
+@pytest.fixture
+def home(page, folder, monkeypatch):
+    """home(lang) opens Home with the small model in the embedded one's place."""
+    monkeypatch.setattr(scene, "TINY", folder)
+    return lambda language: page("home", lang=language)
+
+
+def data(opened) -> dict:
+    """What the picture was given."""
+    return json.loads(opened.test.get("bidi_component")[0].proto.json)
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_it_is_drawn_at_once(home, language) -> None:
+    shown = data(home(language).healthy())
+    entry = samples.listing()[samples.first(language)]
+    assert shown["name"] == entry["name"]
+    assert set(shown["mechanisms"]) >= {"softmax", "window", "segmented"}
+    lengths = [reading["n"] for reading in shown["readings"]]
+    assert lengths == sorted(set(lengths)) and len(lengths) > 1
+    text = "".join(token or "" for token in shown["tokens"])
+    assert text.endswith(samples.text(entry["id"]))
+    assert shown["readings"][-1]["beyond"]  # the small model was trained on 64 tokens
+
+
+def test_the_doors_open_what_is_shown(home) -> None:
+    shown = data(home("en").healthy())
+    for mechanism, links in shown["doors"].items():
+        for link, reading in zip(links, shown["readings"], strict=True):
+            page, _, query = link.partition("?")
+            spec, problems = read(dict(parse_qsl(query)))
+            assert page == "explore" and not problems
+            assert spec.mechanism == mechanism and spec.query == reading["query"]
+            assert spec.hide == (0,) and isinstance(spec.head, int)
+            if spec.source == "file":
+                kept = contents.get(spec.content)
+                assert kept is not None and kept[0].endswith(samples.text("lamp"))
+            else:
+                assert (spec.source, spec.content) == ("sample", "lamp")
+
+
+def test_a_model_that_can_not_be_opened_is_a_sentence(page, monkeypatch, tmp_path) -> None:
+    monkeypatch.setattr(scene, "TINY", tmp_path / "nothing")
+    scene.desk.clear()
+    opened = page("home", lang="en").healthy()
+    assert opened.words and not opened.test.get("bidi_component")

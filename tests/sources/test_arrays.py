@@ -1,0 +1,110 @@
+"""A person's own arrays: read where they are right, refused with a sentence where not."""
+
+from __future__ import annotations
+
+import io
+import json
+import pickle
+import zipfile
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save
+
+import engine
+from engine.sources import arrays
+
+
+def npz(**content) -> bytes:
+    file = io.BytesIO()
+    np.savez(file, **content)
+    return file.getvalue()
+
+
+def qkv_arrays(h=2, n=5, d=4, g=None) -> dict[str, np.ndarray]:
+    draw = np.random.default_rng(0)
+    return {
+        x: draw.standard_normal((h if x == "q" or g is None else g, n, d)).astype(np.float32)
+        for x in "qkv"
+    }
+
+
+def test_npz_round_trip(tmp_path):
+    given = qkv_arrays(h=4, g=2)
+    path = tmp_path / "mine.npz"
+    np.savez(path, **given, tokens=np.array(["a", "<b>", " ", "$x$", "é"]), causal=True, scale=0.5)
+    found = engine.sources.arrays.read(path)
+    assert isinstance(found, engine.QKV)
+    assert torch.equal(found.q, torch.from_numpy(given["q"])) and found.groups == 2
+    assert found.tokens == ("a", "<b>", " ", "$x$", "é") and found.causal and found.factor == 0.5
+    assert (
+        found.origin.detail == "mine.npz" and engine.attend(found, "softmax").output.shape[0] == 4
+    )
+
+
+def test_safetensors_with_tokens():
+    q, k, v = torch.randn(3, 1, 2, 3, 4).unbind(0)
+    data = save({"q": q, "k": k, "v": v}, metadata={"tokens": json.dumps(["x", "y", "z"])})
+    found = arrays.read(data, "a.safetensors")
+    assert isinstance(found, engine.QKV) and found.tokens == ("x", "y", "z") and found.heads == 2
+
+
+def test_weights_with_and_without_values():
+    w = np.full((3, 3), 1 / 3)
+    found = arrays.read(npz(weights=w), "w.npz")
+    assert isinstance(found, engine.Attention) and found.row_kind == "stochastic"
+    torch.testing.assert_close(found.rows().effective_tokens, torch.full((1, 3), 3.0).double())
+    with pytest.raises(ValueError, match="no output"):
+        _ = found.output
+    assert found.summary(4).output is None
+    both = arrays.read(npz(weights=w, v=np.eye(3)), "w.npz")
+    torch.testing.assert_close(both.output[0], torch.full((3, 3), 1 / 3).double())
+
+
+def pickled() -> bytes:
+    return npz(q=np.array([{"a": 1}], dtype=object), k=np.zeros((2, 2)), v=np.zeros((2, 2)))
+
+
+def bomb() -> bytes:
+    file = io.BytesIO()
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as out, out.open("q.npy", "w") as part:
+        block = bytes(2**24)
+        for _ in range(33):
+            part.write(block)
+    return file.getvalue()
+
+
+@pytest.mark.parametrize(
+    ("data", "name", "words"),
+    [
+        (b"", "a.npz", "empty"),
+        (b"hello", "a.npz", "not a readable .npz"),
+        (npz(q=np.zeros((2, 2)))[:50], "a.npz", "not a readable .npz"),
+        (pickle.dumps([1]), "a.pkl", "neither .npz nor .safetensors"),
+        (pickled(), "a.npz", "pickled objects"),
+        (bomb(), "a.npz", "unpack to more than"),
+        (b"\xff" * 20, "a.safetensors", "not a readable .safetensors"),
+        (npz(q=np.zeros((2, 2))), "a.npz", "no k, v"),
+        (npz(q=np.zeros(3), k=np.zeros(3), v=np.zeros(3)), "a.npz", "must be \\(heads"),
+        (npz(q=np.zeros((2, 3)), k=np.zeros((4, 3)), v=np.zeros((5, 3))), "a.npz", "differ"),
+        (npz(q=np.full((2, 2), np.nan), k=np.ones((2, 2)), v=np.ones((2, 2))), "a.npz", "finite"),
+        (npz(q=np.ones((2, 2)) * 1j, k=np.ones((2, 2)), v=np.ones((2, 2))), "a.npz", "real"),
+        (npz(weights=np.full((2, 2), np.inf)), "a.npz", "finite"),
+        (npz(**qkv_arrays(), tokens=np.array(["a"])), "a.npz", "1 tokens for 5 keys"),
+        (npz(**qkv_arrays(), key_mask=np.ones(3, bool)), "a.npz", "5 booleans"),
+        (npz(**qkv_arrays(), scale=np.inf), "a.npz", "scale must be finite"),
+        (npz(**qkv_arrays(h=3, g=2)), "a.npz", "do not divide"),
+        (npz(q=np.zeros((0, 2)), k=np.zeros((0, 2)), v=np.zeros((0, 2))), "a.npz", "empty"),
+    ],
+)  # fmt: skip
+def test_what_is_wrong_gets_a_sentence(data, name, words):
+    with pytest.raises(ValueError, match=words):
+        arrays.read(data, name)
+
+
+def test_a_mistake_in_width_is_found_when_attending():
+    given = qkv_arrays()
+    given["k"] = given["k"][..., :3]
+    with pytest.raises(ValueError, match="one width"):
+        engine.attend(arrays.read(npz(**given), "a.npz"), "softmax")

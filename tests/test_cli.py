@@ -1,0 +1,73 @@
+"""The command line, as a person uses it."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from engine.__main__ import main
+
+
+def run(capsys, *argv: str) -> tuple[int, str, str]:
+    status = main(argv)
+    out = capsys.readouterr()
+    return status, out.out, out.err
+
+
+def test_attend_prints_a_table(capsys):
+    status, out, _ = run(
+        capsys, "attend", "--text", "Quill sings. Quill sleeps.", "--mechanism", "window",
+        "--window", "4", "--stats",
+    )  # fmt: skip
+    lines = out.splitlines()
+    assert status == 0 and "'window': 4" in lines[0]
+    assert lines[-5].split()[:2] == ["head", "effective_tokens"] or "effective_tokens" in out
+    first = [float(x) for x in lines[-1].split()]
+    assert 1 <= first[1] <= 8 and first[9] == pytest.approx(1, abs=1e-4)
+
+
+def test_attend_writes_a_page_that_needs_no_network(capsys, tmp_path):
+    page = tmp_path / "out.html"
+    status, out, _ = run(
+        capsys, "attend", "--source", "planted", "--s.n", "64", "--s.heads=1", "--html", str(page)
+    )
+    text = page.read_text("utf-8")
+    assert status == 0 and "wrote" in out and "planted" in text
+    assert "<script src=" not in text and "cdn.plot.ly" not in text.split("Plotly.newPlot")[-1]
+
+
+def test_tokens_in_the_page_are_inert(capsys, tmp_path):
+    page = tmp_path / "out.html"
+    hostile = "<script>alert(1)</script> <b>bold</b> $x^2$ %{z}"
+    status, _, _ = run(capsys, "attend", "--text", hostile, "--html", str(page))
+    assert status == 0 and "<script>alert(1)" not in page.read_text("utf-8")
+
+
+def test_own_arrays(capsys, tmp_path):
+    path = tmp_path / "w.npz"
+    np.savez(path, weights=np.eye(5)[None])
+    status, out, _ = run(capsys, "attend", "--arrays-file", str(path))
+    assert status == 0 and "w.npz" in out
+
+
+@pytest.mark.parametrize(
+    ("argv", "words"),
+    [
+        (("--mechanism", "sofmax"), "mechanism"),
+        (("--mechanism", "window", "--window", "0"), "window"),
+        (("--windw", "3"), "unknown flag --windw"),
+        (("--text", ""), "text"),
+        (("--text", "   "), "text"),
+        (("--text", "x", "--layer", "99"), "layer"),
+        (("--text", "x", "--model", "/no/such/folder"), "/no/such/folder"),
+        (("--text-file", "/no/such/file"), "/no/such/file"),
+        (("--source", "planted", "--s.n", "5", "--s.needles", "9"), "needles"),
+        (("--device", "warp", "--source", "planted"), "no device 'warp'"),
+        (("loose",), "expected a flag"),
+        (("--head",), "needs a value"),
+    ],
+)
+def test_what_is_wrong_gets_a_sentence(capsys, argv, words):
+    status, _, err = run(capsys, "attend", *argv)
+    assert status == 2 and err.startswith("error: ") and words in err
+    assert "Traceback" not in err
