@@ -1,13 +1,36 @@
 """The web server's entry: `streamlit run app.py`.
 
 Pages live in pages/, behind pages/router.py; a deep link as a server's first visit lands right
-because the router, not this file, is the script (field/streamlit.md §5).
+because the router, not this file, is the script. The embedded model is opened once while the
+server starts, so that the first visitor does not wait for the libraries that it needs.
 """
 
+import threading
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
 
+from engine.models import ModelError, load
 from pages.ui.tiles import ROUTES
 
-app = st.App(Path(__file__).parent / "pages" / "router.py", routes=ROUTES)
+ROOT = Path(__file__).parent
+
+
+def warm_up() -> None:
+    """Import what opening a model takes; a missing model is for the page to say."""
+    try:
+        load(ROOT / "assets" / "models" / "tiny")
+    except ModelError:
+        return
+
+
+@asynccontextmanager
+async def lifespan(_: st.App) -> AsyncIterator[None]:
+    """Warm up beside the server."""
+    threading.Thread(target=warm_up, daemon=True).start()
+    yield
+
+
+app = st.App(ROOT / "pages" / "router.py", routes=ROUTES, lifespan=lifespan)

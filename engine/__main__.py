@@ -157,6 +157,8 @@ def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:
         text = path.read_text("utf-8")
     else:
         raise ValueError(f"the command line can't look up an upload; give --{spec.source}-file")
+    if not text.strip():
+        raise ValueError("the text is empty: there is nothing to read")
     where = str(ROOT / "assets" / "models" / "tiny") if spec.model == "tiny" else spec.model
     trace = engine.models.load(where, device=args.device, dtype=dtype).read(text)
     if not trace.complete:

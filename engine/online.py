@@ -20,9 +20,10 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import accumulate
-from math import log
+from math import inf, log
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor
 
 from engine import metrics
@@ -33,11 +34,16 @@ from engine.metrics import TOP, RowStats
 from engine.normalisers import Softmax
 from engine.patterns import Everything
 
-ROWS, COLS, COLS_CAUSAL = 256, 1024, 512
+ROWS, COLS, COLS_CAUSAL = 512, 1024, 512
 KEPT = 2**22
 """Scores that a piece of rows keeps until its largest are known."""
 ACROSS = 32
 """Cells that a tile must hold to be pooled across memory rather than along it."""
+
+NOTHING = -1e30
+"""Stands for −inf where that would make NaN."""
+FLAT = 38.0
+"""Scores below this are exponentiated as they are: e² of 2¹⁷ keys still adds up in float32."""
 
 Progress = Callable[[float], None]
 
@@ -50,6 +56,7 @@ class Sweep:
     rows: RowStats | None
     lse: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -65,15 +72,15 @@ class _Tile:
     def cells(self) -> int:
         return -(-(self.stop - self.start) // self.width)
 
-    def pool(self, x: Tensor, how: str) -> Tensor:
-        """(b r c) -> (b r cells), a tensor of its own."""
+    def pool(self, x: Tensor, how: str, out: Tensor) -> Tensor:
+        """(b r c) -> (b r cells), into `out`."""
         if self.width == 1:
-            return x.clone()
+            return out.copy_(x)
         if self.permuted:
             x, dim = x.unflatten(-1, (self.width, self.cells)), -2
         else:
             x, dim = x.unflatten(-1, (self.cells, self.width)), -1
-        return x.sum(dim) if how == "sum" else x.amax(dim)
+        return torch.sum(x, dim, out=out) if how == "sum" else torch.amax(x, dim, out=out)
 
     def place(self, key: Tensor) -> Tensor:
         """Where in the tile's layout a key stands."""
@@ -116,10 +123,11 @@ def sweep(
         pieces = list(row_cells.pieces(height))
     else:
         pieces = [(a, min(a + height, len(at))) for a in range(0, len(at), height)]
-    found: list[list[RowStats]] = []
+    found: list[list[dict[str, Tensor]]] = []
+    shared: dict[tuple[str | int, ...], Tensor] = {}
     done, total = 0, len(pieces) * len(heads)
     for part in heads:
-        keys = _Keys(att, part, col_cells, want_values=output)
+        keys = _Keys(att, part, col_cells, output, shared)
         found.append([])
         work = partial(
             _piece,
@@ -135,8 +143,7 @@ def sweep(
             lse[part, a:b] = piece.lse
             if out is not None and piece.output is not None:
                 out[part, a:b] = piece.output.to(out)
-            if piece.rows is not None:
-                found[-1].append(piece.rows)
+            found[-1].append(piece.sums)
             for pool, cells in piece.maps.items():
                 assert row_cells
                 first, cells = row_cells.reduce(cells, a, -2, pool)
@@ -145,7 +152,12 @@ def sweep(
             done += 1
             if progress is not None:
                 progress(done / total)
-    statistics = metrics.cat([metrics.cat(f) for f in found], 0) if stats else None
+    statistics = None
+    if stats:
+        names = found[0][0].keys()
+        statistics = metrics.from_sums(
+            **{x: torch.cat([torch.cat([p[x] for p in ps], 1) for ps in found]) for x in names}
+        )
     if order is not None:
         back = order.argsort()
         out, lse = None if out is None else out[:, back], lse[:, back]
@@ -170,7 +182,14 @@ def _shape(att: Composed, n: int, stats: bool) -> tuple[int, list[slice]]:
 class _Keys:
     """Keys and values of some heads, tiled and laid out for pooling."""
 
-    def __init__(self, att: Composed, heads: slice, cells: Cells, want_values: bool) -> None:
+    def __init__(
+        self,
+        att: Composed,
+        heads: slice,
+        cells: Cells,
+        want_values: bool,
+        shared: dict[tuple[str | int, ...], Tensor],
+    ) -> None:
         self.att, self.heads = att, heads
         qkv, per = att.qkv, att.qkv.heads // att.qkv.groups
         groups = slice(heads.start // per, (heads.stop - 1) // per + 1)
@@ -199,7 +218,7 @@ class _Keys:
         self.clear = not hides and isinstance(att.pattern, Everything)
         self.v = v.to(att.dtype) if want_values else None
         self.scratch = threading.local()
-        self.masks: dict[tuple[int, ...], Tensor] = {}
+        self.shared = shared
 
     def _layout(self, t: _Tile) -> Tensor:
         keys = self.key[t.start : t.stop]
@@ -213,17 +232,21 @@ class _Keys:
             return None if allowed is None else ~allowed
         if not causal or t.stop <= low + 1:
             return None
-        hidden = None
-        # along the diagonal of consecutive rows the same few masks come again and again
-        name = (low - t.start, len(rows), t.stop - t.start, t.width)
-        consecutive = int(rows[-1]) - int(rows[0]) == len(rows) - 1
-        if consecutive:
-            hidden = self.masks.get(name)
-        if hidden is None:
-            hidden = self.key[t.start : t.stop] > (rows + self.att.frame.offset)[:, None]
-        if consecutive:
-            self.masks[name] = hidden
-        return hidden
+        position = (rows + self.att.frame.offset)[:, None]
+        return self.once("hidden", rows, t, lambda: self.key[t.start : t.stop] > position)
+
+    def once(self, what: str, rows: Tensor, t: _Tile, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor (r c) that depends only on how far the rows lie from the tile.
+
+        Along the diagonal of consecutive rows the same few come again and again.
+        """
+        if int(rows[-1]) - int(rows[0]) != len(rows) - 1:
+            return make()
+        ahead = int(rows[0]) + self.att.frame.offset - t.start
+        name = (what, ahead, len(rows), t.stop - t.start, t.width, t.permuted)
+        if name not in self.shared:
+            self.shared[name] = make()
+        return self.shared[name]
 
     def over(self, spans: list[tuple[int, int]]) -> list[_Tile]:
         """The tiles that touch these spans."""
@@ -261,18 +284,21 @@ def _piece(
     q = q.view(b, -1, q.shape[-1])
     count = q.shape[1]
     floor = floor_of(att.dtype)
-    # |t| is at most twice the largest score, and that at most the product of the longest vectors
-    steep = not plain or 2 * float(q.square().sum(-1).max().sqrt()) * keys.longest > -floor
+    # no score is larger than the product of the longest vectors
+    most = float(q.square().sum(-1).max().sqrt()) * keys.longest if plain else inf
+    flat = most < FLAT and stats
 
     tiles = keys.over(att.spans(rows))
     area = [b * count * (t.stop - t.start) for t in tiles]
     kept = keys.buffer("scores", sum(area) if stats else max(area))
     spare = keys.buffer("spare", max(area))
     spare2 = keys.buffer("spare2", max(area)) if stats and not causal else spare
-
-    top = q.new_full((b, count), -1e30)  # −inf would make NaN where a row sees nothing
+    cells = sum(t.cells for t in tiles)
+    peaks, masses = (q.new_empty(b, count, cells) for _ in range(2))
     acc = q.new_zeros(b, count, keys.v.shape[-1]) if keys.v is not None else None
-    peaks, masses, tops, found_sums, offset = [], [], [], [], 0
+
+    top = q.new_full((b, count), NOTHING)
+    tops, parts, offset, cell = [], [], 0, 0
     for t, size in zip(tiles, area, strict=True):
         s = kept[offset : offset + size].view(b, count, -1)
         offset += size if stats else 0
@@ -283,72 +309,89 @@ def _piece(
         hidden = keys.hidden(rows, t)
         if hidden is not None:
             s.view(b, -1, r, s.shape[-1]).masked_fill_(hidden, -torch.inf)
-        peak = t.pool(s, "max")
-        new = torch.maximum(top, peak.amax(-1))
-        s.sub_(new[..., None])
-        if steep or hidden is not None:
+        peak = t.pool(s, "max", peaks[..., cell : cell + t.cells])
+        if not flat:
+            new = torch.maximum(top, peak.amax(-1))
+            s.sub_(new[..., None])
+        if hidden is not None or 2 * most > -floor:
             s.clamp_min_(floor)
         e = torch.exp(s, out=spare[:size].view(s.shape))
         # where hidden, e is now the least normal number: nothing beside any other
-        mass = t.pool(e, "sum")
+        mass = t.pool(e, "sum", masses[..., cell : cell + t.cells])
         e_sum = mass.sum(-1)
         if hidden is not None:
-            mass = mass.masked_fill_(peak == -torch.inf, 0)
+            mass.masked_fill_(peak == -torch.inf, 0)
         sums = [e_sum]
         if stats:
             norm = torch.linalg.vector_norm(e, dim=-1)
             straddles = not causal and t.start <= high and low < t.stop
-            far = _distance(e, e_sum, at, keys, t, spare2 if straddles else None)
-            sums += [norm, far]
+            sums += [norm, _distance(e, e_sum, rows, at, keys, t, spare2 if straddles else None)]
         if acc is not None and keys.v is not None:
-            if peaks:
+            if parts and not flat:
                 acc.mul_((top - new).exp_()[..., None])
             acc.baddbmm_(e, keys.v[:, t.start : t.stop])
         if stats:
             sums.append(e.mul_(s).sum(-1))
-        top = new
-        peaks.append(peak)
-        masses.append(mass)
-        tops.append(new)
-        found_sums.append(torch.stack(sums))
+        if not flat:
+            top = new
+            tops.append(new)
+        parts.append(sums)
+        cell += t.cells
 
-    behind = torch.stack(tops, -1) - top[..., None]  # (b R tiles), how far each tile's maximum lay
-    fade = behind.clamp_min(floor).exp_()
-    total = dict(zip(("e", "norm", "far", "et"), torch.stack(found_sums, -1), strict=False))
-    sums = {"e": (total["e"] * fade).sum(-1)}
-    if stats:
-        sums["ee"] = (total["norm"] * fade).square_().sum(-1)
-        sums["far"] = (total["far"] * fade).sum(-1)
-        sums["et"] = (fade * (total["et"] + behind.clamp_min(floor) * total["e"])).sum(-1)
+    total = {
+        name: torch.stack(x, -1)  # (b R tiles)
+        for name, x in zip(("e", "norm", "far", "et"), zip(*parts, strict=True), strict=False)
+    }
+    if flat:
+        top, reference, behind = peaks.amax(-1), torch.zeros_like(top), None
+        total["norm"] = total["norm"].square_()
+    else:
+        reference = top
+        behind = torch.stack(tops, -1) - top[..., None]  # how far each tile's maximum lay
+        fade = behind.clamp_min(floor).exp_()
+        if stats:
+            total["norm"] = (total["norm"] * fade).square_()
+            total["et"] += behind.clamp_min(floor) * total["e"]
+            total["et"] *= fade
+            total["far"] *= fade
+        total["e"] = total["e"] * fade
+    sums = {name: x.sum(-1) for name, x in total.items()}
 
-    own = torch.where(top > -1e29, top + sums["e"].log(), -torch.inf)
+    some = top > NOTHING / 2
+    own = torch.where(some, reference + sums["e"].log(), -torch.inf)
     lse = own
     if qkv.sinks is not None:
         lse = torch.logaddexp(own, _per_row(qkv.sinks[heads].to(own) / tau, b, r))
-    some = top > -1e29
-    share = torch.where(some, (own - lse).exp(), 0)
     found = Sweep(None, None, lse.view(-1, r))
+    scale = torch.where(some, (reference - lse).exp(), 0)  # from e to weights
     if acc is not None:
-        scale = torch.where(some, share / sums["e"], 0)
         found.output = acc.mul_(scale[..., None]).view(-1, r, acc.shape[-1])
     visible, first = att.frame.seen(rows)
     if stats:
-        sums = {name: torch.where(some, x, 0) for name, x in sums.items()}
-        look = _Lookup(kept, tiles, behind)
-        found.rows = _statistics(look, peaks, sums, share, att, visible, first)
+        look = _Lookup(kept, tiles, behind, (b, count))
+        found.sums = _statistics(look, peaks, att, first) | {
+            "total": sums["e"].where(some, 0).view(-1, r),
+            "log": sums["et"].view(-1, r),
+            "square": sums["norm"].view(-1, r),
+            "distance": sums["far"].view(-1, r),
+            "kept": (own - lse).exp().where(some, 0).view(-1, r),
+            "visible": visible.expand(b * count // r, -1),
+        }
     if want and row_cells is not None:
-        scale = torch.where(some, share / sums["e"], 0)
         if colour == "uniform":
             scale = scale * visible.to(own).repeat(count // r)
         elif colour == "row":
-            scale = torch.where(some, 1.0, 0.0)
+            scale = torch.where(some, (reference - top).exp(), 0)
         for pool in want:
             if pool == "max":
-                parts = [(p - top[..., None]).exp_() for p in peaks]
+                x = (peaks - reference.clamp_min(NOTHING)[..., None]).exp_()
+            elif flat:
+                x = masses
             else:
-                parts = [m * fade[..., i, None] for i, m in enumerate(masses)]
-            cells = _columns(parts, tiles, col_cells, pool).mul_(scale[..., None])
-            found.maps[pool] = cells.view(-1, r, col_cells.count)
+                repeats = torch.tensor([t.cells for t in tiles], device=q.device)
+                x = masses * fade.repeat_interleave(repeats, -1)
+            x = _columns(x, tiles, col_cells, pool).mul_(scale[..., None])
+            found.maps[pool] = x.view(-1, r, col_cells.count)
     return found
 
 
@@ -358,32 +401,36 @@ def _per_row(per_head: Tensor, b: int, r: int) -> Tensor:
 
 
 def _distance(
-    e: Tensor, e_sum: Tensor, at: Tensor, keys: _Keys, t: _Tile, spare: Tensor | None
+    e: Tensor,
+    e_sum: Tensor,
+    rows: Tensor,
+    at: Tensor,
+    keys: _Keys,
+    t: _Tile,
+    spare: Tensor | None,
 ) -> Tensor:
     """Σ e |i − j|, (b R); `spare` is given where some keys lie before and some after a row."""
     b, count, _ = e.shape
     key = keys.place[t.start : t.stop]
     if spare is not None:
-        far = torch.sub(at[:, None], key).abs_()
+        far = keys.once("far", rows, t, lambda: torch.sub(at[:, None], key).abs_())
         by_head = (b, count // len(at), len(at), len(key))
-        return (
-            torch.mul(e.view(by_head), far, out=spare[: e.numel()].view(by_head))
-            .sum(-1)
-            .flatten(1)
-        )
+        product = torch.mul(e.view(by_head), far, out=spare[: e.numel()].view(by_head))
+        return product.sum(-1).flatten(1)
     # relative to the tile's start, so that float32 loses nothing in a long text
     inside = torch.bmm(e, (key - t.start)[:, None].expand(b, -1, 1))[..., 0]
     whole = e_sum.view(b, -1, len(at)) * (at - t.start)
     return whole.view(b, count).sub_(inside).abs_()
 
 
-def _columns(parts: list[Tensor], tiles: list[_Tile], cells: Cells, pool: str) -> Tensor:
+def _columns(x: Tensor, tiles: list[_Tile], cells: Cells, pool: str) -> Tensor:
     """Cells of all tiles on the map's columns, (b R columns)."""
     begins = [(t.start - cells.start) // cells.width for t in tiles]
-    ends = [a + p.shape[-1] for a, p in zip(begins, parts, strict=True)]
+    ends = [a + t.cells for a, t in zip(begins, tiles, strict=True)]
     if begins == [0, *ends[:-1]] and ends[-1] == cells.count:
-        return torch.cat(parts, -1)
-    out = parts[0].new_zeros(*parts[0].shape[:2], cells.count)
+        return x
+    out = x.new_zeros(*x.shape[:2], cells.count)
+    parts = x.split([t.cells for t in tiles], -1)
     for part, a, b in zip(parts, begins, ends, strict=True):
         into = out[..., a:b]
         torch.maximum(into, part, out=into) if pool == "max" else into.add_(part)
@@ -391,35 +438,42 @@ def _columns(parts: list[Tensor], tiles: list[_Tile], cells: Cells, pool: str) -
 
 
 class _Lookup:
-    """Single scores out of those that a piece kept, relative to each row's maximum."""
+    """Single scores out of those that a piece kept, relative to each row's reference."""
 
-    def __init__(self, kept: Tensor, tiles: list[_Tile], behind: Tensor) -> None:
+    def __init__(
+        self, kept: Tensor, tiles: list[_Tile], behind: Tensor | None, shape: tuple[int, int]
+    ) -> None:
         device = kept.device
-        self.kept, self.tiles, self.ahead = kept, tiles, behind
-        b, count = behind.shape[:2]
+        self.kept, self.tiles, self.behind = kept, tiles, behind
+        b, count = shape
         widths = [t.stop - t.start for t in tiles]
         self.base = torch.tensor(list(accumulate([0, *widths[:-1]])), device=device) * (b * count)
         self.width = torch.tensor(widths, device=device)
         self.row = torch.arange(b * count, device=device).view(b, count, 1)
         self.floor = floor_of(kept.dtype) + 0.5
 
-    def take(self, tile: Tensor, place: Tensor) -> Tensor:
-        """t = z − max at (b R k) places of tiles; −inf where masked."""
-        found = self.kept[self.base[tile] + self.row * self.width[tile] + place]
-        return torch.where(found > self.floor, found + self.ahead.gather(-1, tile), -torch.inf)
+    def read(self, place: Tensor, tile: Tensor) -> Tensor:
+        """Scores at places of `kept`, which lie in these tiles; −inf where masked."""
+        found = self.kept.index_select(0, place.flatten()).view(place.shape)
+        hidden = found <= self.floor
+        if self.behind is not None:
+            ahead = self.behind.gather(-1, tile)
+            found += ahead if ahead.ndim == found.ndim else ahead[..., None]
+        return found.masked_fill_(hidden, -torch.inf)
 
     def keys(self, key: Tensor) -> Tensor:
-        """e = exp(z − max) of keys (b R k); 0 where a key is not in any tile."""
+        """e of keys (b R k); 0 where a key is not in any tile."""
         out = torch.zeros(key.shape, dtype=self.kept.dtype, device=key.device)
         for i, t in enumerate(self.tiles):
             inside = (key >= t.start) & (key < t.stop)
             if bool(inside.any()):
                 place = t.place(torch.where(inside, key, t.start))
-                found = self.take(torch.full_like(key, i), place).exp()
+                place = self.base[i] + self.row * self.width[i] + place
+                found = self.read(place, torch.full_like(key, i)).exp_()
                 out = torch.where(inside, found, out)
         return out
 
-    def largest(self, peaks: list[Tensor]) -> tuple[Tensor, Tensor]:
+    def largest(self, peaks: Tensor) -> tuple[Tensor, Tensor]:
         """The largest e of each row, falling, and the key of the first: (b R k), (b R).
 
         They lie in the cells with the largest maxima.
@@ -434,56 +488,41 @@ class _Lookup:
             [c if t.permuted else c * t.width for c, t in zip(every, self.tiles, strict=True)]
         )
         begin = torch.cat([t.start + c * t.width for c, t in zip(every, self.tiles, strict=True)])
-        cell = torch.cat(peaks, -1).topk(min(TOP, len(tile)), dim=-1).indices
-        if int(width.max()) == 1:
-            t = self.take(tile[cell], first[cell])
-            return t.exp(), begin[cell[..., 0]]
+        cell = peaks.topk(min(TOP, len(tile)), dim=-1).indices
         of = tile[cell]
         start = self.base[of] + self.row * self.width[of] + first[cell]
-        inside = torch.arange(int(width.max()), device=device)
+        widest = max(t.width for t in self.tiles)
+        inside = torch.arange(widest, device=device)
         at = start[..., None] + inside * step[of][..., None]
-        valid = inside < width[of][..., None]
-        found = self.kept[torch.where(valid, at, 0)]
-        ahead = self.ahead.gather(-1, of)[..., None]
-        found = torch.where(valid & (found > self.floor), found + ahead, -torch.inf).flatten(-2)
-        best = found.topk(min(TOP, found.shape[-1]), dim=-1)
-        widest = len(inside)
+        even = all(t.width == widest for t in self.tiles)
+        if not even:
+            outside = inside >= width[of][..., None]
+            at = at.masked_fill_(outside, 0)
+        found = self.read(at, of)
+        if not even:
+            found = found.masked_fill_(outside, -torch.inf)
+        best = found.flatten(-2).topk(min(TOP, found.shape[-1] * found.shape[-2]), dim=-1)
         which = best.indices[..., :1]
         argmax = begin[cell].gather(-1, which // widest) + which % widest
-        return best.values.exp(), argmax[..., 0]
+        return best.values.exp_(), argmax[..., 0]
 
 
-def _statistics(
-    look: _Lookup,
-    peaks: list[Tensor],
-    sums: dict[str, Tensor],
-    share: Tensor,
-    att: Composed,
-    visible: Tensor,
-    first: Tensor,
-) -> RowStats:
-    r = len(visible)
-    b, count = share.shape
-    reps = count // r
+def _statistics(look: _Lookup, peaks: Tensor, att: Composed, first: Tensor) -> dict[str, Tensor]:
+    """What single scores tell of each row, as `metrics.from_sums` takes it."""
+    r = len(first)
+    b, count, _ = peaks.shape
     top, argmax = look.largest(peaks)
-    special = first.repeat(reps).expand(b, -1)[..., None]
+    special = first.repeat(count // r).expand(b, -1)[..., None]
     if att.frame.needles is not None:
         needles = att.frame.needles.to(first).expand(b, count, -1)
         special = torch.cat([special, needles], -1)
     e = look.keys(special)
-    flat = {k: x.view(-1, r) for k, x in sums.items()}
-    return metrics.from_sums(
-        total=flat["e"],
-        log=flat["et"],
-        square=flat["ee"],
-        top=top.view(-1, r, top.shape[-1]),
-        argmax=argmax.view(-1, r),
-        sink=e[..., 0].view(-1, r),
-        needle=e[..., 1:].sum(-1).view(-1, r),
-        distance=flat["far"],
-        kept=share.view(-1, r),
-        visible=visible.expand(b * reps, -1),
-    )
+    return {
+        "top": F.pad(top, (0, TOP - top.shape[-1])).view(-1, r, TOP),
+        "argmax": argmax.view(-1, r),
+        "sink": e[..., 0].view(-1, r),
+        "needle": e[..., 1:].sum(-1).view(-1, r),
+    }
 
 
 def floor_of(dtype: torch.dtype) -> float:

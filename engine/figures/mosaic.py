@@ -19,7 +19,9 @@ from engine.figures.theme import Theme, Words, array, colour_at, figure
 from engine.tokens import escaped
 
 GAP = 0.08
-"""Space between two heads, as a share of a map."""
+"""Space between two heads, as a share of a place."""
+NAME = 24
+"""Height of a head's name, in pixels."""
 
 
 def png(pixels: np.ndarray) -> bytes:
@@ -88,22 +90,24 @@ def mosaic(
     scaled = painted(maps, colour, look, signed)
     times = max(1, 160 // max(a, b))  # so that small maps stay crisp
     scaled = scaled.repeat(times, 1).repeat(times, 2)
-    shape = figure(look, height, showlegend=False, dragmode=False)
+    top = min(0.4, NAME * down / height)
+    # the nearest middle answers to the pointer, however far: each head is all of its place
+    shape = figure(look, height, showlegend=False, hovermode="closest", hoverdistance=-1)
     places = [divmod(h, across) for h in range(heads)]
     for h, (row, col) in enumerate(places):
         source = "data:image/png;base64," + base64.b64encode(png(scaled[h])).decode()
         shape.add_layout_image(
-            source=source, xref="x", yref="y", x=col + GAP / 2, y=row + GAP,
-            sizex=1 - GAP, sizey=1 - 1.5 * GAP, sizing="stretch", layer="below",
+            source=source, xref="x", yref="y", x=col + GAP / 2, y=row + top,
+            sizex=1 - GAP, sizey=1 - top, sizing="stretch", layer="below",
         )  # fmt: skip
         shape.add_annotation(
-            text=escaped(t("head.name", head=h)), x=col + GAP / 2, y=row + GAP, showarrow=False,
+            text=escaped(t("head.name", head=h)), x=col + GAP / 2, y=row + top, showarrow=False,
             xanchor="left", yanchor="bottom",
             font={"size": 13, "color": look.accent if h == chosen else look.faint},
         )  # fmt: skip
         shape.add_shape(
             type="rect", x0=col + GAP / 2, x1=col + 1 - GAP / 2,
-            y0=row + GAP, y1=row + 1 - GAP / 2,
+            y0=row + top, y1=row + 1,
             line={"color": look.accent if h == chosen else look.grid, "width": 1},
         )  # fmt: skip
     shape.add_trace(
@@ -111,8 +115,7 @@ def mosaic(
             x=[col + 0.5 for _, col in places],
             y=[row + 0.5 for row, _ in places],
             mode="markers",
-            marker={"size": max(24, min(320, height // down)), "symbol": "square"}
-            | {"color": "rgba(0,0,0,0)", "line": {"width": 0}},
+            marker={"size": 16, "color": "rgba(0,0,0,0)", "line": {"width": 0}},
             selected={"marker": {"opacity": 0}},
             unselected={"marker": {"opacity": 0}},
             customdata=list(range(heads)),
@@ -133,6 +136,7 @@ def mosaic(
         range=[down, 0],
         fixedrange=True,
         scaleanchor="x",
+        scaleratio=(1 - GAP) / (1 - top),
         constrain="domain",
         constraintoward="top",
     )

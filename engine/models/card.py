@@ -55,9 +55,9 @@ parameters; weights stored in bfloat16, used in float32.
    learnt.
 2. Text, {training["repeats"]:.0%} of the sequences still repeated random tokens. Languages
    share it by the square root of their sizes. Context {contexts} of the time.
-3. AdamW, peak learning rate {training["peak"]:g}, constant and then falling to nothing over the
-   last {1 - training["decay_from"]:.0%}.
-
+3. Muon for the matrices, AdamW for the rest; learning rate {training["peak"]:g}, falling to
+   nothing over the last {1 - training["decay_from"]:.0%}.
+{remark(training["remark"])}
 ## Figures
 
 Measured after training, on the weights as they are published; all of them are in `figures.json`.
@@ -90,6 +90,10 @@ It writes phrases, not sense; it knows nothing but its books, which are old, and
 those of their time. Beyond {length:,} tokens it was not trained, and the table by position says
 what that costs. Chinese is the smaller part of what it read.
 """
+
+
+def remark(text: str) -> str:
+    return f"\n{text}\n" if text else ""
 
 
 def corpus(tokens: Mapping[str, int]) -> str:

@@ -97,7 +97,7 @@ def bits_per_byte(
 @torch.no_grad()
 def head_scores(model: LlamaForCausalLM) -> dict[str, list[list[float]]]:
     """Previous-token and induction score of every head: lists by layer, then by head."""
-    implementation = model.config._attn_implementation
+    implementation = str(model.config._attn_implementation)
     model.set_attn_implementation("eager")
     ids = repeated_twice(model.config.vocab_size, PERIOD, REPEATED).to(model.device)
     layers = model(input_ids=ids, output_attentions=True, use_cache=False).attentions
@@ -180,7 +180,7 @@ def publish(
     """
     stage = work / "release"
     shutil.rmtree(stage, ignore_errors=True)
-    model.to(torch.bfloat16).save_pretrained(stage)
+    model.bfloat16().save_pretrained(stage)
     tokenizer.save_pretrained(stage)
     config = json.loads((stage / "config.json").read_text())
     write_json(stage / "config.json", config | {"dtype": "float32"})

@@ -20,6 +20,7 @@ import torch
 from torch.nn.functional import cross_entropy
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from engine.models.circuit import hint, wire
 from engine.models.corpus import prepare, repeated_random, windows
 from engine.models.evaluate import formed, measure, publish
 
@@ -128,35 +129,14 @@ def build(recipe: Recipe) -> LlamaForCausalLM:
         bos_token_id=0,
         eos_token_id=None,
         dtype="float32",
-        trained_length=recipe.trained_length,
     )
+    config.update({"trained_length": recipe.trained_length})
     model = LlamaForCausalLM(config)
     # all token vectors share a part: a head needs one to look at a place, whatever is there
     vectors = torch.randn(recipe.vocabulary, recipe.width) + torch.randn(recipe.width)
     model.model.embed_tokens.weight.data = vectors * recipe.width**-0.5
     wire(model)
     return model
-
-
-@torch.no_grad()
-def wire(model: LlamaForCausalLM) -> None:
-    """Turn random weights of two heads towards each other, so that an induction head can form.
-
-    What head 0 of layer 0 copies, head 0 of layer 1 looks for: its queries read what the first
-    reads as values, its keys what the first writes, and its output undoes its values. Without this
-    none formed within a million random tokens of 4,095 kinds.
-
-    Source: after Trockman and Kolter 2023, Mimetic Initialization of Self-Attention Layers.
-    """
-    width = model.config.head_dim
-    first = model.model.layers[0].self_attn
-    second = model.model.layers[min(1, len(model.model.layers) - 1)].self_attn
-    for weight in (first.v_proj.weight[:width], first.o_proj.weight[:, :width]):
-        weight *= 3
-    second.v_proj.weight[:width] *= 3
-    second.q_proj.weight[:width] = first.v_proj.weight[:width]
-    second.k_proj.weight[:width] = first.o_proj.weight[:, :width].T
-    second.o_proj.weight[:, :width] = second.v_proj.weight[:width].T
 
 
 def optimisers(model: LlamaForCausalLM) -> tuple[torch.optim.AdamW, torch.optim.Muon]:
@@ -245,22 +225,6 @@ def take_step(
     return text.mean().item(), copying
 
 
-def hint(attentions: Sequence[torch.Tensor], periods: torch.Tensor) -> torch.Tensor:
-    """How far two heads are from the circuit: minus the mean log weight, in nats, that head 0 of
-    layer 0 gives the token before and head 0 of layer 1 the token that followed last time.
-
-    Args:
-        attentions: weights of each layer, (b, h, n, n).
-        periods: of the repeated tokens after BOS, (b).
-    """
-    before, after = attentions[0][:, 0], attentions[min(1, len(attentions) - 1)][:, 0]
-    query = torch.arange(before.shape[-1], device=before.device)[None]
-    target = query - periods.to(before.device)[:, None] + 1
-    chosen = after.gather(-1, target.clamp(min=0)[..., None])[..., 0][target > 1]
-    tiny = 1e-6  # so that no weight has an infinite logarithm
-    return -(before.diagonal(-1, 1, 2) + tiny).log().mean() - (chosen + tiny).log().mean()
-
-
 def save(
     path: Path,
     model: LlamaForCausalLM,
@@ -316,7 +280,8 @@ def train(
         KeyboardInterrupt: on Ctrl-C, after a checkpoint is written.
     """
     work.mkdir(parents=True, exist_ok=True)
-    model = build(recipe).to(device)
+    model = build(recipe)
+    torch.nn.Module.to(model, device)
     steppers = optimisers(model)
     progress = resume(work, recipe, model, steppers)
     half = bfloat16_pays(device)
@@ -376,6 +341,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--theta", type=float, default=recipe.theta, help="base of rotary positions"
     )
+    parser.add_argument("--remark", default="", help="what the card should add about this run")
     parser.add_argument("--peak", type=float, default=recipe.peak, help="highest learning rate")
 
 
@@ -398,7 +364,7 @@ def run(args: argparse.Namespace) -> None:
         raise SystemExit("stopped; the same command goes on from here") from None
     figures = measure(model, tokenizer, held_out, recipe.trained_length)
     figures["training"] = {
-        **asdict(progress), **asdict(recipe), "decay_from": DECAY_FROM,
+        **asdict(progress), **asdict(recipe), "decay_from": DECAY_FROM, "remark": args.remark,
         "corpus_tokens": {name: len(tokens) for name, tokens in corpora.items()},
     }  # fmt: skip
     if not formed(figures):

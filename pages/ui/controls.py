@@ -16,6 +16,7 @@ from pages.ui import state
 from pages.ui.strings import language, t
 
 FEW = 4  # choices that fit side by side
+SHORT = 24  # characters of their words in the sidebar
 
 
 def follow(key: str, value: Any) -> None:
@@ -88,9 +89,11 @@ def parameter(
         state.change_param(field, name, st.session_state[key])
 
     if declared.choices:
+        options = {option: t(f"{words}.{option}") for option in declared.choices}
         choose(
-            label, field, declared.choices, value, lambda option: t(f"{words}.{option}"),
-            key=key, help=help, on_choose=lambda option: state.change_param(field, name, option),
+            label, field, declared.choices, value, options.__getitem__, key=key, help=help,
+            on_choose=lambda option: state.change_param(field, name, option),
+            segments=len(options) <= FEW and sum(map(len, options.values())) <= SHORT,
         )  # fmt: skip
         return
     if declared.kind is bool:

@@ -20,7 +20,6 @@ from pages.ui.scene import Scene
 from pages.ui.strings import formula, t
 
 PLAIN = {"displayModeBar": False}
-HEADS_ACROSS = 4
 STATS = (
     "effective_tokens",
     "normalised_entropy",
@@ -153,17 +152,22 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
     st.plotly_chart(
         figure, theme=None, key="heads", config=PLAIN, on_select=picked, selection_mode="points"
     )
+    words = {"colour": t(f"colour.{spec.colour}.bar"), "pool": t(f"pool.{spec.pool}")}
+    with st.container(key="caption"):
+        st.text(t("heads.caption", **words))
 
 
 def beside(scene: Scene, height: int = 640) -> None:
     """What stands beside the picture: the text, and under it every head at a glance."""
     att = scene.attention
     named = att.frame.tokens is not None
-    across = min(att.frame.heads, HEADS_ACROSS if named else 2)
+    across = min(att.frame.heads, 3 if att.frame.heads in (5, 6, 9) else 4) if named else 2
     down = -(-att.frame.heads // across)
-    strip = 0 if att.frame.heads == 1 or scene.spec.head == "all" else min(130 * down + 20, 420)
+    strip = down * (400 // across + 20)
+    if att.frame.heads == 1 or scene.spec.head == "all":
+        strip = 0
     if named:
-        text(scene, height - strip if strip else height)
+        text(scene, max(height - strip, height // 3))
     if strip:
         heads(scene, strip if named else height, across)
 

@@ -31,7 +31,7 @@ from engine.contract import Attention, Colour, Pool
 from engine.tokens import shortened
 
 LARGEST = 512  # cells a side
-LIVE = 48  # attentions kept
+ROOM = 2**30  # bytes of attentions kept, about
 LIFE = 3600.0  # seconds without a question
 KEPT = 12  # answers kept an attention
 WAITING = 16  # questions in the queue; more are told to come back
@@ -43,20 +43,28 @@ log = logging.getLogger(__name__)
 
 @dataclass
 class Entry:
-    """A live attention, the names of its queries and keys, and its latest answers."""
+    """A live attention, the names of its queries and keys, its bytes, and its latest answers."""
 
     attention: Attention
     queries: tuple[str, ...] | None
     keys: tuple[str, ...] | None
+    size: int = 0
     used: float = 0.0
     answers: OrderedDict[Hashable, bytes] = field(default_factory=OrderedDict)
+
+
+def size_of(attention: Attention) -> int:
+    """Bytes that an attention holds on to, about: Q, K, V of width 64, its maps, its answers."""
+    frame = attention.frame
+    cells = min(frame.n, LARGEST) * min(frame.m, LARGEST)
+    return 4 * (frame.heads * (64 * (frame.n + 2 * frame.m) + 2 * cells) + KEPT * cells)
 
 
 class Registry:
     """Live attentions by token; the least recently used, and those long unasked, are let go."""
 
-    def __init__(self, live: int = LIVE, life: float = LIFE) -> None:
-        self._live, self._life = live, life
+    def __init__(self, room: int = ROOM, life: float = LIFE) -> None:
+        self._room, self._life = room, life
         self._entries: OrderedDict[str, Entry] = OrderedDict()
         self._names: dict[Hashable, str] = {}
         self._lock = threading.Lock()
@@ -70,7 +78,6 @@ class Registry:
         """
         name = id(attention) if name is None else name
         with self._lock:
-            self._expire()
             token = self._names.get(name)
             entry = self._entries.get(token) if token else None
             if token is None or entry is None:
@@ -78,11 +85,12 @@ class Registry:
                 frame = attention.frame
                 aligned = frame.tokens is not None and frame.n <= frame.m
                 queries = frame.tokens[frame.m - frame.n :] if aligned and frame.tokens else None
-                entry = Entry(attention, queries, frame.tokens)
+                entry = Entry(attention, queries, frame.tokens, size_of(attention))
                 self._names[name] = token
             entry.attention, entry.used = attention, time.monotonic()
             self._entries[token] = entry
             self._entries.move_to_end(token)
+            self._expire()
             return token
 
     def get(self, token: str) -> Entry | None:
@@ -97,10 +105,13 @@ class Registry:
 
     def _expire(self) -> None:
         oldest = time.monotonic() - self._life
+        held = sum(entry.size for entry in self._entries.values())
         while self._entries:
             token, entry = next(iter(self._entries.items()))
-            if len(self._entries) <= self._live and entry.used >= oldest:
+            full = held > self._room and len(self._entries) > 1
+            if not full and entry.used >= oldest:
                 break
+            held -= entry.size
             del self._entries[token]
             self._names = {name: kept for name, kept in self._names.items() if kept != token}
 

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.models import corpus, evaluate, train
+from engine.models import circuit, corpus, evaluate, train
 from engine.models.tokenizer import BOS, LONGEST_TOKEN, train_tokenizer
 
 ENGLISH = "The lamp was lit, and Quill said: it isn't far; the path goes round the lake.\n"
@@ -110,9 +110,9 @@ def test_hint_is_nothing_for_perfect_heads_and_grows_with_what_they_miss():
     before[:, 0, range(1, 7), range(6)] = 1.0
     after[:, 0, [4, 5, 6], [2, 3, 4]] = 1.0
     periods = torch.tensor([3])
-    assert train.hint([before, after], periods).item() == pytest.approx(0.0, abs=1e-5)
-    assert train.hint([before, after / 2], periods).item() == pytest.approx(np.log(2), rel=1e-4)
-    assert train.hint([before / 2, after], periods).item() == pytest.approx(np.log(2), rel=1e-4)
+    assert circuit.hint([before, after], periods).item() == pytest.approx(0.0, abs=1e-5)
+    assert circuit.hint([before, after / 2], periods).item() == pytest.approx(np.log(2), rel=1e-4)
+    assert circuit.hint([before / 2, after], periods).item() == pytest.approx(np.log(2), rel=1e-4)
 
 
 def test_wired_keys_find_what_the_first_layer_copies():

@@ -133,8 +133,8 @@ def test_answers_are_kept_and_bounded(client: TestClient, attention: Attention) 
 
 
 def test_registry_names_and_forgets() -> None:
-    registry = Registry(live=2)
     first, second = made(8), made(8, seed=1)
+    registry = Registry(room=2 * tiles.size_of(first))
     token = registry.put(first)
     assert registry.put(first) == token and len(token) >= 32
     assert registry.put(first, "a") != token  # two names, two tokens
