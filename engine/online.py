@@ -310,6 +310,7 @@ def _piece(
         if hidden is not None:
             s.view(b, -1, r, s.shape[-1]).masked_fill_(hidden, -torch.inf)
         peak = t.pool(s, "max", peaks[..., cell : cell + t.cells])
+        new = top
         if not flat:
             new = torch.maximum(top, peak.amax(-1))
             s.sub_(new[..., None])
@@ -332,9 +333,8 @@ def _piece(
             acc.baddbmm_(e, keys.v[:, t.start : t.stop])
         if stats:
             sums.append(e.mul_(s).sum(-1))
-        if not flat:
-            top = new
-            tops.append(new)
+        top = new
+        tops.append(new)
         parts.append(sums)
         cell += t.cells
 
@@ -342,6 +342,7 @@ def _piece(
         name: torch.stack(x, -1)  # (b R tiles)
         for name, x in zip(("e", "norm", "far", "et"), zip(*parts, strict=True), strict=False)
     }
+    fade = None
     if flat:
         top, reference, behind = peaks.amax(-1), torch.zeros_like(top), None
         total["norm"] = total["norm"].square_()
@@ -385,7 +386,7 @@ def _piece(
         for pool in want:
             if pool == "max":
                 x = (peaks - reference.clamp_min(NOTHING)[..., None]).exp_()
-            elif flat:
+            elif fade is None:
                 x = masses
             else:
                 repeats = torch.tensor([t.cells for t in tiles], device=q.device)
@@ -494,12 +495,12 @@ class _Lookup:
         widest = max(t.width for t in self.tiles)
         inside = torch.arange(widest, device=device)
         at = start[..., None] + inside * step[of][..., None]
-        even = all(t.width == widest for t in self.tiles)
-        if not even:
+        outside = None
+        if any(t.width != widest for t in self.tiles):
             outside = inside >= width[of][..., None]
             at = at.masked_fill_(outside, 0)
         found = self.read(at, of)
-        if not even:
+        if outside is not None:
             found = found.masked_fill_(outside, -torch.inf)
         best = found.flatten(-2).topk(min(TOP, found.shape[-1] * found.shape[-2]), dim=-1)
         which = best.indices[..., :1]

@@ -124,3 +124,13 @@ def test_only_what_works_is_offered(made: demo.Picture) -> None:
 def test_a_story_must_name_somebody_twice(model: Model) -> None:
     with pytest.raises(ValueError, match="twice"):
         demo.picture(model, text("lamp"), "Hesper", text("harbour"), LENGTHS)
+
+
+@pytest.mark.parametrize("language", STORIES)
+def test_the_embedded_model_looks_back(language: str) -> None:
+    story, name, before = STORIES[language]
+    tiny = load(EXAMPLES.parent / "models" / "tiny", device="cpu")
+    alone = demo.picture(tiny, text(story), name, text(before), ()).readings[0]
+    row = alone.rows["softmax"]
+    assert row.target > 0.4 and int(row.weights.argmax()) + 1 == alone.target
+    assert row.effective < 8

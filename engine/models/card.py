@@ -12,7 +12,7 @@ def card(figures: Mapping) -> str:
         figures: what `evaluate.measure` gives, and under "training" the recipe and the progress.
     """
     training, held_out = figures["training"], figures["held_out"]
-    names = [LANGUAGES.get(name, name) for name in training["corpus_tokens"]]
+    names = [spoken(name) for name in training["corpus_tokens"]]
     languages = " and ".join(names)
     length = figures["trained_length"]
     contexts = ", then ".join(f"{n:,} (from {share:.0%})" for share, n in training["contexts"])
@@ -92,20 +92,23 @@ what that costs. Chinese is the smaller part of what it read.
 """
 
 
+def spoken(name: str) -> str:
+    return LANGUAGES.get(name, name)
+
+
 def remark(text: str) -> str:
     return f"\n{text}\n" if text else ""
 
 
 def corpus(tokens: Mapping[str, int]) -> str:
     return ", ".join(
-        f"{count / 1e6:.1f} million tokens of {LANGUAGES.get(name, name)}"
-        for name, count in tokens.items()
+        f"{count / 1e6:.1f} million tokens of {spoken(name)}" for name, count in tokens.items()
     )
 
 
 def rows(held_out: Mapping[str, Mapping]) -> str:
     return "\n".join(
-        f"| {LANGUAGES.get(name, name)} | {book['bits_per_byte']:.3f} | {book['bytes']:,} |"
+        f"| {spoken(name)} | {book['bits_per_byte']:.3f} | {book['bytes']:,} |"
         for name, book in held_out.items()
     )
 
@@ -127,5 +130,5 @@ def positions(losses: Mapping[str, Mapping[str, float]]) -> str:
     lines = [f"| book | {' | '.join(ranges)} |", "|---" * (len(ranges) + 1) + "|"]
     for name, book in losses.items():
         cells = (f"{book[part]:.2f}" if part in book else "" for part in ranges)
-        lines.append(f"| {LANGUAGES.get(name, name)} | {' | '.join(cells)} |")
+        lines.append(f"| {spoken(name)} | {' | '.join(cells)} |")
     return "\n".join(lines)

@@ -59,7 +59,7 @@ def test_the_slider_moves_in_place(tab) -> None:
     assert len(set(words)) > 1 and all(
         1 <= e <= n for e, n in zip(effective, lengths, strict=True)
     )
-    assert effective[-1] > effective[0]
+    assert len(set(effective)) > 1
     assert page.evaluate("window.sentFrames") == 0
     tab.fine()
 
