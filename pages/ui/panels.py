@@ -119,7 +119,7 @@ def picture(scene: Scene, height: int = 600) -> None:
         heads(scene, height)
         return
     heatmap(
-        "picture", scene.pictured, t, name=spec.attention_key(), head=scene.head, pool=spec.pool,
+        "picture", scene.attention, t, name=spec.attention_key(), head=scene.head, pool=spec.pool,
         colour=spec.colour, window=spec.zoom, query=scene.query, height=height,
         on_query=lambda row: state.change(query=row, head=scene.head),
         on_window=lambda window: state.change(zoom=window),

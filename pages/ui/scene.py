@@ -11,7 +11,6 @@ from torch import Tensor
 import engine
 from engine.contract import QKV, Attention, Colour, Pool
 from engine.highlights import Look, best_layer, look, sharpest
-from engine.kept import Kept
 from engine.models import Model, Trace
 from engine.sources import SOURCES
 from engine.sources.arrays import read as read_arrays
@@ -60,11 +59,6 @@ class Scene:
     weights_only: bool = False
     total_tokens: int | None = None
     dtype: str = ""
-
-    @cached_property
-    def pictured(self) -> Kept:
-        """The attention for the picture, whose whole map is known."""
-        return Kept(self.attention, self.summary, SUMMARY_SIZE, colour_of(self.spec))
 
     @cached_property
     def weights(self) -> Tensor:

@@ -153,3 +153,11 @@ def test_refuses_what_it_cannot_honour():
         engine.attend(engine.QKV(q, q, q), "sofmax")
     with pytest.raises(ValueError, match="no parameter"):
         engine.attend(engine.QKV(q, q, q), "softmax", window=3)
+
+
+def test_a_summary_is_not_worked_out_again():
+    att = engine.attend(engine.sources.planted(n=64, heads=1, dim=8), "softmax")
+    found = att.summary(16, ("max",), "uniform")
+    assert att.heatmap(16, "max", colour="uniform") is found.maps["max"]
+    assert att.heatmap(16, "max") is not found.maps["max"]
+    assert att.rows() is found.rows
