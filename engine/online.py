@@ -123,40 +123,33 @@ def sweep(
         pieces = list(row_cells.pieces(height))
     else:
         pieces = [(a, min(a + height, len(at))) for a in range(0, len(at), height)]
-    found: list[list[dict[str, Tensor]]] = []
-    shared: dict[tuple[str | int, ...], Tensor] = {}
-    done, total = 0, len(pieces) * len(heads)
-    for part in heads:
-        keys = _Keys(att, part, col_cells, output, shared)
-        found.append([])
-        work = partial(
-            _piece,
-            keys,
-            stats=stats,
-            want=want,
-            row_cells=row_cells,
-            col_cells=col_cells,
-            colour=colour,
-        )
-        jobs = (partial(work, at[a:b]) for a, b in pieces)
-        for (a, b), piece in zip(pieces, _in_order(jobs, device), strict=True):
-            lse[part, a:b] = piece.lse
-            if out is not None and piece.output is not None:
-                out[part, a:b] = piece.output.to(out)
-            found[-1].append(piece.sums)
-            for pool, cells in piece.maps.items():
-                assert row_cells
-                first, cells = row_cells.reduce(cells, a, -2, pool)
-                into = maps[pool][part, first : first + cells.shape[-2]]
-                torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
-            done += 1
-            if progress is not None:
-                progress(done / total)
+    shared = _Shared()
+
+    def jobs() -> Iterator[Callable[[], Sweep]]:
+        for part in heads:
+            keys = _Keys(att, part, col_cells, output, shared)
+            for a, b in pieces:
+                yield partial(_piece, keys, at[a:b], stats, want, row_cells, col_cells, colour)
+
+    places = [(part, a, b) for part in heads for a, b in pieces]
+    found: list[dict[str, Tensor]] = []
+    for (part, a, b), piece in zip(places, _in_order(jobs(), device), strict=True):
+        lse[part, a:b] = piece.lse
+        if out is not None and piece.output is not None:
+            out[part, a:b] = piece.output.to(out)
+        found.append(piece.sums)
+        for pool, cells in piece.maps.items():
+            assert row_cells
+            first, cells = row_cells.reduce(cells, a, -2, pool)
+            into = maps[pool][part, first : first + cells.shape[-2]]
+            torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
+        if progress is not None:
+            progress(len(found) / len(places))
     statistics = None
     if stats:
-        names = found[0][0].keys()
+        each = [found[i : i + len(pieces)] for i in range(0, len(found), len(pieces))]
         statistics = metrics.from_sums(
-            **{x: torch.cat([torch.cat([p[x] for p in ps], 1) for ps in found]) for x in names}
+            **{x: torch.cat([torch.cat([p[x] for p in ps], 1) for ps in each]) for x in found[0]}
         )
     if order is not None:
         back = order.argsort()
@@ -179,6 +172,14 @@ def _shape(att: Composed, n: int, stats: bool) -> tuple[int, list[slice]]:
     return rows, [slice(a, min(a + step, frame.heads)) for a in range(0, frame.heads, step)]
 
 
+class _Shared:
+    """What pieces of one pass use again: each thread's buffers, and masks along the diagonal."""
+
+    def __init__(self) -> None:
+        self.buffers = threading.local()
+        self.made: dict[tuple[str | int, ...], Tensor] = {}
+
+
 class _Keys:
     """Keys and values of some heads, tiled and laid out for pooling."""
 
@@ -188,7 +189,7 @@ class _Keys:
         heads: slice,
         cells: Cells,
         want_values: bool,
-        shared: dict[tuple[str | int, ...], Tensor],
+        shared: _Shared,
     ) -> None:
         self.att, self.heads = att, heads
         qkv, per = att.qkv, att.qkv.heads // att.qkv.groups
@@ -217,7 +218,6 @@ class _Keys:
         hides = att.frame.key_mask is not None or att.frame.mask is not None
         self.clear = not hides and isinstance(att.pattern, Everything)
         self.v = v.to(att.dtype) if want_values else None
-        self.scratch = threading.local()
         self.shared = shared
 
     def _layout(self, t: _Tile) -> Tensor:
@@ -244,9 +244,9 @@ class _Keys:
             return make()
         ahead = int(rows[0]) + self.att.frame.offset - t.start
         name = (what, ahead, len(rows), t.stop - t.start, t.width, t.permuted)
-        if name not in self.shared:
-            self.shared[name] = make()
-        return self.shared[name]
+        if name not in self.shared.made:
+            self.shared.made[name] = make()
+        return self.shared.made[name]
 
     def over(self, spans: list[tuple[int, int]]) -> list[_Tile]:
         """The tiles that touch these spans."""
@@ -254,10 +254,10 @@ class _Keys:
 
     def buffer(self, name: str, count: int) -> Tensor:
         """Memory of this thread's own, kept from piece to piece."""
-        found = getattr(self.scratch, name, None)
+        found = getattr(self.shared.buffers, name, None)
         if found is None or found.numel() < count:
             found = torch.empty(count, dtype=self.att.dtype, device=self.att.device)
-            setattr(self.scratch, name, found)
+            setattr(self.shared.buffers, name, found)
         return found[:count]
 
 
