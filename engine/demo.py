@@ -131,20 +131,17 @@ def strongest(trace: Trace, name: str) -> tuple[int, int, int, int]:
     """Layer, head, query and target of the strongest look from the name's last mention to what
     followed the same token at its first, the first key set aside.
 
-    Where the name is several tokens, the query is one that more of the name follows.
+    Where the name is several tokens, the query is the last that more of the name follows.
     """
     first, last = pieces(trace, name)
-    pairs = list(zip(last, first, strict=True))
-    pairs = pairs[:-1] if len(pairs) > 1 else pairs
-    queries = torch.tensor([query for query, _ in pairs])
-    best = (-1.0, 0, 0, 0, 0)
+    at = max(0, len(last) - 2)
+    query, target = last[at], first[at] + 1
+    best = (-1.0, 0, 0)
     for layer in range(trace.layers):
-        qkv = trace.layer(layer)
-        rows = MECHANISMS["softmax"]().attend(qkv).hide(torch.tensor([0])).weights(queries)
-        for (query, before), weights in zip(pairs, rows.unbind(1), strict=True):
-            weight, head = weights[:, before + 1].max(0)
-            best = max(best, (float(weight), layer, int(head), query, before + 1))
-    return best[1:]
+        attention = MECHANISMS["softmax"]().attend(trace.layer(layer)).hide(torch.tensor([0]))
+        weight, head = attention.weights(torch.tensor([query]))[:, 0, target].max(0)
+        best = max(best, (float(weight), layer, int(head)))
+    return best[1], best[2], query, target
 
 
 def beginnings(model: Model, full: str, story: int, lengths: Sequence[int]) -> list[int]:

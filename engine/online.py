@@ -12,15 +12,10 @@ over threads spend their time waiting for one another, above all on a shared mac
 
 from __future__ import annotations
 
-import threading
-from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
-from itertools import accumulate
-from math import inf, log
+from math import inf
 
 import torch
 import torch.nn.functional as F
@@ -32,13 +27,12 @@ from engine.composed import Composed
 from engine.contract import Colour, Index, index
 from engine.metrics import TOP, RowStats
 from engine.normalisers import Softmax
-from engine.patterns import Everything
+from engine.threads import in_order
+from engine.tiles import COLS, Keys, Lookup, Shared, Tile, floor_of
 
-ROWS, COLS, COLS_CAUSAL = 512, 1024, 512
+ROWS = 512
 KEPT = 2**22
 """Scores that a piece of rows keeps until its largest are known."""
-ACROSS = 32
-"""Cells that a tile must hold to be pooled across memory rather than along it."""
 
 NOTHING = -1e30
 """Stands for −inf where that would make NaN."""
@@ -57,35 +51,6 @@ class Sweep:
     lse: Tensor
     maps: dict[str, Tensor] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class _Tile:
-    """Keys start … stop in cells of `width`; laid out (width, cells) if `permuted`."""
-
-    start: int
-    stop: int
-    width: int
-    permuted: bool
-
-    @property
-    def cells(self) -> int:
-        return -(-(self.stop - self.start) // self.width)
-
-    def pool(self, x: Tensor, how: str, out: Tensor) -> Tensor:
-        """(b r c) -> (b r cells), into `out`."""
-        if self.width == 1:
-            return out.copy_(x)
-        if self.permuted:
-            x, dim = x.unflatten(-1, (self.width, self.cells)), -2
-        else:
-            x, dim = x.unflatten(-1, (self.cells, self.width)), -1
-        return torch.sum(x, dim, out=out) if how == "sum" else torch.amax(x, dim, out=out)
-
-    def place(self, key: Tensor) -> Tensor:
-        """Where in the tile's layout a key stands."""
-        at = key - self.start
-        return at % self.width * self.cells + at // self.width if self.permuted else at
 
 
 def sweep(
@@ -123,17 +88,17 @@ def sweep(
         pieces = list(row_cells.pieces(height))
     else:
         pieces = [(a, min(a + height, len(at))) for a in range(0, len(at), height)]
-    shared = _Shared()
+    shared = Shared()
 
     def jobs() -> Iterator[Callable[[], Sweep]]:
         for part in heads:
-            keys = _Keys(att, part, col_cells, output, shared)
+            keys = Keys(att, part, col_cells, output, shared)
             for a, b in pieces:
                 yield partial(_piece, keys, at[a:b], stats, want, row_cells, col_cells, colour)
 
     places = [(part, a, b) for part in heads for a, b in pieces]
     found: list[dict[str, Tensor]] = []
-    for (part, a, b), piece in zip(places, _in_order(jobs(), device), strict=True):
+    for (part, a, b), piece in zip(places, in_order(jobs(), device), strict=True):
         lse[part, a:b] = piece.lse
         if out is not None and piece.output is not None:
             out[part, a:b] = piece.output.to(out)
@@ -172,97 +137,8 @@ def _shape(att: Composed, n: int, stats: bool) -> tuple[int, list[slice]]:
     return rows, [slice(a, min(a + step, frame.heads)) for a in range(0, frame.heads, step)]
 
 
-class _Shared:
-    """What pieces of one pass use again: each thread's buffers, and masks along the diagonal."""
-
-    def __init__(self) -> None:
-        self.buffers = threading.local()
-        self.made: dict[tuple[str | int, ...], Tensor] = {}
-
-
-class _Keys:
-    """Keys and values of some heads, tiled and laid out for pooling."""
-
-    def __init__(
-        self,
-        att: Composed,
-        heads: slice,
-        cells: Cells,
-        want_values: bool,
-        shared: _Shared,
-    ) -> None:
-        self.att, self.heads = att, heads
-        qkv, per = att.qkv, att.qkv.heads // att.qkv.groups
-        groups = slice(heads.start // per, (heads.stop - 1) // per + 1)
-        target = COLS_CAUSAL if att.frame.causal and att.frame.m <= 8192 else COLS
-        if att.device.type != "cpu":
-            target *= 8
-        self.tiles: list[_Tile] = []
-        for a, b in cells.pieces(target):
-            width = cells.width if cells.width <= target else b - a
-            even = (b - a) // width * width
-            permuted = width > 1 and (b - a) // width >= ACROSS
-            if even:
-                self.tiles.append(_Tile(a, a + even, width, permuted))
-            if a + even < b:
-                self.tiles.append(_Tile(a + even, b, b - a - even, False))
-        self.key = torch.arange(att.frame.m, device=att.device)
-        if any(t.permuted for t in self.tiles):
-            self.key = torch.cat([self._layout(t) for t in self.tiles])
-        k, v = qkv.k[groups], qkv.v[groups]
-        if any(t.permuted for t in self.tiles):
-            k, v = k[:, self.key], v[:, self.key] if want_values else v
-        self.k = att.scoring.keys(qkv, k.to(att.dtype)).mT
-        self.longest = float(self.k.square().sum(1).max().sqrt())
-        self.place = self.key.to(att.dtype)
-        hides = att.frame.key_mask is not None or att.frame.mask is not None
-        self.clear = not hides and isinstance(att.pattern, Everything)
-        self.v = v.to(att.dtype) if want_values else None
-        self.shared = shared
-
-    def _layout(self, t: _Tile) -> Tensor:
-        keys = self.key[t.start : t.stop]
-        return keys.view(t.cells, t.width).T.flatten() if t.permuted else keys
-
-    def hidden(self, rows: Tensor, t: _Tile) -> Tensor | None:
-        """Pairs of a tile that carry no weight, (r c); None where all do."""
-        causal, low = self.att.frame.causal, int(rows[0]) + self.att.frame.offset
-        if not self.clear:
-            allowed = self.att.allowed(rows, self.key[t.start : t.stop])
-            return None if allowed is None else ~allowed
-        if not causal or t.stop <= low + 1:
-            return None
-        position = (rows + self.att.frame.offset)[:, None]
-        return self.once("hidden", rows, t, lambda: self.key[t.start : t.stop] > position)
-
-    def once(self, what: str, rows: Tensor, t: _Tile, make: Callable[[], Tensor]) -> Tensor:
-        """A tensor (r c) that depends only on how far the rows lie from the tile.
-
-        Along the diagonal of consecutive rows the same few come again and again.
-        """
-        if int(rows[-1]) - int(rows[0]) != len(rows) - 1:
-            return make()
-        ahead = int(rows[0]) + self.att.frame.offset - t.start
-        name = (what, ahead, len(rows), t.stop - t.start, t.width, t.permuted)
-        if name not in self.shared.made:
-            self.shared.made[name] = make()
-        return self.shared.made[name]
-
-    def over(self, spans: list[tuple[int, int]]) -> list[_Tile]:
-        """The tiles that touch these spans."""
-        return [t for t in self.tiles if any(t.start < b and a < t.stop for a, b in spans)]
-
-    def buffer(self, name: str, count: int) -> Tensor:
-        """Memory of this thread's own, kept from piece to piece."""
-        found = getattr(self.shared.buffers, name, None)
-        if found is None or found.numel() < count:
-            found = torch.empty(count, dtype=self.att.dtype, device=self.att.device)
-            setattr(self.shared.buffers, name, found)
-        return found[:count]
-
-
 def _piece(
-    keys: _Keys,
+    keys: Keys,
     rows: Tensor,
     stats: bool,
     want: set[str],
@@ -369,7 +245,7 @@ def _piece(
         found.output = acc.mul_(scale[..., None]).view(-1, r, acc.shape[-1])
     visible, first = att.frame.seen(rows)
     if stats:
-        look = _Lookup(kept, tiles, behind, (b, count))
+        look = Lookup(kept, tiles, behind, (b, count))
         found.sums = _statistics(look, peaks, att, first) | {
             "total": sums["e"].where(some, 0).view(-1, r),
             "log": sums["et"].view(-1, r),
@@ -406,8 +282,8 @@ def _distance(
     e_sum: Tensor,
     rows: Tensor,
     at: Tensor,
-    keys: _Keys,
-    t: _Tile,
+    keys: Keys,
+    t: Tile,
     spare: Tensor | None,
 ) -> Tensor:
     """Σ e |i − j|, (b R); `spare` is given where some keys lie before and some after a row."""
@@ -424,7 +300,7 @@ def _distance(
     return whole.view(b, count).sub_(inside).abs_()
 
 
-def _columns(x: Tensor, tiles: list[_Tile], cells: Cells, pool: str) -> Tensor:
+def _columns(x: Tensor, tiles: list[Tile], cells: Cells, pool: str) -> Tensor:
     """Cells of all tiles on the map's columns, (b R columns)."""
     begins = [(t.start - cells.start) // cells.width for t in tiles]
     ends = [a + t.cells for a, t in zip(begins, tiles, strict=True)]
@@ -438,77 +314,7 @@ def _columns(x: Tensor, tiles: list[_Tile], cells: Cells, pool: str) -> Tensor:
     return out
 
 
-class _Lookup:
-    """Single scores out of those that a piece kept, relative to each row's reference."""
-
-    def __init__(
-        self, kept: Tensor, tiles: list[_Tile], behind: Tensor | None, shape: tuple[int, int]
-    ) -> None:
-        device = kept.device
-        self.kept, self.tiles, self.behind = kept, tiles, behind
-        b, count = shape
-        widths = [t.stop - t.start for t in tiles]
-        self.base = torch.tensor(list(accumulate([0, *widths[:-1]])), device=device) * (b * count)
-        self.width = torch.tensor(widths, device=device)
-        self.row = torch.arange(b * count, device=device).view(b, count, 1)
-        self.floor = floor_of(kept.dtype) + 0.5
-
-    def read(self, place: Tensor, tile: Tensor) -> Tensor:
-        """Scores at places of `kept`, which lie in these tiles; −inf where masked."""
-        found = self.kept.index_select(0, place.flatten()).view(place.shape)
-        hidden = found <= self.floor
-        if self.behind is not None:
-            ahead = self.behind.gather(-1, tile)
-            found += ahead if ahead.ndim == found.ndim else ahead[..., None]
-        return found.masked_fill_(hidden, -torch.inf)
-
-    def keys(self, key: Tensor) -> Tensor:
-        """e of keys (b R k); 0 where a key is not in any tile."""
-        out = torch.zeros(key.shape, dtype=self.kept.dtype, device=key.device)
-        for i, t in enumerate(self.tiles):
-            inside = (key >= t.start) & (key < t.stop)
-            if bool(inside.any()):
-                place = t.place(torch.where(inside, key, t.start))
-                place = self.base[i] + self.row * self.width[i] + place
-                found = self.read(place, torch.full_like(key, i)).exp_()
-                out = torch.where(inside, found, out)
-        return out
-
-    def largest(self, peaks: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest e of each row, falling, and the key of the first: (b R k), (b R).
-
-        They lie in the cells with the largest maxima.
-        """
-        device = self.kept.device
-        every = [torch.arange(t.cells, device=device) for t in self.tiles]
-        tile = torch.cat([torch.full_like(c, i) for i, c in enumerate(every)])
-        width = torch.tensor([t.width for t in self.tiles], device=device)
-        # a cell's keys stand `step` apart, the first at `first`
-        step = torch.tensor([t.cells if t.permuted else 1 for t in self.tiles], device=device)
-        first = torch.cat(
-            [c if t.permuted else c * t.width for c, t in zip(every, self.tiles, strict=True)]
-        )
-        begin = torch.cat([t.start + c * t.width for c, t in zip(every, self.tiles, strict=True)])
-        cell = peaks.topk(min(TOP, len(tile)), dim=-1).indices
-        of = tile[cell]
-        start = self.base[of] + self.row * self.width[of] + first[cell]
-        widest = max(t.width for t in self.tiles)
-        inside = torch.arange(widest, device=device)
-        at = start[..., None] + inside * step[of][..., None]
-        outside = None
-        if any(t.width != widest for t in self.tiles):
-            outside = inside >= width[of][..., None]
-            at = at.masked_fill_(outside, 0)
-        found = self.read(at, of)
-        if outside is not None:
-            found = found.masked_fill_(outside, -torch.inf)
-        best = found.flatten(-2).topk(min(TOP, found.shape[-1] * found.shape[-2]), dim=-1)
-        which = best.indices[..., :1]
-        argmax = begin[cell].gather(-1, which // widest) + which % widest
-        return best.values.exp_(), argmax[..., 0]
-
-
-def _statistics(look: _Lookup, peaks: Tensor, att: Composed, first: Tensor) -> dict[str, Tensor]:
+def _statistics(look: Lookup, peaks: Tensor, att: Composed, first: Tensor) -> dict[str, Tensor]:
     """What single scores tell of each row, as `metrics.from_sums` takes it."""
     r = len(first)
     b, count, _ = peaks.shape
@@ -524,55 +330,3 @@ def _statistics(look: _Lookup, peaks: Tensor, att: Composed, first: Tensor) -> d
         "sink": e[..., 0].view(-1, r),
         "needle": e[..., 1:].sum(-1).view(-1, r),
     }
-
-
-def floor_of(dtype: torch.dtype) -> float:
-    """Least exponent whose exponential is a normal number; exp is many times slower below."""
-    return log(torch.finfo(dtype).tiny) + 1
-
-
-def _in_order(jobs: Iterator[Callable[[], Sweep]], device: torch.device) -> Iterator[Sweep]:
-    """Results in the jobs' order; on a CPU several at once, one thread each."""
-    workers = torch.get_num_threads() if device.type == "cpu" else 1
-    if workers == 1:
-        yield from (job() for job in jobs)
-        return
-    with _single_threaded(), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
-        waiting: deque[Future[Sweep]] = deque()
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(job))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-_running = threading.Lock()
-_depth = 0
-_before = 1
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Keeps torch's thread count at one while tiles run, and puts it back after the last."""
-    global _depth, _before
-    with _running:
-        if _depth == 0:
-            _before = torch.get_num_threads()
-            torch.set_num_threads(1)
-        _depth += 1
-    try:
-        yield
-    finally:
-        with _running:
-            _depth -= 1
-            if _depth == 0:
-                torch.set_num_threads(_before)

@@ -4,6 +4,6 @@ from jaxtyping import install_import_hook
 
 # not engine.contract: its Self and its circular names can't be resolved from outside
 CHECKED = ("cells", "composed", "mechanisms", "metrics", "normalisers", "online", "patterns",
-           "scoring", "sources", "stored", "stream")  # fmt: skip
+           "scoring", "sources", "stored", "stream", "threads", "tiles")  # fmt: skip
 
 install_import_hook([f"engine.{name}" for name in CHECKED], "beartype.beartype")

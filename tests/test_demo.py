@@ -79,14 +79,15 @@ def test_the_head_is_the_strongest_of_all(model: Model, made: demo.Picture) -> N
     alone = made.readings[0]
     trace = model.read(alone.text)
     first, last = demo.pieces(trace, made.name)
+    query, before = last[-2], first[-2]  # what followed it stands at before + 1
+    assert (query, before + 1) == (alone.query, alone.target)
     best = 0.0
     for layer in range(trace.layers):
         qkv = trace.layer(layer)
         for head in range(qkv.heads):
             k = qkv.k[head // (qkv.heads // qkv.groups)]
-            for query, before in list(zip(last, first, strict=True))[: max(1, len(last) - 1)]:
-                row = (qkv.q[head, query] @ k[1 : query + 1].T * qkv.factor).softmax(0)
-                best = max(best, float(row[before]))
+            row = (qkv.q[head, query] @ k[1 : query + 1].T * qkv.factor).softmax(0)
+            best = max(best, float(row[before]))
     assert alone.rows["softmax"].target == pytest.approx(best, rel=1e-4)
 
 

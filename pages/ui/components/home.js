@@ -77,6 +77,7 @@ class Home {
       this.part(name).textContent = words[name];
     }
     this.part("origin").textContent = words.origin;
+    this.sized = new Map();
     this.text();
     this.chips();
   }
@@ -169,16 +170,28 @@ class Home {
     this.query = this.spans[query];
   }
 
-  // The text before the story is as large as lets all of it be seen.
+  // The text before the story is as large as lets all of it be seen. Measuring is slow where there
+  // is much of it, so the search begins with a guess and each length's size is kept.
   size() {
-    const [before, room] = [this.part("before"), this.part("past").clientHeight];
-    let px = LARGEST;
-    for (let tries = 0; tries < 6; tries += 1) {
-      before.style.fontSize = `${px.toFixed(2)}px`;
-      const tall = before.offsetHeight;
-      if (tall <= room || px <= SMALLEST) break;
-      px = Math.max(SMALLEST, px * Math.min(0.97, Math.sqrt(room / tall)));
+    const { skip } = this.now;
+    const { tokens, story } = this.data;
+    const [before, past] = [this.part("before"), this.part("past")];
+    const [wide, room] = [past.clientWidth, past.clientHeight];
+    const key = `${skip} ${wide} ${room}`;
+    let px = this.sized.get(key);
+    if (px === undefined) {
+      const text = tokens.slice(skip, tokens.length - story).join("");
+      const ems = [...text].reduce((sum, c) => sum + (c > "\u2e80" ? 1 : 0.52), 0);
+      px = clamp(Math.sqrt((wide * room) / (1.3 * ems + 1)), SMALLEST, LARGEST);
+      for (let tries = 0; tries < 5; tries += 1) {
+        before.style.fontSize = `${px.toFixed(2)}px`;
+        const tall = before.offsetHeight;
+        if (tall <= room || px <= SMALLEST) break;
+        px = Math.max(SMALLEST, px * Math.min(0.97, Math.sqrt(room / tall)));
+      }
+      this.sized.set(key, px);
     }
+    before.style.fontSize = `${px.toFixed(2)}px`;
   }
 
   lines() {
