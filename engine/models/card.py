@@ -1,5 +1,6 @@
 """The model card of the embedded model, written from its measured figures."""
 
+import math
 from collections.abc import Mapping, Sequence
 
 LANGUAGES = {"en": "English", "zh": "Chinese"}
@@ -51,8 +52,8 @@ parameters; weights stored in bfloat16, used in float32.
    until the model copied them. Two heads are helped on their way: head 0 of layer 0 is rewarded
    for looking at the token before, head 0 of layer 1 for looking at what followed last time, and
    their weights start turned towards each other. So these two were taught, not found: without
-   help none formed in the time there was. What the others do, and what these do on text, is
-   learnt.
+   help an induction head formed among 256 kinds of token, but not among all of them in the time
+   there was. What the others do, and what these do on text, is learnt.
 2. Text, {training["repeats"]:.0%} of the sequences still repeated random tokens. Languages
    share it by the square root of their sizes. Context {contexts} of the time.
 3. Muon for the matrices, AdamW for the rest; learning rate {training["peak"]:g}, falling to
@@ -77,6 +78,8 @@ again): mean weight on the token before, and on the token that followed last tim
 
 On the same sequences the loss is {figures["repeated"]["first"]:.2f} nats on the first copy and \
 {figures["repeated"]["second"]:.3f} on the second, a ratio of {figures["repeated"]["ratio"]:.3f}. \
+The first copy cannot be predicted and is not trained on; chance would be \
+{math.log(training["vocabulary"]):.2f}. \
 With longer copies:
 {longer(figures["repeated_longer"])}.
 

@@ -15,8 +15,8 @@ def wire(model: LlamaForCausalLM) -> None:
     """Turn random weights of two heads towards each other, so that an induction head can form.
 
     What head 0 of layer 0 copies, head 0 of layer 1 looks for: its queries read what the first
-    reads as values, its keys what the first writes, and its output undoes its values. Without this
-    none formed within a million random tokens of 4,095 kinds.
+    reads as values, its keys what the first writes, and its output undoes its values. With the
+    hint alone none had formed after 700,000 random tokens of 4,095 kinds.
 
     Source: after Trockman and Kolter 2023, Mimetic Initialization of Self-Attention Layers.
     """

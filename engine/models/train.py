@@ -12,7 +12,7 @@ import math
 import signal
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -255,11 +255,9 @@ def resume(
             continue
         state = torch.load(work / name, weights_only=True)
         progress = Progress(**state["progress"])
-        if (
-            progress.budget == budget
-            or progress.share(recipe) <= DECAY_FROM
-            or name == "stable.pt"
-        ):
+        minutes, steps = progress.budget
+        decayed = progress.share(replace(recipe, minutes=minutes, steps=steps)) > DECAY_FROM
+        if progress.budget == budget or not decayed or name == "stable.pt":
             model.load_state_dict(state["model"])
             for each, kept in zip(steppers, state["optimisers"], strict=True):
                 each.load_state_dict(kept)
@@ -370,9 +368,3 @@ def run(args: argparse.Namespace) -> None:
     if not formed(figures):
         raise SystemExit("no induction head has formed yet: train for longer")
     publish(model, tokenizer, figures, args.out, args.work)
-
-
-if __name__ == "__main__":
-    flags = argparse.ArgumentParser(description=__doc__)
-    add_arguments(flags)
-    run(flags.parse_args())

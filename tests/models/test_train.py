@@ -177,10 +177,13 @@ def test_a_resumed_run_ends_in_the_same_state(tiny, corpora, tmp_path, monkeypat
         assert torch.equal(weight, parts.state_dict()[name]), name
 
 
-def test_a_longer_budget_goes_on_from_before_the_decay(tiny, corpora, tmp_path, monkeypatch):
+@pytest.mark.parametrize("steps", [9, 100])
+def test_a_longer_budget_goes_on_from_before_the_decay(
+    tiny, corpora, tmp_path, monkeypatch, steps
+):
     monkeypatch.setattr(train, "COPIED", 2.0)
     train.train(tiny, corpora, tmp_path, torch.device("cpu"))
-    recipe = train.Recipe(**{**tiny.__dict__, "steps": 9})
+    recipe = train.Recipe(**{**tiny.__dict__, "steps": steps})
     model = train.build(recipe)
     progress = train.resume(tmp_path, recipe, model, train.optimisers(model))
     assert progress.step == 7
