@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from functools import partial
 
 import torch
 import torch.nn.functional as F
@@ -13,6 +14,7 @@ from engine.contract import QKV, Attention, Block, Index, Steps, index
 from engine.normalisers import Normaliser, Softmax
 from engine.patterns import Pattern, Span
 from engine.scoring import Dot, Scoring
+from engine.threads import in_order, one_thread_each
 from engine.views import View
 
 BLOCK = 2**22
@@ -233,11 +235,17 @@ def sdpa_blocks(att: Composed, height: int) -> Float[Tensor, "h n e"]:
     assert isinstance(att.normaliser, Softmax)
     scale = qkv.factor / att.normaliser.temperature
     out = qkv.v.new_empty(frame.heads, frame.n, qkv.v.shape[-1])
-    for at in torch.arange(frame.n, device=att.device).split(height):
+
+    def block(at: Tensor) -> None:
         spans = att.spans(at)
         cols = torch.cat([torch.arange(a, b, device=att.device) for a, b in spans])
         keys = slice(*spans[0]) if len(spans) == 1 else cols
         rows = slice(int(at[0]), int(at[-1]) + 1)
         mask = att.allowed(at, cols)
         out[:, rows] = sdpa(qkv.q[:, rows], qkv.k[:, keys], qkv.v[:, keys], scale, mask)
+
+    parts = torch.arange(frame.n, device=att.device).split(height)
+    with one_thread_each(att.device) as workers:
+        for _ in in_order((partial(block, at) for at in parts), workers):
+            pass
     return out

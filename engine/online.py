@@ -5,9 +5,6 @@ row's running maximum and rescaled as it grows (online softmax, arXiv 1805.02867
 t = z − max and e = exp t, a row's entropy is ln Σe − Σet/Σe. Cells are pooled along the keys
 inside each tile and scaled once the row's log-sum-exp is known. Keys of a tile are laid out so
 that pooling runs along memory.
-
-Tiles run on one thread each, as many at once as torch has: small operations that are each split
-over threads spend their time waiting for one another, above all on a shared machine.
 """
 
 from __future__ import annotations
@@ -27,12 +24,12 @@ from engine.composed import Composed
 from engine.contract import Colour, Index, index
 from engine.metrics import TOP, RowStats
 from engine.normalisers import Softmax
-from engine.threads import in_order
+from engine.threads import in_order, one_thread_each
 from engine.tiles import COLS, Keys, Lookup, Shared, Tile, floor_of
 
 ROWS = 512
-KEPT = 2**22
-"""Scores that a piece of rows keeps until its largest are known."""
+KEPT, KEPT_LONG = 6 * 2**20, 2**25
+"""Scores kept until the largest of their rows are known, by all threads: to 8,192 keys and above."""
 
 NOTHING = -1e30
 """Stands for −inf where that would make NaN."""
@@ -68,6 +65,21 @@ def sweep(
 
     `progress` is told the share done between pieces; whatever it raises ends the pass.
     """
+    with one_thread_each(att.device) as workers:
+        return _sweep(att, rows, output, stats, size, pools, colour, progress, workers)
+
+
+def _sweep(
+    att: Composed,
+    rows: Index | None,
+    output: bool,
+    stats: bool,
+    size: int,
+    pools: tuple[str, ...],
+    colour: Colour,
+    progress: Progress | None,
+    workers: int,
+) -> Sweep:
     assert isinstance(att.normaliser, Softmax)
     frame, device = att.frame, att.device
     at, order = index(rows, frame.n, device), None
@@ -83,7 +95,7 @@ def sweep(
         for pool in want
         if row_cells
     }
-    height, heads = _shape(att, len(at), stats)
+    height, heads = _shape(att, len(at), stats, workers)
     if row_cells:
         pieces = list(row_cells.pieces(height))
     else:
@@ -98,7 +110,7 @@ def sweep(
 
     places = [(part, a, b) for part in heads for a, b in pieces]
     found: list[dict[str, Tensor]] = []
-    for (part, a, b), piece in zip(places, in_order(jobs(), device), strict=True):
+    for (part, a, b), piece in zip(places, in_order(jobs(), workers), strict=True):
         lse[part, a:b] = piece.lse
         if out is not None and piece.output is not None:
             out[part, a:b] = piece.output.to(out)
@@ -123,16 +135,17 @@ def sweep(
     return Sweep(out, statistics, lse, maps)
 
 
-def _shape(att: Composed, n: int, stats: bool) -> tuple[int, list[slice]]:
+def _shape(att: Composed, n: int, stats: bool, workers: int) -> tuple[int, list[slice]]:
     """Rows of a piece, and the heads that go together: whole groups, or one head."""
     frame = att.frame
     rows = ROWS if att.device.type == "cpu" else 4 * ROWS
     width = att.width(rows)
-    if stats and width > KEPT // rows:
-        rows = max(32, KEPT // width)
+    kept = (KEPT if width <= 8192 else KEPT_LONG) // workers
+    if stats:
+        rows = max(16, min(rows, kept // width))
     rows = min(rows, n)
     per = frame.heads // att.qkv.groups
-    fit = max(1, ROWS * COLS // (rows * min(width, COLS)))
+    fit = max(1, min(ROWS * COLS // (rows * min(width, COLS)), kept // (rows * width)))
     step = 1 if fit < per else fit // per * per
     return rows, [slice(a, min(a + step, frame.heads)) for a in range(0, frame.heads, step)]
 

@@ -1,8 +1,11 @@
-"""Work in the order given, several pieces at once, each on one thread."""
+"""Work in the order given, several pieces at once, each on one thread.
+
+Small operations that are each split over threads spend their time waiting for one another, above
+all on a shared machine; pieces that are each one thread's own do not.
+"""
 
 from __future__ import annotations
 
-import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -14,13 +17,26 @@ import torch
 T = TypeVar("T")
 
 
-def in_order(jobs: Iterator[Callable[[], T]], device: torch.device) -> Iterator[T]:
-    """Results in the jobs' order; on a CPU several at once, one thread each."""
-    workers = torch.get_num_threads() if device.type == "cpu" else 1
+@contextmanager
+def one_thread_each(device: torch.device) -> Iterator[int]:
+    """Keeps torch to one thread inside; gives how many pieces may run at once."""
+    before = torch.get_num_threads()
+    if device.type != "cpu" or before == 1:
+        yield 1
+        return
+    torch.set_num_threads(1)
+    try:
+        yield before
+    finally:
+        torch.set_num_threads(before)
+
+
+def in_order(jobs: Iterator[Callable[[], T]], workers: int) -> Iterator[T]:
+    """Results in the jobs' order, a few jobs ahead; what a consumer raises ends the rest."""
     if workers == 1:
         yield from (job() for job in jobs)
         return
-    with _single_threaded(), ThreadPoolExecutor(workers, initializer=_one_thread) as pool:
+    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting: deque[Future[T]] = deque()
         try:
             for job in jobs:
@@ -32,30 +48,3 @@ def in_order(jobs: Iterator[Callable[[], T]], device: torch.device) -> Iterator[
         finally:
             for future in waiting:
                 future.cancel()
-
-
-def _one_thread() -> None:
-    torch.set_num_threads(1)
-
-
-_running = threading.Lock()
-_depth = 0
-_before = 1
-
-
-@contextmanager
-def _single_threaded() -> Iterator[None]:
-    """Keeps torch's thread count at one while tiles run, and puts it back after the last."""
-    global _depth, _before
-    with _running:
-        if _depth == 0:
-            _before = torch.get_num_threads()
-            torch.set_num_threads(1)
-        _depth += 1
-    try:
-        yield
-    finally:
-        with _running:
-            _depth -= 1
-            if _depth == 0:
-                torch.set_num_threads(_before)
