@@ -29,7 +29,7 @@ from engine.tiles import COLS, Keys, Lookup, Shared, Tile, floor_of
 
 ROWS = 512
 KEPT, KEPT_LONG = 6 * 2**20, 2**25
-"""Scores kept until the largest of their rows are known, by all threads: to 8,192 keys and above."""
+"""Scores that all threads keep until their rows' largest are known: to 8,192 keys, and above."""
 
 NOTHING = -1e30
 """Stands for −inf where that would make NaN."""
