@@ -12,8 +12,6 @@ from engine.mechanisms.softmax import Softmax
 from engine.metrics import RowStats
 from engine.views import Segments
 
-NEAR = 3
-"""Looking back fewer tokens than this is no long look."""
 PROBE = 512
 """Tokens by which layers are judged."""
 MOST_GROUPS = 512
@@ -23,38 +21,40 @@ LARGEST_SAMPLE = 2**26
 
 
 def sharpness(stats: RowStats, offset: int = 0) -> Float[Tensor, "h n"]:
-    """How much of a row lies on one key that is far back and no sink; −1 where it sees nothing.
+    """The row's largest weight × ln(1 + distance), hardly anything on a sink, −1 without keys.
+
+    So a long look at one token beats a longer glance at many and a stare at a neighbour.
 
     Args:
         offset: position of query 0 on the keys' axis.
     """
     at = torch.arange(stats.argmax.shape[1], device=stats.argmax.device) + offset
-    far = ((at - stats.argmax).abs() >= NEAR) & (stats.argmax > 0)
-    value = torch.where(far, stats.max_weight, stats.max_weight * 1e-3)
+    value = stats.max_weight * (at - stats.argmax).abs().log1p()
+    value = torch.where(stats.argmax > 0, value, value * 1e-3)
     return torch.where(stats.visible > 0, value, -1.0)
 
 
 def sharpest(stats: RowStats, offset: int = 0, head: int | None = None) -> tuple[int, int]:
-    """The head that looks back most sharply on the whole, and the row where it does so most.
+    """The head and the row that look back most sharply.
 
     Args:
         head: look at this one only.
     """
     value = sharpness(stats, offset)
     if head is None:
-        head = int(value.mean(1).argmax())
+        head = int(value.amax(1).argmax())
     return head, int(value[head].argmax())
 
 
 def best_layer(layers: Iterable[QKV]) -> int:
-    """The layer with the head that looks back most sharply, judged by the first PROBE tokens."""
+    """The layer with the row that looks back most sharply, judged by the first PROBE tokens."""
     found = []
     for qkv in layers:
         part = QKV(
             qkv.q[:, :PROBE], qkv.k[:, :PROBE], qkv.v[:, :PROBE],
             causal=qkv.causal, scale=qkv.scale,
         )  # fmt: skip
-        found.append(float(sharpness(Softmax().attend(part).rows()).mean(1).max()))
+        found.append(float(sharpness(Softmax().attend(part).rows()).max()))
     return max(range(len(found)), key=found.__getitem__)
 
 

@@ -16,7 +16,8 @@ with st.sidebar:
 
 panels.problems()
 try:
-    shown = scene(state.spec())
+    with st.container():  # what is waited for has a place of its own, so that nothing moves later
+        shown = scene(state.spec())
 except Trouble as trouble:
     with st.container(key="trouble"):
         st.text(str(trouble))

@@ -12,8 +12,6 @@ LARGE = "explore?lang=en&source=planted&s.n=1500&s.causal=true&s.heads=1"
 def opened(tab) -> Page:
     page = tab.open(LARGE)
     page.wait_for_selector(".hm[data-drawn]:not([data-busy])")
-    page.reload()  # computed by now: nothing that was waited for moves the picture's place
-    page.wait_for_selector(".hm[data-drawn]:not([data-busy])")
     return page
 
 
