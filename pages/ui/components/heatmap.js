@@ -166,6 +166,7 @@ class Heatmap {
     const [inside, tallness] = [this.width - margin.l - margin.r, this.data.height - margin.t - margin.b];
     const x = ticksOf(tile.keys, tile.cols[0], tile.cell[1], c0, c1, inside);
     const y = ticksOf(tile.queries, tile.rows[0], tile.cell[0], r0, r1, tallness);
+    const upright = tile.keys.length && x.vals.length === c1 - c0; // tokens stand upright
     const axis = { showgrid: false, zeroline: false, tickmode: "array", ticks: "",
       fixedrange: false, showline: true, mirror: true, linecolor: look.grid };
     const named = (text, place) => ({ text: escaped(text), showarrow: false, xref: "paper", yref: "paper",
@@ -182,10 +183,11 @@ class Heatmap {
       paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: mixed([look.paper, look.grid], 0.55),
       font: { family: style.fontFamily, size: 12, color: look.faint },
       xaxis: { ...axis, range: [c0 - 0.5, c1 - 0.5], tickvals: x.vals, ticktext: x.text,
-        tickangle: tile.keys.length && x.vals.length === c1 - c0 ? -90 : 0 },
+        tickangle: upright ? -90 : 0 },
       yaxis: { ...axis, range: [r1 - 0.5, r0 - 0.5], tickvals: y.vals, ticktext: y.text },
       annotations: [
-        named(this.words.key, { x: 0.5, y: 0, yanchor: "bottom", yshift: -margin.b }),
+        named(this.words.key,
+          { x: 0.5, y: 0, yanchor: "bottom", yshift: upright ? -margin.b : -44 }),
         named(this.words.query, { x: 0, y: 0.5, xanchor: "left", xshift: -margin.l, textangle: -90 }),
       ],
       shapes: this.mark(look),
