@@ -28,7 +28,7 @@ from engine.threads import in_order, one_thread_each
 from engine.tiles import COLS, Keys, Lookup, Shared, Tile, floor_of
 
 ROWS = 512
-KEPT, KEPT_LONG = 6 * 2**20, 2**25
+KEPT, KEPT_LONG = 5 * 2**20, 2**25
 """Scores that all threads keep until their rows' largest are known: to 8,192 keys, and above."""
 
 NOTHING = -1e30

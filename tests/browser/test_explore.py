@@ -138,7 +138,8 @@ def test_tokens_are_data(tab) -> None:
     type_text(
         page, "<img src=x onerror='ran=1'> <b>b</b> $x^2$ :red[r] %{z} <script>ran=1</script>"
     )
-    until_said(page, "text")
+    expect(page.locator(".tt-flow")).to_contain_text("<b>b</b>", timeout=60_000)
+    drawn(page)
     assert page.evaluate("window.ran") == 0
     assert page.locator(".stMain img[src=x]").count() == 0
     assert "<b>b</b>" in page.locator(".tt-flow").inner_text()
