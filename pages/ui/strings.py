@@ -1,22 +1,12 @@
 """Words of the person's language, from assets/locales. A missing key is an error."""
 
-import json
-from functools import cache
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from engine.fields import LANGUAGES
+from engine.words import locale as locale
 from pages.ui import state
-
-LOCALES = Path(__file__).parents[2] / "assets" / "locales"
-
-
-@cache
-def locale(language: str) -> dict[str, str]:
-    """All strings of one language, by dotted key."""
-    return json.loads((LOCALES / f"{language}.json").read_text("utf-8"))
 
 
 def language() -> str:
