@@ -64,8 +64,8 @@ class Composed(Attention):
 
     @property
     def streams(self) -> bool:
-        """True if a row's weights follow from its log-sum-exp."""
-        return isinstance(self.normaliser, Softmax)
+        """True if a row's weights follow from its log-sum-exp, by tiles that heads share."""
+        return isinstance(self.normaliser, Softmax) and not self.pattern.per_head
 
     def weighted(self) -> Tensor:
         if self._fast_output is not None:
@@ -95,7 +95,7 @@ class Composed(Attention):
 
     def allowed(
         self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]
-    ) -> Bool[Tensor, "r c"] | None:
+    ) -> Bool[Tensor, "r c"] | Bool[Tensor, "h r c"] | None:
         """Which pairs carry weight; None where all do."""
         visible = self.frame.visible(rows, cols)
         pattern = self.pattern.allows(rows + self.frame.offset, cols)
@@ -122,6 +122,12 @@ class Composed(Attention):
             scores = scores.add_(self.qkv.bias(rows, cols)[heads].to(scores))
         return scores
 
+    def normalise(self, logits: Tensor, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
+        """Weights from logits of rows and all the keys that carry weight in them."""
+        return self.normaliser.weights(
+            logits, self.allowed(rows, cols), self.qkv.sinks, self.frame.seen(rows)[0]
+        )
+
     def row_parts(self, rows: Index | None) -> Iterator[tuple[Index, Tensor]]:
         """Rows in pieces whose scores fit into a block."""
         frame = self.frame
@@ -145,7 +151,7 @@ class Composed(Attention):
             cols = torch.cat([torch.arange(a, b, device=self.device) for a, b in spans])
             everyone = slice(0, self.frame.heads)
             logits = self.finish(self.scores(everyone, at, cols), everyone, at, cols)
-            weights = self.normaliser.weights(logits, self.allowed(at, cols), self.qkv.sinks)
+            weights = self.normalise(logits, at, cols)
             yield Block(name, slice(*spans[0]) if len(spans) == 1 else cols, weights)
 
     def lse(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r"]:
@@ -164,8 +170,9 @@ class Composed(Attention):
 
     def window(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"] | None:
         """Exact weights of a window from the rows' log-sum-exp; None if that can't be."""
-        if not isinstance(self.normaliser, Softmax):
+        if not self.streams:
             return None
+        assert isinstance(self.normaliser, Softmax)
         everyone = slice(0, self.frame.heads)
         logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)
         lse = self.lse(rows)
@@ -190,13 +197,15 @@ class Composed(Attention):
 
     def steps(self, head: int, row: int) -> Steps:
         qkv = self.qkv.head(head)
-        one = Composed(qkv, self.pattern, self.scoring, self.normaliser)
+        one = Composed(qkv, self.pattern.head(head), self.scoring, self.normaliser)
         at = torch.tensor([row], device=self.device)
         cols = torch.arange(self.frame.m, device=self.device)
         scores = one.scores(slice(0, 1), at, cols)
         logits = one.finish(scores.clone(), slice(0, 1), at, cols)
         allowed = one.allowed(at, cols)
-        weights = self.normaliser.weights(logits, allowed, qkv.sinks)[0, 0]
+        weights = one.normalise(logits, at, cols)[0, 0]
+        if allowed is not None:
+            allowed = allowed.flatten(0, -2)
         return Steps(
             scores=scores[0, 0], logits=logits[0, 0],
             allowed=torch.ones_like(cols, dtype=torch.bool) if allowed is None else allowed[0],

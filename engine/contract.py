@@ -26,6 +26,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from engine.learned import Fidelity, Learned
 from engine.params import Param as Param
 from engine.params import param as param
 from engine.params import params_of as params_of
@@ -465,6 +466,9 @@ class Attention(ABC):
     known: Summary | None = None
     """The last summary, so that what it holds is not worked out again."""
 
+    fidelity: Fidelity | None = None
+    """How near the stand-in for what the paper learns comes to full attention, if there is one."""
+
     def group(self, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups"]:
         """Mass that each row gives to each group of keys; label −1 is in none."""
         from engine import stream
@@ -525,6 +529,10 @@ class Mechanism(ABC):
         paper: arXiv id or citation. complexity: a formula of n, for words.
         causal_ok: takes causal=True. square_only: needs n = m.
         selection_causal: False where choosing keys reads the future without weighing it.
+        grows: the parameter that buys fidelity to full attention with cost, "" if there is none.
+
+    Attributes:
+        learned: what `fit` found, if it was asked.
     """
 
     key: ClassVar[str]
@@ -534,6 +542,9 @@ class Mechanism(ABC):
     causal_ok: ClassVar[bool] = True
     square_only: ClassVar[bool] = False
     selection_causal: ClassVar[bool] = True
+    grows: ClassVar[str] = ""
+
+    learned: Learned | None = field(default=None, kw_only=True, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         for name, declared in params_of(type(self)).items():

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
 import torch
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.contract import RowKind
@@ -24,10 +24,14 @@ class Normaliser(Protocol):
     def weights(
         self,
         logits: Float[Tensor, "h r c"],
-        allowed: Bool[Tensor, "r c"] | None,
+        allowed: Bool[Tensor, "#h r c"] | None,
         sinks: Float[Tensor, " h"] | None,
+        visible: Int[Tensor, " r"],
     ) -> Float[Tensor, "h r c"]:
-        """Weights of rows whose logits are all here; 0 where not allowed."""
+        """Weights of rows whose logits are all here; 0 where not allowed.
+
+        `visible` counts the keys that causality and masks let each row see, whatever the pattern.
+        """
         ...
 
 
@@ -39,7 +43,9 @@ class Softmax:
     temperature: float = 1.0
     kind: RowKind = "stochastic"
 
-    def weights(self, logits: Tensor, allowed: Tensor | None, sinks: Tensor | None) -> Tensor:
+    def weights(
+        self, logits: Tensor, allowed: Tensor | None, sinks: Tensor | None, visible: Tensor
+    ) -> Tensor:
         logits = logits / self.temperature
         if allowed is not None:
             logits = logits.masked_fill(~allowed, -torch.inf)

@@ -6,7 +6,7 @@ Positions are on the keys' axis. A pattern only narrows; causality and masks are
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Bool, Int
 from torch import Tensor
@@ -16,7 +16,17 @@ Span = tuple[int, int]
 
 @runtime_checkable
 class Pattern(Protocol):
-    """Keys by spans, and exactly by pairs."""
+    """Keys by spans, and exactly by pairs.
+
+    Attributes:
+        per_head: `allows` is of all heads, (h r c), since each head has a pattern of its own.
+    """
+
+    per_head: ClassVar[bool] = False
+
+    def head(self, h: int) -> Pattern:
+        """The pattern of one head, as `allows` of a single head's QKV wants it."""
+        return self
 
     def spans(self, low: int, high: int, m: int) -> list[Span]:
         """Disjoint, rising spans that hold every key that rows low … high (inclusive) may see."""
@@ -24,7 +34,7 @@ class Pattern(Protocol):
 
     def allows(
         self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]
-    ) -> Bool[Tensor, "r c"] | None:
+    ) -> Bool[Tensor, "r c"] | Bool[Tensor, "h r c"] | None:
         """Which pairs belong to the pattern; None where all do."""
         ...
 
@@ -34,7 +44,7 @@ class Pattern(Protocol):
 
 
 @dataclass(frozen=True)
-class Everything:
+class Everything(Pattern):
     """Every key."""
 
     def spans(self, low: int, high: int, m: int) -> list[Span]:
@@ -48,7 +58,7 @@ class Everything:
 
 
 @dataclass(frozen=True)
-class Window:
+class Window(Pattern):
     """|i − j| < window, and the first `sinks` keys (arXiv 2004.05150, 2309.17453)."""
 
     window: int
@@ -69,7 +79,7 @@ class Window:
 
 
 @dataclass(frozen=True)
-class Segments:
+class Segments(Pattern):
     """Keys of the row's own segment (blockwise attention, arXiv 1911.02972)."""
 
     segment: int

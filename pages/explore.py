@@ -5,6 +5,7 @@ import streamlit as st
 from pages.ui import controls, intake, panels, state
 from pages.ui.scene import Trouble, scene
 from pages.ui.strings import t
+from pages.ui.structure import structure
 
 with st.sidebar:
     intake.source()
@@ -37,6 +38,7 @@ with right:
 panels.sentence(shown, shown.look())
 panels.badge(shown)
 
+structure(shown)
 left, right = st.columns([3, 2], gap="large")
 with left:
     panels.row_steps(shown)

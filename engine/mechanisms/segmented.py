@@ -38,6 +38,7 @@ class Segmented(Mechanism):
     family: ClassVar[str] = "segments"
     paper: ClassVar[str] = "arXiv 1911.02972, 2112.07916"
     complexity: ClassVar[str] = "n·(segment + n/segment)"
+    grows: ClassVar[str] = "segment"
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
     integrate: str = param("none", choices=INTEGRATE)
@@ -203,8 +204,9 @@ class Integrated(Attention):
         if inside is None:
             inside = torch.ones(len(rows), len(cols), dtype=torch.bool, device=self.device)
         weights = normalisers.Softmax().weights(
-            parts.finish(scores, everyone, rows, cols), torch.cat([inside, read], 1), qkv.sinks
-        )
+            parts.finish(scores, everyone, rows, cols), torch.cat([inside, read], 1), qkv.sinks,
+            qkv.frame.seen(rows)[0],
+        )  # fmt: skip
         return slice(a, b), weights[..., : b - a], weights[..., b - a :]
 
     def weighted(self) -> Tensor:

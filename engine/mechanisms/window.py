@@ -18,9 +18,10 @@ class Window(Mechanism):
     """
 
     key: ClassVar[str] = "window"
-    family: ClassVar[str] = "window"
+    family: ClassVar[str] = "segments"
     paper: ClassVar[str] = "arXiv 2004.05150, 2309.17453"
     complexity: ClassVar[str] = "n·(window + sinks)"
+    grows: ClassVar[str] = "window"
 
     window: int = param(64, low=1, slider=(1, 512), unit="tokens", log=True)
     sinks: int = param(4, low=0, slider=(0, 64), unit="tokens")

@@ -152,7 +152,9 @@ def mechanism() -> None:
     spec = state.spec()
     choose(
         t("explore.mechanism"), "mechanism", tuple(MECHANISMS), spec.mechanism,
-        lambda key: t(f"mechanism.{key}.name"), segments=False,
+        lambda key: t("explore.variant", family=t(f"family.{MECHANISMS[key].family}"),
+                      name=t(f"mechanism.{key}.name")),
+        segments=False,
         help=t(f"mechanism.{spec.mechanism}.short"), on_choose=state.switch,
     )  # fmt: skip
     values = spec.arguments()

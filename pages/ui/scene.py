@@ -40,6 +40,7 @@ class Scene:
 
     Attributes:
         spec: what was asked, with head, query and layer filled in.
+        given: Q, K and V, or a person's own weights.
         attention, summary: with hidden keys gone. cost: of the summary.
         head, query: shown. model, layers: what read the text, and how many layers it has; "" and
             0 without one.
@@ -48,6 +49,7 @@ class Scene:
     """
 
     spec: Spec
+    given: QKV | Attention
     attention: Attention
     summary: Summary
     cost: Cost
@@ -224,7 +226,7 @@ def scene(spec: Spec) -> Scene:
         query = spec.query
     cost = Cost(seconds, estimate.bytes if estimate else 0, estimate.flops if estimate else 0)
     return Scene(
-        spec, att, made, cost, head, query,
+        spec, given, att, made, cost, head, query,
         model=trace.model.name if trace else "",
         layers=trace.layers if trace else 0,
         layer=layer,

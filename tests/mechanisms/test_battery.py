@@ -73,9 +73,15 @@ def attended(case: dict) -> tuple[QKV, Attention] | None:
     parameters = some_parameters(case["key"], case["choice"])
     try:
         return qkv, engine.attend(qkv, case["key"], **parameters)
-    except ValueError:
-        assert case["causal"] or qkv.n != qkv.m or not MECHANISMS[case["key"]].causal_ok
+    except ValueError as refusal:
+        assert any(word in str(refusal) for word in grounds(qkv)), refusal
         return None
+
+
+def grounds(qkv: QKV) -> list[str]:
+    """What a mechanism may name when it refuses this QKV."""
+    names = [name for name in ("key_mask", "sinks", "softcap") if getattr(qkv, name) is not None]
+    return names + ["causal"] * qkv.causal + ["queries"] * (qkv.n != qkv.m)
 
 
 def check(case: dict, test: Callable[[QKV, Attention, Tensor], None]) -> None:
