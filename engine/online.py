@@ -28,7 +28,7 @@ from engine.threads import in_order, one_thread_each
 from engine.tiles import COLS, Keys, Lookup, Shared, Tile, floor_of
 
 ROWS = 512
-KEPT, KEPT_LONG = 5 * 2**20, 2**25
+KEPT, KEPT_LONG = 2**22, 2**25
 """Scores that all threads keep until their rows' largest are known: to 8,192 keys, and above."""
 
 NOTHING = -1e30
@@ -118,7 +118,7 @@ def _sweep(
         for pool, cells in piece.maps.items():
             assert row_cells
             first, cells = row_cells.reduce(cells, a, -2, pool)
-            into = maps[pool][part, first : first + cells.shape[-2]]
+            into = maps[pool][part, first : first + cells.shape[-2], : cells.shape[-1]]
             torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
         if progress is not None:
             progress(len(found) / len(places))
@@ -274,14 +274,14 @@ def _piece(
             scale = torch.where(some, (reference - top).exp(), 0)
         for pool in want:
             if pool == "max":
-                x = (peaks - reference.clamp_min(NOTHING)[..., None]).exp_()
+                x = peaks.sub_(reference.clamp_min(NOTHING)[..., None]).exp_()
             elif fade is None:
                 x = masses
             else:
                 repeats = torch.tensor([t.cells for t in tiles], device=q.device)
-                x = masses * fade.repeat_interleave(repeats, -1)
+                x = masses.mul_(fade.repeat_interleave(repeats, -1))
             x = _columns(x, tiles, col_cells, pool).mul_(scale[..., None])
-            found.maps[pool] = x.view(-1, r, col_cells.count)
+            found.maps[pool] = x.view(-1, r, x.shape[-1])
     return found
 
 
@@ -314,10 +314,10 @@ def _distance(
 
 
 def _columns(x: Tensor, tiles: list[Tile], cells: Cells, pool: str) -> Tensor:
-    """Cells of all tiles on the map's columns, (b R columns)."""
+    """Cells of all tiles on the map's first columns, (b R columns); later ones hold nothing."""
     begins = [(t.start - cells.start) // cells.width for t in tiles]
     ends = [a + t.cells for a, t in zip(begins, tiles, strict=True)]
-    if begins == [0, *ends[:-1]] and ends[-1] == cells.count:
+    if begins == [0, *ends[:-1]]:
         return x
     out = x.new_zeros(*x.shape[:2], cells.count)
     parts = x.split([t.cells for t in tiles], -1)
