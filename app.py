@@ -13,7 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from engine.models import ModelError, load
-from pages.ui.tiles import ROUTES
+from pages.ui import live, tiles
 
 ROOT = Path(__file__).parent
 
@@ -33,4 +33,4 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
     yield
 
 
-app = st.App(ROOT / "pages" / "router.py", routes=ROUTES, lifespan=lifespan)
+app = st.App(ROOT / "pages" / "router.py", routes=[*tiles.ROUTES, *live.ROUTES], lifespan=lifespan)

@@ -24,15 +24,8 @@ from engine.sources.text import whole_offsets
 
 LENGTHS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 """Tokens, about; the story alone comes before."""
-OFFERED: Mapping[str, dict[str, Any]] = {
-    "softmax": {},
-    "window": {"window": 64, "sinks": 1},
-    "segmented": {"segment": 64},
-    "lsh": {},
-    "hierarchical": {},
-    "routing": {},
-}
-"""One mechanism a family, with the parameters that differ from their defaults."""
+SIZES: Mapping[str, dict[str, Any]] = {"window": {"sinks": 1}}
+"""Parameters that differ from their defaults here."""
 MAP = 40
 """Cells a side of the small heatmap."""
 SENTENCE = re.compile(r"(?<=[.?!][\"”’])(?= )|(?<=[.?!])(?= )|(?<=[。！？])(?![”’\n])|(?<=\n\n)")
@@ -66,7 +59,7 @@ class Reading:
     Attributes:
         text: all of it. n: tokens, the first one included. query, target: positions.
         beyond: longer than the texts that the model was trained on.
-        rows: what the query does, by mechanism.
+        qkv: of the one head.
     """
 
     text: str
@@ -74,7 +67,7 @@ class Reading:
     query: int
     target: int
     beyond: bool
-    rows: dict[str, Row]
+    qkv: QKV
 
 
 @dataclass(frozen=True)
@@ -95,15 +88,14 @@ class Picture:
     trained_length: int | None
     readings: tuple[Reading, ...]
 
-    @property
-    def mechanisms(self) -> tuple[str, ...]:
-        """Keys of the mechanisms shown, in order."""
-        return tuple(self.readings[0].rows)
 
-
-def offered() -> dict[str, Mechanism]:
-    """The mechanisms to show: those of `OFFERED` that there are."""
-    return {key: MECHANISMS[key](**args) for key, args in OFFERED.items() if key in MECHANISMS}
+def offered(causal: bool = True) -> dict[str, Mechanism]:
+    """The mechanisms to show: those that can look back only, if that is what the model does."""
+    return {
+        key: made(**SIZES.get(key, {}))
+        for key, made in MECHANISMS.items()
+        if made.causal_ok or not causal
+    }
 
 
 def pieces(trace: Trace, name: str) -> tuple[list[int], list[int]]:
@@ -206,8 +198,13 @@ def picture(
         for trace in traces:
             qkv, longer = trace.layer(layer).head(head), len(trace.tokens) - n
             at = (query + longer, target + longer)
-            rows = {key: row_of(made, qkv, *at) for key, made in offered().items()}
             beyond = model.trained_length is not None and qkv.n > model.trained_length
-            readings.append(Reading(trace.text, qkv.n, *at, beyond, rows))
+            readings.append(Reading(trace.text, qkv.n, *at, beyond, qkv))
     tokens = traces[-1].tokens[1:]
     return Picture(tokens, n - 1, name, layer, head, model.trained_length, tuple(readings))
+
+
+def rows(made: Picture, mechanism: Mechanism) -> tuple[Row, ...]:
+    """What the query does under one mechanism, in every reading."""
+    with torch.inference_mode():
+        return tuple(row_of(mechanism, r.qkv, r.query, r.target) for r in made.readings)

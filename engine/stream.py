@@ -132,6 +132,28 @@ def _by_blocks(
     )
 
 
+def sample(
+    att: Attention, rows: Int[Tensor, " r"], v: Float[Tensor, "g m e"]
+) -> tuple[RowStats, Float[Tensor, "h r e"]]:
+    """Statistics and output of some rows only, exact for each, in their order."""
+    if isinstance(att, Composed) and att.streams:
+        found = sweep(att, rows=rows)
+        assert found.rows is not None and found.output is not None
+        return found.rows, found.output
+    stats, outputs = [], []
+    per = att.frame.heads // len(v)
+    for block in att.blocks(rows):
+        at, w, cols = index(block.rows, att.frame.n, att.device), block.weights, block.cols
+        stats.append(metrics.of_weights(w, cols, at, att.frame, att.row_kind))
+        values = v.to(w)
+        if isinstance(cols, Tensor) and cols.ndim == 3:  # padding weighs nothing
+            head = torch.arange(len(w), device=w.device)[:, None, None] // per
+            outputs.append((w[..., None] * values[head, cols.clamp_min(0)]).sum(2))
+        else:
+            outputs.append(w @ values[:, cols].repeat_interleave(per, 0))
+    return metrics.cat(stats), torch.cat(outputs, 1)
+
+
 def _has_output(att: Attention) -> bool:
     from engine.stored import Hidden, Stored
 

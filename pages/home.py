@@ -14,7 +14,7 @@ from pages.ui.waiting import Trouble, obtain
 
 
 def picture(story: str) -> demo.Picture:
-    """The story read at all lengths under all mechanisms, once a server."""
+    """The story read at all lengths, once a server."""
     entry = samples.listing()[story]
     tiny = model("tiny")
     return obtain(
@@ -23,21 +23,30 @@ def picture(story: str) -> demo.Picture:
         lambda report: demo.picture(
             tiny, samples.text(story), entry["name"], samples.text(entry["before"])
         ),
-        lambda made: 16 * sum(reading.n for reading in made.readings),
+        lambda made: sum(2**10 * reading.n for reading in made.readings),
+    )
+
+
+def row(made: demo.Picture, story: str, key: str) -> tuple[demo.Row, ...]:
+    """What the query does under one mechanism, once a server."""
+    return obtain(
+        f"home:{story}:{key}",
+        t("gate.attending", mechanism=t(f"mechanism.{key}.name"), n=made.readings[-1].n),
+        lambda report: demo.rows(made, OFFERED[key]),
+        lambda found: sum(4 * len(row.weights) + 4 * row.cells.numel() for row in found),
     )
 
 
 def door(made: demo.Picture, story: str, mechanism: str, number: int) -> Spec:
     """The same text, mechanism, head and query, for the Explore page."""
     reading = made.readings[number]
-    parameters = tuple(demo.OFFERED[mechanism].items())
     alone = number == 0
     return Spec(
         source="sample" if alone else "file",
         content=story if alone else contents.keep(reading.text),
         layer=made.layer,
         mechanism=mechanism,
-        params=parameters,
+        params=tuple(demo.SIZES.get(mechanism, {}).items()),
         head=made.head,
         query=reading.query,
         hide=(0,),
@@ -45,6 +54,7 @@ def door(made: demo.Picture, story: str, mechanism: str, number: int) -> Spec:
     )
 
 
+OFFERED = demo.offered()
 story = samples.first(language())
 try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
@@ -54,19 +64,35 @@ except Trouble as trouble:
         st.text(str(trouble))
     st.stop()
 readings = range(len(made.readings))
+wanted = ["softmax", *st.session_state.get("home-wanted", ())]
+rows = {}
+for key in wanted:
+    try:
+        rows[key] = row(made, story, key)
+    except Trouble as trouble:
+        if key == "softmax":
+            with st.container(key="trouble"):
+                st.text(str(trouble))
+            st.stop()
 doors = {
     key: [f"explore?{urlencode(door(made, story, key, i).query_params())}" for i in readings]
-    for key in made.mechanisms
+    for key in rows
 }
 
 
 def leave(mechanism: str, number: int) -> None:
     """Through the door."""
-    if mechanism in made.mechanisms and number in readings:
+    if mechanism in OFFERED and number in readings:
         state.put(door(made, story, mechanism, number))
         st.session_state["leaving"] = True
 
 
-home("home", made, t, doors, leave)
+def want(mechanisms: list[str]) -> None:
+    """More mechanisms are asked for by the picture."""
+    known = st.session_state.setdefault("home-wanted", [])
+    known += [key for key in mechanisms if key in OFFERED and key not in known]
+
+
+home("home", made, rows, t, doors, leave, want)
 if st.session_state.pop("leaving", False):
     st.switch_page("explore.py")  # as the router names it

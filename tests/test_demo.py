@@ -50,9 +50,9 @@ def dense(model: Model, made: demo.Picture, reading: demo.Reading) -> torch.Tens
 
 
 def test_full_attention(model: Model, made: demo.Picture) -> None:
-    for reading in made.readings:
+    rows = demo.rows(made, demo.offered()["softmax"])
+    for reading, row in zip(made.readings, rows, strict=True):
         whole = dense(model, made, reading).softmax(1)
-        row = reading.rows["softmax"]
         rest = whole[reading.query, 1:] / whole[reading.query, 1:].sum()
         torch.testing.assert_close(row.weights.double(), rest, rtol=1e-4, atol=1e-7)
         assert row.first == pytest.approx(float(whole[reading.query, 0]), rel=1e-4)
@@ -64,13 +64,13 @@ def test_full_attention(model: Model, made: demo.Picture) -> None:
 
 @pytest.mark.parametrize("key", ["window", "segmented"])
 def test_narrower_attention(model: Model, made: demo.Picture, key: str) -> None:
-    for reading in made.readings:
+    rows = demo.rows(made, demo.offered()[key])
+    for reading, row in zip(made.readings, rows, strict=True):
         scores = dense(model, made, reading)
         i, j = torch.meshgrid(torch.arange(reading.n), torch.arange(reading.n), indexing="ij")
         near = (i - j < 64) | (j == 0) if key == "window" else i // 64 == j // 64
         whole = scores.masked_fill(~near, -torch.inf).softmax(1)
         rest = whole[reading.query, 1:] / whole[reading.query, 1:].sum()
-        row = reading.rows[key]
         torch.testing.assert_close(row.weights.double(), rest, rtol=1e-4, atol=1e-7)
         assert row.seen == bool(near[reading.query, reading.target])
 
@@ -88,7 +88,7 @@ def test_the_head_is_the_strongest_of_all(model: Model, made: demo.Picture) -> N
             k = qkv.k[head // (qkv.heads // qkv.groups)]
             row = (qkv.q[head, query] @ k[1 : query + 1].T * qkv.factor).softmax(0)
             best = max(best, float(row[before]))
-    assert alone.rows["softmax"].target == pytest.approx(best, rel=1e-4)
+    assert demo.rows(made, demo.offered()["softmax"])[0].target == pytest.approx(best, rel=1e-4)
 
 
 def test_texts_grow_from_the_front(made: demo.Picture) -> None:
@@ -98,7 +98,7 @@ def test_texts_grow_from_the_front(made: demo.Picture) -> None:
     assert len(made.tokens) == longest.n - 1
     for reading in made.readings:
         assert longest.text.endswith(reading.text)
-        assert reading.rows["softmax"].weights.shape == (reading.n - 1,)
+        assert reading.qkv.n == reading.n and reading.qkv.heads == 1
         query, target = (made.tokens[at - reading.n] for at in (reading.query, reading.target))
         assert query.strip()[0] in made.name
         assert reading.query - reading.target == longest.query - longest.target > 0
@@ -112,14 +112,20 @@ def test_maps_are_the_heads(model: Model, made: demo.Picture) -> None:
     alone = made.readings[0]
     whole = dense(model, made, alone)[:, 1:].softmax(1).nan_to_num(0)
     step = -(-alone.n // demo.MAP)
-    cells = alone.rows["softmax"].cells
+    cells = demo.rows(made, demo.offered()["softmax"])[0].cells
     last = whole[step * (len(cells) - 1) :, : step - 1]
     assert cells[-1, 0] == pytest.approx(float(last.max()), rel=1e-4)
 
 
-def test_only_what_works_is_offered(made: demo.Picture) -> None:
-    assert made.mechanisms == tuple(demo.offered())
-    assert set(made.mechanisms) <= set(demo.MECHANISMS)
+def test_only_what_can_look_back_is_offered(made: demo.Picture) -> None:
+    offered = demo.offered()
+    assert set(offered) == {key for key, cls in demo.MECHANISMS.items() if cls.causal_ok}
+    assert set(demo.offered(causal=False)) == set(demo.MECHANISMS)
+    for mechanism in offered.values():
+        for reading, row in zip(made.readings, demo.rows(made, mechanism), strict=True):
+            assert row.weights.shape == (reading.n - 1,) and bool(
+                torch.isfinite(row.weights).all()
+            )
 
 
 def test_a_story_must_name_somebody_twice(model: Model) -> None:
@@ -131,7 +137,7 @@ def test_a_story_must_name_somebody_twice(model: Model) -> None:
 def test_the_embedded_model_looks_back(language: str) -> None:
     story, name, before = STORIES[language]
     tiny = load(EXAMPLES.parent / "models" / "tiny", device="cpu")
-    alone = demo.picture(tiny, text(story), name, text(before), ()).readings[0]
-    row = alone.rows["softmax"]
+    made = demo.picture(tiny, text(story), name, text(before), ())
+    alone, row = made.readings[0], demo.rows(made, demo.offered()["softmax"])[0]
     assert row.target > 0.4 and int(row.weights.argmax()) + 1 == alone.target
     assert row.effective < 8

@@ -32,6 +32,8 @@ class Theme:
         accent: what the person chose.
         weight: colours of the sequential scale, from nothing to most.
         signed: colours of the diverging scale, from negative to positive.
+        tints: of groups that have no order (after Tol's light scheme, told apart by colour-blind
+            readers); more groups begin again.
     """
 
     name: str
@@ -42,6 +44,7 @@ class Theme:
     accent: str
     weight: tuple[str, ...]
     signed: tuple[str, ...]
+    tints: tuple[str, ...]
 
     @property
     def quiet(self) -> str:
@@ -78,6 +81,16 @@ LIGHT = Theme(
         "#0a6fa6",
         "#26364f",
     ),
+    tints=(
+        "#77aadd",
+        "#eedd88",
+        "#44bb99",
+        "#ffaabb",
+        "#bbcc33",
+        "#99ddff",
+        "#c6a6dd",
+        "#c9b27a",
+    ),
 )
 DARK = Theme(
     name="dark",
@@ -107,6 +120,16 @@ DARK = Theme(
         "#006ca7",
         "#00aed1",
         "#a8e3e5",
+    ),
+    tints=(
+        "#2f6296",
+        "#7d6f24",
+        "#1d765c",
+        "#96536a",
+        "#62711c",
+        "#2c7796",
+        "#6f5190",
+        "#6b5a33",
     ),
 )
 

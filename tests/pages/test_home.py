@@ -5,6 +5,7 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from engine.mechanisms import MECHANISMS
 from engine.spec import read
 from pages.ui import contents, samples, scene
 
@@ -26,7 +27,9 @@ def test_it_is_drawn_at_once(home, language) -> None:
     shown = data(home(language).healthy())
     entry = samples.listing()[samples.first(language)]
     assert shown["name"] == entry["name"]
-    assert set(shown["mechanisms"]) >= {"softmax", "window", "segmented"}
+    assert list(shown["rows"]) == ["softmax"]  # the others come when the picture asks for them
+    offered = [key for family in shown["families"].values() for key in family]
+    assert offered == list(MECHANISMS) and set(shown["offered"]) <= set(offered)
     lengths = [reading["n"] for reading in shown["readings"]]
     assert lengths == sorted(set(lengths)) and len(lengths) > 1
     text = "".join(token or "" for token in shown["tokens"])
@@ -34,8 +37,19 @@ def test_it_is_drawn_at_once(home, language) -> None:
     assert shown["readings"][-1]["beyond"]  # the small model was trained on 64 tokens
 
 
+def test_what_is_asked_for_comes(home) -> None:
+    opened = home("en")
+    opened.test.session_state["home-wanted"] = ["window", "segmented"]
+    shown = data(opened.run().healthy())
+    assert list(shown["rows"]) == ["softmax", "window", "segmented"]
+    assert all(len(rows) == len(shown["readings"]) for rows in shown["rows"].values())
+
+
 def test_the_doors_open_what_is_shown(home) -> None:
-    shown = data(home("en").healthy())
+    opened = home("en")
+    opened.test.session_state["home-wanted"] = ["window"]
+    shown = data(opened.run().healthy())
+    assert set(shown["doors"]) == {"softmax", "window"}
     for mechanism, links in shown["doors"].items():
         for link, reading in zip(links, shown["readings"], strict=True):
             page, _, query = link.partition("?")

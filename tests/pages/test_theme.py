@@ -28,6 +28,8 @@ def test_the_stylesheet_agrees():
         ("accent", (LIGHT.accent, DARK.accent)),
     ):
         assert f"--{name}: light-dark({colours[0]}, {colours[1]})" in style
+    for i, colours in enumerate(zip(LIGHT.tints, DARK.tints, strict=True)):
+        assert f".tint-{i} {{ background: light-dark({colours[0]}, {colours[1]}); }}" in style
 
 
 def test_nothing_leaves_the_machine():

@@ -6,13 +6,11 @@ const FAR = 0.04; // weights below this draw no line
 const [SMALLEST, LARGEST] = [3, 15]; // px, of the text before the story
 
 const bytes = (text) => Uint8Array.from(atob(text), (c) => c.charCodeAt(0));
-const unpacked = (rows) =>
-  Object.fromEntries(
-    Object.entries(rows).map(([key, row]) => [
-      key,
-      { ...row, weights: new Float32Array(bytes(row.weights).buffer), cells: bytes(row.cells) },
-    ]),
-  );
+const unpacked = (row) => ({
+  ...row,
+  weights: new Float32Array(bytes(row.weights).buffer),
+  cells: bytes(row.cells),
+});
 const percent = (x) => {
   if (x >= 0.0995 || x === 0) return String(Math.round(100 * x));
   return x < 0.0005 ? "< 0.1" : (100 * x).toFixed(1);
@@ -24,7 +22,9 @@ class Home {
     this.root = root;
     this.part = (name) => root.querySelector(`.home-${name}`);
     this.sheet = root.appendChild(document.createElement("style"));
+    this.family = null;
     this.mechanism = null;
+    this.asked = new Set();
     this.step = 0;
     this.slider = this.part("slider");
     this.slider.addEventListener("input", () => {
@@ -57,7 +57,29 @@ class Home {
       .map(({ paper, ink }, i) => `.home .s${i}{background:${paper};color:${ink}}`)
       .join("\n");
     if (fresh) this.build();
+    for (const [key, found] of Object.entries(data.rows)) {
+      if (fresh || !this.rows.has(key)) this.rows.set(key, found.map(unpacked));
+    }
+    if (fresh) {
+      // one scale for all lengths and mechanisms: the strongest weight of the story alone
+      this.top = this.rows.get("softmax")[0].weights.reduce((a, b) => Math.max(a, b), 0);
+    }
     this.fit();
+    const firsts = Object.keys(data.families).map((family) => this.first(family));
+    this.root.dataset.lacks = firsts.filter((key) => key && !this.rows.has(key)).length;
+    this.want(firsts);
+  }
+
+  // what will be looked at next is asked for before it is
+  want(keys) {
+    const more = keys.filter((key) => key && !this.rows.has(key) && !this.asked.has(key));
+    if (!more.length) return;
+    more.forEach((key) => this.asked.add(key));
+    this.trigger("want", more);
+  }
+
+  first(family) {
+    return this.data.families[family].find((key) => this.data.offered.includes(key));
   }
 
   // -- once -----------------------------------------------------------------------------------
@@ -65,11 +87,14 @@ class Home {
   build() {
     const { data } = this;
     const { words } = data;
-    this.readings = data.readings.map((reading) => ({ ...reading, rows: unpacked(reading.rows) }));
-    if (!data.mechanisms.includes(this.mechanism)) this.mechanism = data.mechanisms[0];
+    this.readings = data.readings;
+    this.rows = new Map();
+    this.asked = new Set();
+    if (!data.offered.includes(this.mechanism)) {
+      [this.family] = Object.keys(data.families);
+      this.mechanism = this.first(this.family);
+    }
     this.step = Math.min(this.step, this.readings.length - 1);
-    // one scale for all lengths and mechanisms: the strongest weight of the story alone
-    this.top = this.readings[0].rows[data.mechanisms[0]].weights.reduce((a, b) => Math.max(a, b), 0);
     this.slider.max = this.readings.length - 1;
     this.slider.value = this.step;
     this.slider.setAttribute("aria-label", words.longer);
@@ -102,30 +127,59 @@ class Home {
   }
 
   chips() {
-    const chips = this.data.mechanisms.map((key) => {
-      const chip = document.createElement("button");
-      chip.textContent = this.data.words.chips[key];
-      chip.dataset.mechanism = key;
-      chip.setAttribute("role", "radio");
-      chip.onclick = () => this.pick(key);
-      chip.onkeydown = (event) => {
+    const { families, words } = this.data;
+    const names = Object.keys(families);
+    const chip = (key, label, pick, all) => {
+      const button = document.createElement("button");
+      button.textContent = label;
+      button.dataset.key = key;
+      button.setAttribute("role", "radio");
+      button.onclick = () => pick(key);
+      button.onkeydown = (event) => {
         const turn = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
         if (!turn) return;
         event.preventDefault();
-        const all = this.data.mechanisms;
-        this.pick(all[(all.indexOf(key) + turn + all.length) % all.length], true);
+        const next = all[(all.indexOf(key) + turn + all.length) % all.length];
+        const group = button.parentElement;
+        pick(next);
+        group.querySelector(`[data-key="${next}"]`).focus();
       };
-      return chip;
-    });
-    const group = this.part("chips");
-    group.setAttribute("aria-label", this.data.words.mechanisms);
-    group.replaceChildren(...chips);
+      return button;
+    };
+    const open = names.filter((family) => this.first(family));
+    this.part("chips").setAttribute("aria-label", words.mechanisms);
+    this.part("chips").replaceChildren(
+      ...open.map((family) => chip(family, words.families[family], (x) => this.enter(x), open)),
+    );
+    this.part("variants").setAttribute("aria-label", words.variants);
+    this.variants = () => {
+      const all = families[this.family];
+      const able = all.filter((key) => this.data.offered.includes(key));
+      const made = all.map((key) => {
+        const button = chip(key, words.names[key], (x) => this.pick(x), able);
+        button.title = words.shorts[key];
+        if (!able.includes(key)) {
+          button.disabled = true;
+          button.title = words.ahead;
+        }
+        return button;
+      });
+      this.part("variants").replaceChildren(...made);
+    };
+    this.variants();
   }
 
-  pick(key, focus = false) {
+  enter(family) {
+    this.family = family;
+    this.variants();
+    this.pick(this.first(family));
+    this.want(this.data.families[family].filter((key) => this.data.offered.includes(key)));
+  }
+
+  pick(key) {
     this.mechanism = key;
+    this.want([key]);
     this.show();
-    if (focus) this.part("chips").querySelector(`[data-mechanism="${key}"]`).focus();
   }
 
   // -- every time -----------------------------------------------------------------------------
@@ -140,7 +194,10 @@ class Home {
   show() {
     const { data } = this;
     const reading = this.readings[this.step];
-    const row = reading.rows[this.mechanism];
+    this.chosen();
+    const row = this.rows.get(this.mechanism)?.[this.step];
+    this.root.classList.toggle("waiting", !row);
+    if (!row) return; // it is drawn when it comes
     this.now = { reading, row, skip: data.tokens.length - row.weights.length };
     this.tint();
     this.say();
@@ -257,7 +314,7 @@ class Home {
     const aside = row.first >= 0.005 ? fill(words.aside, facts) : "";
     this.part("said").textContent = fill(words[kind], facts) + aside;
     this.part("number").textContent = effective(row.effective);
-    facts.alone = effective(this.readings[0].rows[this.mechanism].effective);
+    facts.alone = effective(this.rows.get(this.mechanism)[0].effective);
     this.part("of").textContent = fill(this.step ? words.of_longer : words.of, facts);
     this.part("length").textContent = fill(words.length, facts);
     this.part("beyond").textContent = reading.beyond ? words.beyond : "";
@@ -267,11 +324,16 @@ class Home {
     this.part("share").textContent = words.share;
     this.part("ramp").style.background = `linear-gradient(to right, ${this.look.weight.join(", ")})`;
     this.part("door").href = this.data.doors[this.mechanism][this.step];
-    this.part("chips").querySelectorAll("button").forEach((chip) => {
-      const on = chip.dataset.mechanism === this.mechanism;
-      chip.setAttribute("aria-checked", String(on));
-      chip.tabIndex = on ? 0 : -1;
-    });
+  }
+
+  chosen() {
+    for (const [name, key] of [["chips", this.family], ["variants", this.mechanism]]) {
+      this.part(name).querySelectorAll("button").forEach((button) => {
+        const on = button.dataset.key === key;
+        button.setAttribute("aria-checked", String(on));
+        button.tabIndex = on ? 0 : -1;
+      });
+    }
   }
 }
 

@@ -10,6 +10,7 @@ import streamlit as st
 from streamlit.components.v2 import component as registered
 
 from engine.demo import Picture, Reading, Row
+from engine.mechanisms import MECHANISMS
 from engine.tokens import shown
 from pages.ui.components.looks import LOOKS, script, words
 from pages.ui.components.tokens import flowing
@@ -32,8 +33,11 @@ HTML = """
       <label class="home-move"><span class="home-longer"></span>
         <input class="home-slider" type="range" min="0" step="1">
         <span class="home-length"></span></label>
-      <div class="home-chips" role="radiogroup"></div>
       <a class="home-door" target="_self"></a>
+    </div>
+    <div class="home-hands">
+      <div class="home-chips" role="radiogroup"></div>
+      <div class="home-variants" role="radiogroup"></div>
     </div>
     <div class="home-last">
       <div class="home-origin"></div>
@@ -53,7 +57,7 @@ component = registered(
 )
 
 WORDS = (
-    "longer", "door", "effective", "map", "mechanisms", "found", "faint",
+    "longer", "door", "effective", "map", "mechanisms", "variants", "ahead", "found", "faint",
     "unseen", "aside", "of", "of_longer", "length", "share",
 )  # fmt: skip
 
@@ -61,27 +65,40 @@ WORDS = (
 def home(
     key: str,
     picture: Picture,
+    rows: Mapping[str, Sequence[Row]],
     t: Callable[..., str],
     doors: Mapping[str, Sequence[str]],
     on_open: Callable[[str, int], None],
+    on_want: Callable[[list[str]], None],
 ) -> None:
     """Draw it; everything moves in the browser.
 
     Args:
+        rows: mechanism -> what the query does in each reading; softmax at least.
         t: words, `component.home.*`. doors: links into Explore, by mechanism and reading.
         on_open: called with a mechanism and the number of a reading when the door is used.
+        on_want: called with mechanisms whose rows the person will want to see.
     """
+    families: dict[str, list[str]] = {}
+    for name, cls in MECHANISMS.items():
+        families.setdefault(cls.family, []).append(name)
 
     def opened() -> None:
         event: Any = st.session_state[key].open
         if event:
             on_open(str(event["mechanism"]), int(event["reading"]))
 
+    def wanted() -> None:
+        if names := st.session_state[key].want:
+            on_want([str(name) for name in names])
+
     own = words(t, "home", WORDS, "name back target first best token n alone")
     own["origin"] = t("component.home.origin", layer=picture.layer, head=picture.head)
     if picture.trained_length:
         own["beyond"] = t("component.home.beyond", trained=picture.trained_length)
-    chips = {name: t(f"component.home.chip_{name}") for name in picture.mechanisms}
+    own["families"] = {name: t(f"family.{name}") for name in families}
+    own["names"] = {name: t(f"mechanism.{name}.name") for name in MECHANISMS}
+    own["shorts"] = {name: t(f"mechanism.{name}.short") for name in MECHANISMS}
     component(
         key=key,
         data={
@@ -90,13 +107,16 @@ def home(
             "shown": [shown(token.strip() or token) for token in picture.tokens],
             "story": picture.story,
             "name": picture.name,
-            "mechanisms": list(picture.mechanisms),
+            "families": families,
+            "offered": [name for name, cls in MECHANISMS.items() if cls.causal_ok],
             "readings": [_reading(reading) for reading in picture.readings],
+            "rows": {name: [_row(row) for row in found] for name, found in rows.items()},
             "doors": {name: list(links) for name, links in doors.items()},
             "looks": LOOKS,
-            "words": own | {"chips": chips},
+            "words": own,
         },
         on_open_change=opened,
+        on_want_change=wanted,
     )
 
 
@@ -106,7 +126,6 @@ def _reading(reading: Reading) -> dict[str, Any]:
         "query": reading.query,
         "target": reading.target,
         "beyond": reading.beyond,
-        "rows": {name: _row(row) for name, row in reading.rows.items()},
     }
 
 

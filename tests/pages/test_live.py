@@ -1,0 +1,91 @@
+"""Jobs that are watched: what they say is seen, they stop when told to or when nobody asks."""
+
+import threading
+import time
+
+import pytest
+from starlette.applications import Starlette
+from starlette.testclient import TestClient
+
+from pages.ui import live
+from pages.ui.live import JOBS, Busy, Job, Jobs, Stopped
+
+
+def until(condition, seconds: float = 5.0) -> None:
+    end = time.monotonic() + seconds
+    while not condition():
+        assert time.monotonic() < end, "it took too long"
+        time.sleep(0.005)
+
+
+def test_what_a_job_says_is_answered() -> None:
+    client = TestClient(Starlette(routes=live.ROUTES))
+    go = threading.Event()
+
+    def work(say) -> int:
+        say({"traces": [{"y": [1.0, float("nan")]}], "share": 0.5})
+        go.wait(5)
+        say({"traces": [{"y": [2.0, 3.0]}], "share": 1.0})
+        return 7
+
+    token = JOBS.start(work)
+    ask = lambda: client.get(f"/api/live?token={token}").json()  # noqa: E731
+    until(lambda: ask()["version"] == 1)
+    assert ask() == {
+        "version": 1, "done": False, "error": None,
+        "state": {"traces": [{"y": [1.0, None]}], "share": 0.5},
+    }  # fmt: skip
+    go.set()
+    until(lambda: ask()["done"])
+    assert ask()["version"] == 2 and ask()["error"] is None
+    job = JOBS.get(token)
+    assert job is not None and job.result == 7
+    assert client.get("/api/live?token=nobody").status_code == 410
+
+
+def test_stop_stops() -> None:
+    client = TestClient(Starlette(routes=live.ROUTES))
+    steps = []
+
+    def work(say) -> None:
+        while True:
+            say({"share": 0.0})
+            steps.append(1)
+            time.sleep(0.001)
+
+    token = JOBS.start(work)
+    until(lambda: len(steps) > 3)
+    client.get(f"/api/live?token={token}&stop=1")
+    until(lambda: client.get(f"/api/live?token={token}").json()["done"])
+    assert client.get(f"/api/live?token={token}").json()["error"] == "stopped"
+
+
+def test_nobody_asks_nobody_works(monkeypatch) -> None:
+    job = Job(asked=time.monotonic() - live.LEFT - 1)
+    with pytest.raises(Stopped):
+        job.say({})
+
+
+def test_a_refusal_is_told_and_a_failure_is_not(caplog) -> None:
+    def refuse(say) -> None:
+        raise ValueError("widths must be even")
+
+    def fail(say) -> None:
+        raise RuntimeError("secret path")
+
+    for work, said in ((refuse, "widths must be even"), (fail, "failed")):
+        job = JOBS.get(JOBS.start(work))
+        assert job is not None
+        until(lambda job=job: job.done)
+        assert job.error == said
+
+
+def test_only_so_many_at_once() -> None:
+    jobs, go = Jobs(at_once=1), threading.Event()
+    first = jobs.get(jobs.start(lambda say: go.wait(5)))
+    with pytest.raises(Busy):
+        jobs.start(lambda say: None)
+    go.set()
+    assert first is not None
+    until(lambda: first.done)
+    jobs.start(lambda say: None)
