@@ -3,8 +3,9 @@ PYTHON ?= python3
 PORT ?= 8501
 RUN := .venv
 TEST := .venv-test
+RAY := .venv-ray
 
-.PHONY: run test lint bench train clean
+.PHONY: run test test-ray lint bench train clean
 
 run: $(RUN)/ready
 	$(RUN)/bin/streamlit run app.py --server.port $(PORT)
@@ -12,6 +13,9 @@ run: $(RUN)/ready
 test: lint
 	$(TEST)/bin/python tests/browser/install.py
 	$(TEST)/bin/python -m pytest
+
+test-ray: $(RAY)/ready
+	$(RAY)/bin/python -m pytest tests/cluster
 
 lint: $(TEST)/ready
 	$(TEST)/bin/ruff check .
@@ -34,5 +38,10 @@ $(TEST)/ready: requirements.txt requirements-test.txt
 	$(TEST)/bin/python -m pip install --disable-pip-version-check -q -r requirements-test.txt
 	@touch $@
 
+$(RAY)/ready: requirements.txt requirements-test.txt requirements-ray.txt
+	$(PYTHON) -m venv $(RAY)
+	$(RAY)/bin/python -m pip install --disable-pip-version-check -q -r requirements-test.txt -r requirements-ray.txt
+	@touch $@
+
 clean:
-	rm -rf $(RUN) $(TEST) build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(RUN) $(TEST) $(RAY) build .pytest_cache .ruff_cache .hypothesis

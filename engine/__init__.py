@@ -10,24 +10,32 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine import contract, devices, metrics, models, sources, views
+from engine import contract, devices, metrics, models, sources, theory, views
+from engine.comparison import Comparison, compare
 from engine.contract import QKV, Attention, Block, Mechanism
+from engine.effort import measure
 from engine.mechanisms import MECHANISMS
 from engine.stream import estimate
+from engine.sweep import sweep
 
 __all__ = [
     "MECHANISMS",
     "QKV",
     "Attention",
     "Block",
+    "Comparison",
     "Mechanism",
     "attend",
+    "compare",
     "contract",
     "devices",
     "estimate",
+    "measure",
     "metrics",
     "models",
     "sources",
+    "sweep",
+    "theory",
     "views",
 ]
 

@@ -1,4 +1,4 @@
-"""Command line: `python -m engine attend`, `train` or `bench`."""
+"""Command line: `python -m engine attend`, `sweep`, `train`, `train-probes` or `bench`."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 import engine
+from engine import lab, records
 from engine import spec as specs
 from engine.contract import Attention, params_of
 from engine.highlights import sharpest
@@ -19,6 +20,8 @@ from engine.mechanisms import MECHANISMS
 from engine.metrics import RowStats
 from engine.sources import SOURCES
 from engine.spec import Spec
+from engine.sweep import Record
+from engine.sweep import run as run_plan
 
 SHOWN = (
     "effective_tokens", "entropy", "normalised_entropy", "participation", "max_weight", "top_mass",
@@ -48,19 +51,51 @@ def main(argv: Sequence[str] | None = None) -> int:
     attend.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
     attend.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
     train = commands.add_parser("train", help="train the embedded model on books")
-    commands.add_parser("bench", help="speed and memory, as ratios to torch's own attention")
+    sweeping = commands.add_parser(
+        "sweep",
+        help="mechanisms over lengths and seeds: a table of how attention thins out",
+        description=lab.__doc__,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    sweeping.add_argument(
+        "--out", type=Path, metavar="FILE", help=".csv, .json or .parquet; grows as records come"
+    )
+    sweeping.add_argument(
+        "--folder", type=Path, help="keep records here and go on from those that are there"
+    )
+    sweeping.add_argument("--on", choices=("here", "ray"), default="here")
+    sweeping.add_argument("--address", help="of a running Ray cluster; a local one by default")
+    sweeping.add_argument("--gpus", type=float, default=0.0, help="GPUs that a Ray task asks for")
+    sweeping.add_argument("--device", help="cuda, mps or cpu (here); the best there is by default")
+    probing = commands.add_parser(
+        "train-probes", help="train the lab's small probes on few items, test them on many"
+    )
+    commands.add_parser(
+        "bench", help="speed and memory, as ratios to torch's own attention; --peers: to packages"
+    )
     if (given := list(sys.argv[1:] if argv is None else argv))[:1] == ["bench"]:
         return run_bench(given[1:])
     if given[:1] == ["train"]:
         from engine.models import train as training
 
         training.add_arguments(train)
+    if given[:1] == ["train-probes"]:
+        from engine import probe_results
+
+        probe_results.add_arguments(probing)
     args, rest = parser.parse_known_args(argv)
     try:
         if args.command == "attend":
             run_attend(args, rest)
+        elif args.command == "sweep":
+            run_sweep(args, rest)
         elif rest:
             parser.error(f"unknown arguments: {' '.join(rest)}")
+        elif args.command == "train-probes":
+            from engine import probe_results
+
+            probe_results.run(args)
         else:
             from engine.models import train as training
 
@@ -73,7 +108,9 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_bench(argv: Sequence[str]) -> int:
     """The benchmark, which lives with the tests: it compares with what is not ours."""
-    file = ROOT / "tests" / "bench" / "speed.py"
+    peers = "--peers" in argv
+    file = ROOT / "tests" / "bench" / ("peers.py" if peers else "speed.py")
+    argv = [word for word in argv if word != "--peers"]
     if not file.exists():
         print("error: the benchmark comes with the source code only", file=sys.stderr)
         return 2
@@ -91,7 +128,8 @@ def flags() -> str:
     lines = [
         "what is attended (defaults in brackets):",
         "  --text TEXT | --sample ID | --source KIND  where Q, K, V come from",
-        "  --model FOLDER_OR_HUB_ID [tiny]  --layer N  --head N  --mechanism KEY [softmax]",
+        "  --model FOLDER_OR_HUB_ID [tiny]  --by tokens|characters  --layer N  --head N",
+        "  --mechanism KEY [softmax]",
     ]
     for title, registry, prefix in (("source", SOURCES, "s."), ("mechanism", MECHANISMS, "m.")):
         for key, cls in registry.items():
@@ -104,11 +142,73 @@ def flags() -> str:
     return "\n".join(lines)
 
 
+def run_sweep(args: argparse.Namespace, rest: Sequence[str]) -> None:
+    """Prints a line for each task as it is done, and writes the records if asked to."""
+    from engine.devices import pick
+
+    checked = lab.parsed(pairs(rest)).plan(str(pick(args.device)))
+    if args.out is not None and args.out.suffix.removeprefix(".") not in records.FORMS:
+        raise ValueError(
+            f"--out must end in .{', .'.join(records.FORMS)}, not {args.out.suffix!r}"
+        )
+    if args.on == "ray":
+        from engine import cluster
+
+        folder = args.folder or Path("sweep-records")
+        found = cluster.run(checked, folder, args.address, args.gpus)
+    else:
+        found = run_plan(checked, args.folder)
+    made: list[Record] = []
+    print(
+        f"{'n':>7} seed {'mechanism':<22} head  entropy  effective  max weight   needle  seconds"
+    )
+    for record in found:
+        made.append(record)
+        entropy, effective, top = (
+            record[name] for name in ("entropy", "effective_tokens", "max_weight")
+        )
+        needle = record["needle_mass"]
+        print(
+            f"{record['n']:>7} {record['seed']:>4} {record['mechanism']:<22} {record['head']:>4}  "
+            f"{_cell(entropy, 7)}  {_cell(effective, 9)}  {_cell(top, 10)}  {_cell(needle, 7)}  "
+            f"{record['seconds']:.3f}{'*' if record['extrapolated'] else ''}",
+            flush=True,
+        )
+        if args.out is not None and record["head"] == record["heads"] - 1:
+            records.write(made, args.out)
+    if any(record["extrapolated"] for record in made):
+        print("* extrapolated from the rows that were sampled")
+    if args.out is not None:
+        records.write(made, args.out)
+        print(f"wrote {args.out} ({len(made)} records)")
+
+
+def _cell(value: float | None, width: int) -> str:
+    return f"{'–' if value is None else f'{value:.4g}':>{width}}"
+
+
 def spec_of(rest: Sequence[str]) -> Spec:
     """The spec that flags say, as `--key value` or `--key=value`.
 
     Raises:
         ValueError: a flag is unknown or its value is not allowed.
+    """
+    given = pairs(rest)
+    mechanism = given.get("mechanism", specs.DEFAULT.mechanism)
+    declared = params_of(MECHANISMS[mechanism]) if mechanism in MECHANISMS else {}
+    given = {(f"m.{k}" if k in declared else k): v for k, v in given.items()}
+    known = set(Spec().query_params()) | set(specs.PARSERS) | set(specs.CONTENT) | {"source"}
+    for key in given:
+        if key not in known and not key.startswith(("m.", "s.")):
+            raise ValueError(f"unknown flag --{key}; see `python -m engine attend --help`")
+    return Spec.from_argv([f"--{k}={v}" for k, v in given.items()])
+
+
+def pairs(rest: Sequence[str]) -> dict[str, str]:
+    """Flags and their values, `--key value` or `--key=value`.
+
+    Raises:
+        ValueError: a word is no flag, or a flag has no value.
     """
     words, given = list(rest), {}
     while words:
@@ -121,14 +221,7 @@ def spec_of(rest: Sequence[str]) -> Spec:
                 raise ValueError(f"--{key} needs a value")
             value = words.pop(0)
         given[key] = value
-    mechanism = given.get("mechanism", specs.DEFAULT.mechanism)
-    declared = params_of(MECHANISMS[mechanism]) if mechanism in MECHANISMS else {}
-    given = {(f"m.{k}" if k in declared else k): v for k, v in given.items()}
-    known = set(Spec().query_params()) | set(specs.PARSERS) | set(specs.CONTENT) | {"source"}
-    for key in given:
-        if key not in known and not key.startswith(("m.", "s.")):
-            raise ValueError(f"unknown flag --{key}; see `python -m engine attend --help`")
-    return Spec.from_argv([f"--{k}={v}" for k, v in given.items()])
+    return given
 
 
 def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:
@@ -160,7 +253,8 @@ def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:
     if not text.strip():
         raise ValueError("the text is empty: there is nothing to read")
     where = str(ROOT / "assets" / "models" / "tiny") if spec.model == "tiny" else spec.model
-    trace = engine.models.load(where, device=args.device, dtype=dtype).read(text)
+    reader = engine.models.load(where, device=args.device, dtype=dtype)
+    trace = reader.read(text, characters=spec.by == "characters")
     if not trace.complete:
         print(f"read the first {len(trace.tokens):,} of {trace.total_tokens:,} tokens")
     layer = trace.layers // 2 if spec.layer is None else spec.layer

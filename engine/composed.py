@@ -10,10 +10,10 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Attention, Block, Index, Steps, index
+from engine.contract import QKV, Attention, Block, Index, Steps, bias_of, index
 from engine.normalisers import Normaliser, Softmax
 from engine.patterns import Pattern, Span
-from engine.scoring import Dot, Scoring
+from engine.scoring import Dot, Features, Scoring
 from engine.threads import in_order, one_thread_each
 from engine.views import View
 
@@ -27,6 +27,8 @@ class Composed(Attention):
     Args:
         qkv: what is attended.
         pattern, scoring, normaliser: the three choices.
+        beta: rows (r) -> (h r) or (1 r), each row's inverse temperature: multiplies its logits,
+            sink logits among them. Asked for when needed, once a row.
         output: computes (h n e) faster than row blocks do, if the mechanism knows how.
         views: the mechanism's own structure.
     """
@@ -38,6 +40,7 @@ class Composed(Attention):
         scoring: Scoring | None = None,
         normaliser: Normaliser | None = None,
         *,
+        beta: Callable[[Tensor], Tensor] | None = None,
         output: Callable[[], Tensor] | None = None,
         views: tuple[View, ...] | Callable[[], tuple[View, ...]] = (),
     ) -> None:
@@ -52,6 +55,8 @@ class Composed(Attention):
         if qkv.sinks is not None and self.row_kind == "stochastic":
             self.row_kind = "substochastic"
         self._lse: Tensor | None = None
+        self._beta = beta
+        self._betas: Tensor | None = None
 
     @property
     def device(self) -> torch.device:
@@ -60,19 +65,36 @@ class Composed(Attention):
     @property
     def dtype(self) -> torch.dtype:
         """What scores are computed in: half precisions are lifted to float32."""
-        return self.qkv.dtype if self.qkv.dtype == torch.float64 else torch.float32
+        double = self.qkv.dtype == torch.float64 or self.normaliser.double
+        return torch.float64 if double else torch.float32
 
     @property
     def streams(self) -> bool:
         """True if a row's weights follow from its log-sum-exp, by tiles that heads share."""
-        return isinstance(self.normaliser, Softmax) and not self.pattern.per_head
+        by_row = isinstance(self.normaliser, Softmax) and isinstance(self.scoring, Features)
+        return by_row and not self.pattern.per_head
 
     def weighted(self) -> Tensor:
         if self._fast_output is not None:
             return self._fast_output()
+        if self.streams:
+            from engine.online import sweep
+
+            found = sweep(self, stats=False)
+            assert found.output is not None
+            return found.output
         out = self.qkv.v.new_empty(self.frame.heads, self.frame.n, self.qkv.v.shape[-1])
-        for block in self.blocks():
-            out[:, block.rows] = self.weigh(block).to(out)
+        self.beta(index(None, self.frame.n, self.device))  # before the pieces run side by side
+
+        def piece(rows: Index) -> None:
+            for block in self.blocks(rows):
+                out[:, block.rows] = self.weigh(block).to(out)
+
+        most = BLOCK // 4 if self.device.type == "cpu" else BLOCK
+        with one_thread_each(self.device) as workers:
+            pieces = (partial(piece, rows) for rows, _ in self.row_parts(None, most))
+            for _ in in_order(pieces, workers):
+                pass
         return out
 
     def weigh(self, block: Block) -> Float[Tensor, "h r e"]:
@@ -107,33 +129,52 @@ class Composed(Attention):
         """Scaled scores, before softcap, bias and masks, of heads that share whole groups."""
         qkv, per = self.qkv, self.qkv.heads // self.qkv.groups
         start, stop, _ = heads.indices(qkv.heads)
-        q = self.scoring.queries(qkv, qkv.q[start:stop, rows].to(self.dtype))
-        k = self.scoring.keys(
-            qkv, qkv.k[start // per : (stop - 1) // per + 1, cols].to(self.dtype)
-        )
-        q = q.unflatten(0, (len(k), -1))
-        return (q.flatten(1, 2) @ k.mT).unflatten(1, q.shape[1:3]).flatten(0, 1)
+        q = qkv.q[start:stop, rows].to(self.dtype)
+        k = qkv.k[start // per : (stop - 1) // per + 1, cols].to(self.dtype)
+        return self.scoring.scores(qkv, heads, q, k)
+
+    def beta(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r"] | None:
+        """Inverse temperature of the rows, if they have one of their own; kept once known."""
+        if self._beta is None:
+            return None
+        if self._betas is None:
+            shape = self.frame.heads, self.frame.n
+            self._betas = torch.full(shape, torch.nan, dtype=self.dtype, device=self.device)
+        missing = rows[self._betas[0, rows].isnan()]
+        if len(missing):
+            self._betas[:, missing] = self._beta(missing).to(self._betas)
+        return self._betas[:, rows]
 
     def finish(self, scores: Tensor, heads: slice, rows: Tensor, cols: Tensor) -> Tensor:
-        """Softcap and bias applied, in place where that is possible."""
+        """Softcap, bias and the row's own temperature applied, in place if possible."""
         if (cap := self.qkv.softcap) is not None:
             scores = scores.div_(cap).tanh_().mul_(cap)
         if self.qkv.bias is not None:
-            scores = scores.add_(self.qkv.bias(rows, cols)[heads].to(scores))
+            scores = scores.add_(bias_of(self.qkv.bias, heads, rows, cols).to(scores))
+        if (beta := self.beta(rows)) is not None:
+            scores = scores.mul_(beta[heads, :, None])
         return scores
 
     def normalise(self, logits: Tensor, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
         """Weights from logits of rows and all the keys that carry weight in them."""
         return self.normaliser.weights(
-            logits, self.allowed(rows, cols), self.qkv.sinks, self.frame.seen(rows)[0]
+            logits, self.allowed(rows, cols), self.sinks(rows), self.frame.seen(rows)[0]
         )
 
-    def row_parts(self, rows: Index | None) -> Iterator[tuple[Index, Tensor]]:
-        """Rows in pieces whose scores fit into a block."""
+    def sinks(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r"] | None:
+        """Sink logits of the rows, their own temperature applied."""
+        if self.qkv.sinks is None:
+            return None
+        sinks = self.qkv.sinks.to(self.dtype)[:, None].expand(-1, len(rows))
+        beta = self.beta(rows)
+        return sinks if beta is None else sinks * beta
+
+    def row_parts(self, rows: Index | None, most: int = BLOCK) -> Iterator[tuple[Index, Tensor]]:
+        """Rows in pieces of at most so many scores."""
         frame = self.frame
         at = index(rows, frame.n, self.device)
         height = 1
-        while height < 1024 and frame.heads * 2 * height * self.width(2 * height) <= BLOCK:
+        while height < 1024 and frame.heads * 2 * height * self.width(2 * height) <= most:
             height *= 2
         whole = not isinstance(rows, Tensor)
         for part in at.split(height):
@@ -170,23 +211,52 @@ class Composed(Attention):
 
     def window(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"] | None:
         """Exact weights of a window from the rows' log-sum-exp; None if that can't be."""
-        if not self.streams:
+        if not (self.streams or self.normaliser.pairwise):
             return None
-        assert isinstance(self.normaliser, Softmax)
         everyone = slice(0, self.frame.heads)
-        logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)
+        if self.normaliser.pairwise:
+            logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)
+            return self.normalise(logits, rows, cols)
         lse = self.lse(rows)
-        weights = logits.div_(self.normaliser.temperature).sub_(
-            lse.masked_fill(lse == -torch.inf, 0)[..., None]
-        )
+        weights = self.tempered(rows, cols).sub_(lse.masked_fill(lse == -torch.inf, 0)[..., None])
         allowed = self.allowed(rows, cols)
         if allowed is not None:
             weights.masked_fill_(~allowed, -torch.inf)
         return weights.exp_()
 
+    def tempered(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
+        """Logits over the temperature, rounded as by the pass that finds log-sum-exps."""
+        assert isinstance(self.normaliser, Softmax)
+        qkv, everyone = self.qkv, slice(0, self.frame.heads)
+        if not self.plain:
+            logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)
+            return logits.div_(self.normaliser.temperature)
+        assert isinstance(self.scoring, Features)
+        k = self.scoring.keys(qkv, qkv.k[:, cols].to(self.dtype))
+        q = self.queries(everyone, rows).unflatten(0, (len(k), -1))
+        return (q.flatten(1, 2) @ k.mT).unflatten(1, q.shape[1:3]).flatten(0, 1)
+
+    @property
+    def plain(self) -> bool:
+        """True if scores are logits, so that queries can take the temperature."""
+        return self.qkv.softcap is None and self.qkv.bias is None
+
+    def queries(self, heads: slice, rows: Tensor) -> Float[Tensor, "h r f"]:
+        """Features of queries, temperatures in them where scores are logits."""
+        assert isinstance(self.normaliser, Softmax) and isinstance(self.scoring, Features)
+        q = self.scoring.queries(self.qkv, self.qkv.q[heads][:, rows].to(self.dtype))
+        if self.plain:
+            if (tau := self.normaliser.temperature) != 1:
+                q = q / tau
+            if (beta := self.beta(rows)) is not None:
+                q = q * beta[heads, :, None]
+        return q
+
     def hide(self, keys: Int[Tensor, " k"]) -> Attention:
-        # softmax renormalised over the keys that are left is softmax with the others masked
-        if not self.streams:
+        # softmax renormalised over the keys that are left is softmax with the others masked,
+        # unless the others bear on the row's temperature or share
+        zero = isinstance(self.normaliser, Softmax) and self.normaliser.zero
+        if not self.streams or self._beta is not None or zero:
             return super().hide(keys)
         mask = torch.ones(self.frame.m, dtype=torch.bool, device=self.device)
         if self.frame.key_mask is not None:
@@ -197,7 +267,12 @@ class Composed(Attention):
 
     def steps(self, head: int, row: int) -> Steps:
         qkv = self.qkv.head(head)
-        one = Composed(qkv, self.pattern.head(head), self.scoring, self.normaliser)
+        beta = self.beta(torch.tensor([row], device=self.device))
+        own = None if beta is None else beta[head : head + 1]
+        one = Composed(
+            qkv, self.pattern.head(head), self.scoring.head(head), self.normaliser,
+            beta=None if own is None else lambda rows: own,
+        )  # fmt: skip
         at = torch.tensor([row], device=self.device)
         cols = torch.arange(self.frame.m, device=self.device)
         scores = one.scores(slice(0, 1), at, cols)
@@ -218,12 +293,17 @@ def sdpa(
     k: Float[Tensor, "g c d"],
     v: Float[Tensor, "g c e"],
     scale: float,
-    mask: Bool[Tensor, "r c"] | None = None,
+    mask: Bool[Tensor, "r c"] | Float[Tensor, "h r c"] | None = None,
     causal: bool = False,
 ) -> Float[Tensor, "h r e"]:
-    """torch's own scaled dot product attention; key heads are read where they are."""
+    """torch's own scaled dot product attention; key heads are read where they are.
+
+    A mask of booleans says what may be seen, one of numbers is added to the scores.
+    """
     rep = len(q) // len(k)
     q = q.unflatten(0, (len(k), rep)).transpose(0, 1)
+    if mask is not None and mask.ndim == 3:
+        mask = mask.unflatten(0, (len(k), rep)).transpose(0, 1)
     k, v = k.expand(rep, -1, -1, -1), v.expand(rep, -1, -1, -1)
     thin = v.shape[-1]
     if thin < q.shape[-1]:  # unequal widths would fall back to a form that holds n×n scores
@@ -238,11 +318,36 @@ def fits_sdpa(qkv: QKV) -> bool:
     return plain and qkv.v.shape[-1] <= qkv.q.shape[-1] == qkv.k.shape[-1]
 
 
-def sdpa_blocks(att: Composed, height: int) -> Float[Tensor, "h n e"]:
-    """Output by torch's attention on blocks of rows, each over its own spans only."""
-    qkv, frame = att.qkv, att.frame
+def sdpa_whole(att: Composed) -> Float[Tensor, "h n e"]:
+    """Output of softmax over everything by torch's attention."""
+    qkv = att.qkv
     assert isinstance(att.normaliser, Softmax)
+    masked = qkv.key_mask is not None or qkv.mask is not None
+    if masked or (qkv.causal and qkv.n != qkv.m):
+        return sdpa_blocks(att, height=512)
     scale = qkv.factor / att.normaliser.temperature
+    return sdpa(sharpened(att), qkv.k, qkv.v, scale, causal=qkv.causal)
+
+
+def sharpened(att: Composed) -> Float[Tensor, "h n d"]:
+    """Queries times their rows' inverse temperature, if these have one."""
+    q = att.qkv.q
+    beta = att.beta(torch.arange(att.frame.n, device=att.device))
+    return q if beta is None else (q * beta[..., None]).to(q)
+
+
+def sdpa_blocks(att: Composed, height: int) -> Float[Tensor, "h n e"]:
+    """Output by torch's attention on blocks of rows, each over its own spans only.
+
+    A bias is laid out for one block at a time.
+    """
+    qkv, frame, bias = att.qkv, att.frame, att.qkv.bias
+    assert isinstance(att.normaliser, Softmax)
+    tau = att.normaliser.temperature
+    scale, q, k, v = qkv.factor / tau, sharpened(att), qkv.k, qkv.v
+    if bias is not None:  # half precision would round the logits
+        q, k, v = (x.to(att.dtype) for x in (q, k, v))
+        height = max(1, min(height, BLOCK // (frame.heads * frame.m)))
     out = qkv.v.new_empty(frame.heads, frame.n, qkv.v.shape[-1])
 
     def block(at: Tensor) -> None:
@@ -251,7 +356,12 @@ def sdpa_blocks(att: Composed, height: int) -> Float[Tensor, "h n e"]:
         keys = slice(*spans[0]) if len(spans) == 1 else cols
         rows = slice(int(at[0]), int(at[-1]) + 1)
         mask = att.allowed(at, cols)
-        out[:, rows] = sdpa(qkv.q[:, rows], qkv.k[:, keys], qkv.v[:, keys], scale, mask)
+        if bias is not None:
+            added = bias(at, cols).to(q) / tau
+            if (beta := att.beta(at)) is not None:
+                added = added * beta[..., None]
+            mask = added if mask is None else added.masked_fill_(~mask, -torch.inf)
+        out[:, rows] = sdpa(q[:, rows], k[:, keys], v[:, keys], scale, mask).to(out)
 
     parts = torch.arange(frame.n, device=att.device).split(height)
     with one_thread_each(att.device) as workers:

@@ -51,7 +51,15 @@ class Mask(Protocol):
 
 
 Bias = Callable[[Tensor, Tensor], Tensor]
-"""(r) rows, (c) cols -> (h r c), added to the scaled scores."""
+"""(r) rows, (c) cols -> (h r c), added to the scaled scores.
+
+One with a method `heads(slice) -> Bias` is asked for some heads alone."""
+
+
+def bias_of(bias: Bias, heads: slice, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
+    """A bias of some heads only."""
+    cut = getattr(bias, "heads", None)
+    return bias(rows, cols)[heads] if cut is None else cut(heads)(rows, cols)
 
 
 @dataclass(frozen=True)
@@ -331,7 +339,7 @@ class QKV:
         return self.replace(
             q=self.q[h : h + 1], k=self.k[g : g + 1], v=self.v[g : g + 1], layer=layer,
             sinks=None if self.sinks is None else self.sinks[h : h + 1],
-            bias=None if bias is None else lambda rows, cols: bias(rows, cols)[h : h + 1],
+            bias=bias and (lambda rows, cols: bias_of(bias, slice(h, h + 1), rows, cols)),
         )  # fmt: skip
 
 

@@ -14,8 +14,12 @@ TEXTUAL = ("sample", "text", "file")
 COLOURS = ("weight", "log", "uniform", "row")
 POOLS = ("max", "mean", "sum")
 LANGUAGES = ("en", "zh")
+READINGS = ("tokens", "characters")
+SIGHTS = ("own", "both")
+GROUPINGS = ("matrix", "icicle")
 LONGEST_TEXT = 2_000
 MOST_HIDDEN = 256
+MOST_COLUMNS = 4
 NAME = r"[a-z0-9_-]{1,64}"
 DIGEST = r"[0-9a-f]{16}"
 
@@ -85,6 +89,11 @@ def _head(name: str, value: Any) -> None:
         _count(0)(name, value)
 
 
+def _column(name: str, value: Any) -> None:
+    if value is not None and not (type(value) is int and 1 <= value <= MOST_COLUMNS):
+        raise ValueError(f"{name} must be 1 … {MOST_COLUMNS}, not {value!r}")
+
+
 def _hide(name: str, value: Any) -> None:
     if len(value) > MOST_HIDDEN or any(type(i) is not int or i < 0 for i in value):
         raise ValueError(f"{name} must be at most {MOST_HIDDEN} positions ≥ 0")
@@ -103,14 +112,18 @@ def _zoom(name: str, value: Any) -> None:
 CHECKS = {
     "source": _one_of((*CONTENT, *SOURCES)),
     "model": _matching(r"[^\0\n]{1,400}", "a folder or a hub id"),
+    "by": _one_of(READINGS),
+    "sight": _one_of(SIGHTS),
     "layer": _count(0),
     "mechanism": _one_of(tuple(MECHANISMS)),
+    "column": _column,
     "head": _head,
     "query": _count(0),
     "colour": _one_of(COLOURS),
     "pool": _one_of(POOLS),
     "group": _matching(NAME, "a level of units, segments or blocks"),
     "block": _count(1, or_none=False),
+    "grouping": _one_of(GROUPINGS),
     "hide": _hide,
     "zoom": _zoom,
     "language": _one_of(LANGUAGES, or_none=True),
@@ -122,13 +135,17 @@ CONTENT_CHECKS = {
     "arrays": _matching(DIGEST, "16 hexadecimal digits"),
 }
 ALLOWED = {
+    "by": ", ".join(READINGS),
+    "sight": ", ".join(SIGHTS),
     "layer": "≥ 0",
+    "column": f"1 … {MOST_COLUMNS}",
     "head": "all, ≥ 0",
     "query": "≥ 0",
     "colour": ", ".join(COLOURS),
     "pool": ", ".join(POOLS),
     "group": "words, sentences, paragraphs, segments, blocks",
     "block": "≥ 1",
+    "grouping": ", ".join(GROUPINGS),
     "hide": f"0,1,2, … (≤ {MOST_HIDDEN})",
     "zoom": "r0,r1,c0,c1",
     "lang": ", ".join(LANGUAGES),
@@ -152,14 +169,18 @@ def whole(text: str) -> int:
 
 PARSERS = {
     "model": str,
+    "by": str,
+    "sight": str,
     "layer": whole,
     "mechanism": str,
+    "column": whole,
     "head": lambda text: text if text == "all" else whole(text),
     "query": whole,
     "colour": str,
     "pool": str,
     "group": str,
     "block": whole,
+    "grouping": str,
     "hide": positions,
     "zoom": positions,
     "lang": str,

@@ -32,7 +32,7 @@ class Needle:
     """A sentence to hide in the text, and its beginning again, at the end, to ask for the rest.
 
     Attributes:
-        sentence: stands at `depth`, 0 (start) … 1 (end). cue: its beginning, the text's last words.
+        sentence: stands at `depth`, 0 (start) … 1 (end). cue: its beginning, put at the end.
     """
 
     sentence: str
@@ -183,7 +183,7 @@ def measure(
                 spread=s,
                 baseline=random_effective(round(visible), s),
                 beyond=trained is not None and qkv.n > trained,
-            )  # fmt: skip
+            )
         )
     return found
 

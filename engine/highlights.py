@@ -8,9 +8,11 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import QKV, Attention, Frame
+from engine.mechanisms import MECHANISMS
 from engine.mechanisms.softmax import Softmax
 from engine.metrics import RowStats
-from engine.views import Segments
+from engine.tokens import joined
+from engine.views import Buckets, Routing, Segments
 
 PROBE = 512
 """Tokens by which layers are judged."""
@@ -98,8 +100,13 @@ def look(weights: Float[Tensor, " m"], stats: RowStats, frame: Frame, head: int,
     )
 
 
-def groupings(att: Attention) -> list[str]:
-    """The ways in which keys can be grouped and shown: units, segments if it has them, blocks."""
+FOUND = {"buckets": "lsh", "clusters": "kmeans"}
+"""Groups that differ from head to head, and what finds them where the attention has none."""
+
+
+def groupings(att: Attention, qkv: QKV | None = None) -> list[str]:
+    """The ways in which keys can be grouped and shown: units, segments if it has them, blocks,
+    and, its own or those that hashing or clustering finds in this QKV, buckets and clusters."""
     counts = {
         name: len(spans)
         for name, spans in att.frame.units.items()
@@ -107,7 +114,61 @@ def groupings(att: Attention) -> list[str]:
     }
     if any(isinstance(view, Segments) for view in att.views):
         counts["segments"] = len(att.view(Segments).bounds)
-    return [*(name for name, count in counts.items() if count <= MOST_GROUPS), "blocks"]
+    units = [name for name, count in counts.items() if count <= MOST_GROUPS]
+    return [*units, "blocks", *(kind for kind in FOUND if qkv is not None or _own(att, kind))]
+
+
+@dataclass(frozen=True, eq=False)
+class Grouping:
+    """The group of every key, (m), and of every query, (n), −1 for none; what they are called."""
+
+    keys: Int[Tensor, " m"]
+    queries: Int[Tensor, " n"]
+    names: list[str]
+
+
+def grouping(
+    att: Attention, kind: str, block: int, head: int = 0, qkv: QKV | None = None
+) -> Grouping:
+    """Keys and queries by unit, segment or block, or by a head's first-round buckets or clusters.
+
+    Args:
+        block: tokens in a block. qkv: in which to look for buckets and clusters, with the default
+            parameters, if the attention has none of its own.
+
+    Raises:
+        ValueError: there is no such grouping.
+    """
+    frame = att.frame
+    if kind not in FOUND:
+        label = labels(att, kind, block)
+        at = torch.arange(frame.n) + max(0, frame.m - frame.n)
+        return Grouping(label, label[at.clamp_max(frame.m - 1)], group_names(frame.tokens, label))
+    view = _own(att, kind)
+    if view is None:
+        if qkv is None:
+            raise ValueError(
+                f"keys can be grouped by {', '.join(groupings(att))}, not by '{kind}'"
+            )
+        view = _own(MECHANISMS[FOUND[kind]]().attend(qkv), kind)
+    if isinstance(view, Buckets):
+        count, keys, queries = view.count, view.ids[head, 0], view.queries[head, 0]
+    else:
+        assert view is not None and view.labels is not None and view.probabilities is not None
+        share, nearest = view.probabilities[head].max(-1)
+        count, keys = view.load.shape[1], view.labels[head]
+        queries = torch.where(share > 0, nearest, -1)
+    return Grouping(keys.cpu(), queries.cpu(), [f"{i}" for i in range(count)])
+
+
+def _own(att: Attention, kind: str) -> Buckets | Routing | None:
+    """The attention's own buckets or clusters."""
+    for view in att.views:
+        if kind == "buckets" and isinstance(view, Buckets):
+            return view
+        if kind == "clusters" and isinstance(view, Routing) and view.kind == "clusters":
+            return view
+    return None
 
 
 def smallest_block(m: int) -> int:
@@ -142,13 +203,21 @@ def group_names(tokens: tuple[str, ...] | None, label: Int[Tensor, " m"]) -> lis
     for token, group in zip(tokens, label.tolist(), strict=True):
         if len(parts[group]) < 8:
             parts[group].append(token)
-    return ["".join(part) for part in parts]
+    return [joined(part) for part in parts]
 
 
 def group_mass(
-    att: Attention, label: Int[Tensor, " m"], head: int | None
+    att: Attention,
+    label: Int[Tensor, " m"],
+    head: int | None,
+    queries: Int[Tensor, " n"] | None = None,
+    groups: int = 0,
 ) -> tuple[Float[Tensor, "a groups"], int]:
     """Mean mass that a query of each group gives to each group, of one head or all.
+
+    Args:
+        label: each key's group; −1 for none. queries: each query's, if not that of the key at its
+            position. groups: how many there are, if some may be empty.
 
     Returns:
         the table, and how many rows were looked at: all, or evenly spaced ones of a long text.
@@ -156,17 +225,22 @@ def group_mass(
     Raises:
         ValueError: there are more groups than can be shown.
     """
-    frame, groups = att.frame, int(label.max()) + 1
+    frame, groups = att.frame, max(groups, int(label.max()) + 1)
     if groups > MOST_GROUPS:
         raise ValueError(f"{groups:,} groups are too many; at most {MOST_GROUPS} can be shown")
     most = max(1, LARGEST_SAMPLE // (frame.heads * frame.m))
     rows = torch.arange(0, frame.n, max(1, -(-frame.n // most)))
-    mine = label[(rows + max(0, frame.m - frame.n)).clamp_max(frame.m - 1)]
-    total = torch.zeros(groups, groups)
+    if queries is None:
+        at = torch.arange(frame.n) + max(0, frame.m - frame.n)
+        queries = label[at.clamp_max(frame.m - 1)]
+    mine, label = (
+        torch.where(x < 0, groups, x) for x in (queries[rows], label)
+    )  # none: set aside
+    total = torch.zeros(groups + 1, groups + 1)
     for at, group in zip(rows.split(64), mine.split(64), strict=True):
         part = att.weights(at.to(att.device))
         part = (part.mean(0) if head is None else part[head]).float().cpu()
-        mass = torch.zeros(len(at), groups).index_add_(1, label, part)
+        mass = torch.zeros(len(at), groups + 1).index_add_(1, label, part)
         total.index_add_(0, group, mass)
-    seen = torch.bincount(mine, minlength=groups).clamp_min(1)
-    return total / seen[:, None], len(rows)
+    seen = torch.bincount(mine, minlength=groups + 1).clamp_min(1)
+    return (total / seen[:, None])[:groups, :groups], len(rows)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -25,8 +25,9 @@ class Fidelity:
     """How near a stand-in comes to full attention on the layer that it was fitted to.
 
     Attributes:
-        measure: "r2" (held-out share of the scores' variance explained), "captured_mass" or
-            "output_error" (relative), the id of its words.
+        measure: "r2" (held-out share of the scores' variance explained), "r2_position" (of what
+            position adds to them), "captured_mass" or "output_error" (relative), the id of its
+            words.
         value: (h) of the fit. random: (h) of random weights of the same shape, for contrast.
     """
 
@@ -41,6 +42,26 @@ class Learned:
 
     weights: Mapping[str, Tensor]
     fidelity: Fidelity | None = None
+
+
+def explained(
+    target: Float[Tensor, "*h r c"],
+    made: Float[Tensor, "*h r c"],
+    seen: Bool[Tensor, "*s r c"],
+) -> Float[Tensor, "*h"]:
+    """R² of scores inside rows, over pairs seen; 0 where rows don't vary.
+
+    What a row's scores share is left out on both sides, since it is nothing to a softmax.
+    """
+    each = seen.sum(-1, keepdim=True).clamp_min(1)
+
+    def spread(x: Tensor) -> Tensor:
+        x = x.double()
+        x = (x - (x * seen).sum(-1, keepdim=True) / each) * seen
+        return x.square().sum((-2, -1))
+
+    whole = spread(target)
+    return torch.where(whole > 0, 1 - spread(target - made) / whole.clamp_min(1e-300), 0.0).float()
 
 
 def digest(mechanism: Mechanism, qkv: QKV) -> str:

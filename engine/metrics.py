@@ -153,7 +153,8 @@ def of_weights(
     nan = torch.full_like(needle, torch.nan)
     return RowStats(
         entropy=nan, normalised_entropy=nan, effective_tokens=nan, participation=nan,
-        max_weight=w.amax(-1), argmax=argmax, top_mass=top.sum(-1), sink_mass=sums["sink"],
+        max_weight=w.amax(-1), argmax=argmax.where(sums["total"] > 0, -1),
+        top_mass=top.sum(-1), sink_mass=sums["sink"],
         distance=sums["distance"], kept_mass=sums["kept"], needle_mass=needle,
         visible=sums["visible"], l1_mass=sums["total"], negative_mass=(-w).clamp_min(0).sum(-1),
     )  # fmt: skip

@@ -24,6 +24,7 @@ from engine.composed import Composed
 from engine.contract import Colour, Index, index
 from engine.metrics import TOP, RowStats
 from engine.normalisers import Softmax
+from engine.scoring import Features
 from engine.threads import in_order, one_thread_each
 from engine.tiles import COLS, Keys, Lookup, Shared, Tile, floor_of
 
@@ -85,6 +86,7 @@ def _sweep(
     at, order = index(rows, frame.n, device), None
     if rows is not None:
         at, order = at.sort()
+    att.beta(at)  # worked out before the pieces, which run side by side
     row_cells = Cells(0, frame.n, size or 1) if pools else None
     col_cells = Cells(0, frame.m, size or 512)
     out = att.qkv.v.new_empty(frame.heads, len(at), att.qkv.v.shape[-1]) if output else None
@@ -161,15 +163,14 @@ def _piece(
 ) -> Sweep:
     """Some rows of some heads. Inside, b is key heads, R the rows of all heads that read one."""
     att, heads = keys.att, keys.heads
-    qkv, r = att.qkv, len(rows)
+    r = len(rows)
     causal, position = att.frame.causal, rows + att.frame.offset
     low, high, at = int(position[0]), int(position[-1]), position.to(att.dtype)
-    tau = att.normaliser.temperature if isinstance(att.normaliser, Softmax) else 1.0
-    plain = qkv.softcap is None and qkv.bias is None
+    assert isinstance(att.normaliser, Softmax) and isinstance(att.scoring, Features)
+    tau = att.normaliser.temperature
+    plain = att.plain
     b = len(keys.k)
-    q = att.scoring.queries(qkv, qkv.q[heads][:, rows].to(att.dtype))
-    if plain and tau != 1:
-        q = q / tau
+    q = att.queries(heads, rows)
     q = q.view(b, -1, q.shape[-1])
     count = q.shape[1]
     floor = floor_of(att.dtype)
@@ -249,9 +250,9 @@ def _piece(
 
     some = top > NOTHING / 2
     own = torch.where(some, reference + sums["e"].log(), -torch.inf)
-    lse = own
-    if qkv.sinks is not None:
-        lse = torch.logaddexp(own, _per_row(qkv.sinks[heads].to(own) / tau, b, r))
+    sinks = att.sinks(rows)
+    joined = None if sinks is None else sinks[heads]
+    lse = att.normaliser.with_sinks(own.view(-1, r), joined).view_as(own)
     found = Sweep(None, None, lse.view(-1, r))
     scale = torch.where(some, (reference - lse).exp(), 0)  # from e to weights
     if acc is not None:
@@ -283,11 +284,6 @@ def _piece(
             x = _columns(x, tiles, col_cells, pool).mul_(scale[..., None])
             found.maps[pool] = x.view(-1, r, x.shape[-1])
     return found
-
-
-def _per_row(per_head: Tensor, b: int, r: int) -> Tensor:
-    """(heads) -> (b R)."""
-    return per_head.view(b, -1, 1).expand(-1, -1, r).flatten(1)
 
 
 def _distance(

@@ -4,8 +4,9 @@ A `Spec` is frozen and canonical: parameters at their defaults are left out, so 
 equal specs. Reading is lenient (`read` keeps what is right and lists what is not), making strict.
 
 URL keys: `sample` `text` `file` `arrays` or `source` (where Q, K, V come from), `s.*` (its
-parameters), `model` `layer` `mechanism` `m.*` (its parameters), `head` `query` `colour` `pool`
-`group` `block` `hide` `zoom` `lang`. A command line takes the same, each after `--`.
+parameters), `model` `by` `sight` `layer` `mechanism` `m.*` (its parameters), `with` (what stands
+beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by column), `column` `head` `query` `colour`
+`pool` `group` `block` `grouping` `hide` `zoom` `lang`. A command line takes the same, after `--`.
 """
 
 import hashlib
@@ -21,6 +22,7 @@ from engine.fields import (
     CONTENT,
     CONTENT_CHECKS,
     LONGEST_TEXT,
+    MOST_COLUMNS,
     PARSERS,
     TEXTUAL,
     Problem,
@@ -31,6 +33,8 @@ from engine.sources import SOURCES
 
 Value = int | float | bool | str
 Pairs = tuple[tuple[str, Value], ...]
+Choice = tuple[str, Pairs]
+"""A mechanism's key and those of its parameters that are not at their defaults."""
 
 
 def digest(content: str | bytes) -> str:
@@ -61,12 +65,17 @@ class Spec:
             upload), or a key of SOURCES.
         content: the sample's id, the text itself (2,000 characters at most), or a digest.
         source_params: of a generated source, those not at their defaults.
-        model: "tiny" (the embedded one), a folder or a hub id. layer: None = the model's own pick.
+        model: "tiny" (the embedded one), a folder or a hub id. by: what it reads one by one,
+            "tokens" or "characters". sight: "own", or "both" ways where the layer looks back
+            only, which is not the model's own attention. layer: None = the model's own pick.
         mechanism, params: a key of MECHANISMS and those parameters not at their defaults.
+        others: what stands beside it where mechanisms are compared, three at most; None = what
+            suits it. column: the one (from 1) that is looked at more closely; None = the page's.
         head: a head, "all", or None = the one that looks back most sharply.
         query: a position, or None = the row that looks back most sharply.
         colour: what a cell's colour means. pool: how a cell stands for many pairs.
         group: level of units, "segments" or "blocks"; block: tokens in one of them.
+        grouping: how mass by group is drawn, "matrix" or "icicle".
         hide: keys set aside, in order. zoom: rows r0:r1 and columns c0:c1, or None = everything.
         language: "en", "zh" or None = the browser's.
 
@@ -78,15 +87,20 @@ class Spec:
     content: str = "lamp"
     source_params: Pairs = ()
     model: str = "tiny"
+    by: str = "tokens"
+    sight: str = "own"
     layer: int | None = None
     mechanism: str = "softmax"
     params: Pairs = ()
+    others: tuple[Choice, ...] | None = None
+    column: int | None = None
     head: int | str | None = None
     query: int | None = None
     colour: str = "weight"
     pool: Pool = "max"
     group: str = "words"
     block: int = 16
+    grouping: str = "matrix"
     hide: tuple[int, ...] = ()
     zoom: tuple[int, int, int, int] | None = None
     language: str | None = None
@@ -105,6 +119,16 @@ class Spec:
         ):
             pairs = _canonical(declarations(registry, key), getattr(self, name), prefix)
             object.__setattr__(self, name, pairs)
+        if self.others is not None:
+            if len(self.others) >= MOST_COLUMNS:
+                raise ValueError(f"at most {MOST_COLUMNS} mechanisms can be compared")
+            for key, _ in self.others:
+                CHECKS["mechanism"]("with", key)
+            choices = tuple(
+                (key, _canonical(declarations(MECHANISMS, key), pairs, prefix_of(i)))
+                for i, (key, pairs) in enumerate(self.others, 2)
+            )
+            object.__setattr__(self, "others", choices)
 
     # -- asking ------------------------------------------------------------------------------
 
@@ -117,18 +141,29 @@ class Spec:
         """All parameters of the mechanism, defaults included."""
         return _filled(declarations(MECHANISMS, self.mechanism), self.params)
 
+    @property
+    def columns(self) -> tuple[Choice, ...]:
+        """What is compared, this mechanism first: with full softmax by default, or, where it is
+        full softmax itself, with two that see less."""
+        own = (self.mechanism, self.params)
+        if self.others is not None:
+            return (own, *self.others)
+        if own != FULL:
+            return own, FULL
+        return (own, *((key, ()) for key in BESIDE_FULL if key in MECHANISMS))
+
     def source_arguments(self) -> dict[str, Any]:
         """All parameters of a generated source, defaults included."""
         return _filled(declarations(SOURCES, self.source), self.source_params)
 
     def reading_key(self) -> str:
         """What decides one pass of a model over a text, as a string for caches."""
-        return json.dumps([self.source, self.content, self.model])
+        return json.dumps([self.source, self.content, self.model, self.by])
 
     def source_key(self) -> str:
         """What decides Q, K and V, as a string for caches."""
-        where = (self.model, self.layer) if self.textual else ()
-        return json.dumps([self.source, self.content, self.source_params, where])
+        where = (self.model, self.by, self.layer) if self.textual else ()
+        return json.dumps([self.source, self.content, self.source_params, where, self.sight])
 
     def attention_key(self) -> str:
         """What decides the weights, as a string for caches."""
@@ -144,12 +179,25 @@ class Spec:
         if "mechanism" in changes and "params" not in changes:
             changes["params"] = ()
         new = replace(self, **changes)
-        if (new.source, new.content, new.source_params) == (
-            self.source, self.content, self.source_params,
+        if (new.source, new.content, new.source_params, new.by) == (
+            self.source, self.content, self.source_params, self.by,
         ):  # fmt: skip
             return new
         stale = {"query": None, "zoom": None, "hide": tuple(i for i in new.hide if i == 0)}
         return replace(new, **{k: v for k, v in stale.items() if k not in changes})
+
+    def with_columns(self, columns: Sequence[Choice]) -> Self:
+        """The same with these mechanisms side by side."""
+        (mechanism, params), *others = columns
+        column = self.column if self.column and self.column <= len(columns) else None
+        return self.replace(
+            mechanism=mechanism, params=params, others=tuple(others), column=column
+        )
+
+    def first(self, column: int) -> Self:
+        """The same with one of the columns (from 0) first, the rest in their order."""
+        columns = self.columns
+        return self.with_columns([columns[column], *columns[:column], *columns[column + 1 :]])
 
     def with_text(self, text: str) -> Self:
         """The same over a person's own text, by itself if it is short, by its digest if not."""
@@ -168,10 +216,17 @@ class Spec:
         else:
             said["source"] = self.source
         said |= {f"s.{k}": _spelt(v) for k, v in self.source_params}
-        for key in ("model", "layer", "mechanism"):
+        for key in ("model", "by", "sight", "layer", "mechanism"):
             _say(said, key, getattr(self, key), getattr(DEFAULT, key))
         said |= {f"m.{k}": _spelt(v) for k, v in self.params}
-        for key in ("head", "query", "colour", "pool", "group", "block", "hide", "zoom"):
+        if self.others is not None:
+            said["with"] = ",".join(key for key, _ in self.others)
+            for i, (_, pairs) in enumerate(self.others, 2):
+                said |= {f"{prefix_of(i)}{k}": _spelt(v) for k, v in pairs}
+        for key in (
+            "column", "head", "query", "colour", "pool", "group", "block", "grouping", "hide",
+            "zoom",
+        ):  # fmt: skip
             _say(said, key, getattr(self, key), getattr(DEFAULT, key))
         _say(said, "lang", self.language, None)
         return said
@@ -184,6 +239,8 @@ class Spec:
         """Everything, defaults included, as a JSON object."""
         plain = asdict(self)
         plain["source_params"], plain["params"] = dict(self.source_params), dict(self.params)
+        if self.others is not None:
+            plain["others"] = [[key, dict(pairs)] for key, pairs in self.others]
         return json.dumps(plain, ensure_ascii=False)
 
     # -- reading -----------------------------------------------------------------------------
@@ -205,6 +262,8 @@ class Spec:
         for name in ("hide", "zoom"):
             if plain.get(name) is not None:
                 plain[name] = tuple(plain[name])
+        if plain.get("others") is not None:
+            plain["others"] = tuple((key, tuple(pairs.items())) for key, pairs in plain["others"])
         return cls(**plain)
 
     @classmethod
@@ -243,6 +302,8 @@ def _say(said: dict[str, str], key: str, value: Any, default: Any) -> None:
         said[key] = _spelt(value)
 
 
+FULL: Choice = ("softmax", ())
+BESIDE_FULL = ("window", "lsh" if "lsh" in MECHANISMS else "segmented")
 DEFAULT = Spec()
 
 
@@ -297,18 +358,53 @@ def read(
         ("s.", "source_params", SOURCES, found.get("source", DEFAULT.source)),
         ("m.", "params", MECHANISMS, found.get("mechanism", DEFAULT.mechanism)),
     ):
-        declared = declarations(registry, chosen)
-        pairs = []
-        for key in (k for k in query if k.startswith(prefix)):
-            parameter = declared.get(key.removeprefix(prefix))
-            if parameter is None:
-                choices = ", ".join(prefix + k for k in declared) or "–"
-                problems.append(Problem(key, query[key], choices))
-                continue
-            try:
-                pairs.append((key.removeprefix(prefix), parameter.parse(key, query[key])))
-            except ValueError:
-                kind = "choice" if parameter.choices or parameter.kind is bool else "number"
-                problems.append(Problem(key, query[key], allowed(parameter), kind))
-        found[name] = tuple(pairs)
+        found[name] = _parameters(query, prefix, declarations(registry, chosen), problems)
+    if "with" in query:
+        found["others"] = _others(query, problems)
+    columns = query.get("with", "").count(",") + 1 if query.get("with") else 0
+    for i in range(2 + columns, MOST_COLUMNS + 1):
+        stray = [key for key in query if key.startswith(prefix_of(i))]
+        problems += [Problem(key, query[key], "with=…") for key in stray]
     return cls(**found), problems
+
+
+def prefix_of(column: int) -> str:
+    """How the parameters of a column (from 1) begin in a URL."""
+    return "m." if column == 1 else f"m{column}."
+
+
+def _others(query: Mapping[str, str], problems: list[Problem]) -> tuple[Choice, ...]:
+    """The columns beside the first; one that can't be used is left out, the rest keep theirs."""
+    keys = query["with"].split(",") if query["with"] else []
+    if len(keys) >= MOST_COLUMNS:
+        problems.append(Problem("with", query["with"], f"≤ {MOST_COLUMNS - 1}", "number"))
+    found = []
+    for i, key in enumerate(keys[: MOST_COLUMNS - 1], 2):
+        if key not in MECHANISMS:
+            problems.append(Problem("with", key, ", ".join(MECHANISMS)))
+            continue
+        declared = declarations(MECHANISMS, key)
+        found.append((key, _parameters(query, prefix_of(i), declared, problems)))
+    return tuple(found)
+
+
+def _parameters(
+    query: Mapping[str, str],
+    prefix: str,
+    declared: Mapping[str, Param],
+    problems: list[Problem],
+) -> Pairs:
+    """What a URL says of the parameters with this prefix."""
+    pairs = []
+    for key in (k for k in query if k.startswith(prefix)):
+        parameter = declared.get(key.removeprefix(prefix))
+        if parameter is None:
+            choices = ", ".join(prefix + k for k in declared) or "–"
+            problems.append(Problem(key, query[key], choices))
+            continue
+        try:
+            pairs.append((key.removeprefix(prefix), parameter.parse(key, query[key])))
+        except ValueError:
+            kind = "choice" if parameter.choices or parameter.kind is bool else "number"
+            problems.append(Problem(key, query[key], allowed(parameter), kind))
+    return tuple(pairs)

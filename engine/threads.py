@@ -32,15 +32,24 @@ def one_thread_each(device: torch.device) -> Iterator[int]:
 
 
 def in_order(jobs: Iterator[Callable[[], T]], workers: int) -> Iterator[T]:
-    """Results in the jobs' order, a few jobs ahead; what a consumer raises ends the rest."""
+    """Results in the jobs' order, a few jobs ahead; what a consumer raises ends the rest.
+
+    Jobs run in the caller's inference and gradient modes, which torch keeps for each thread.
+    """
     if workers == 1:
         yield from (job() for job in jobs)
         return
+    inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+
+    def run(job: Callable[[], T]) -> T:
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+            return job()
+
     with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         waiting: deque[Future[T]] = deque()
         try:
             for job in jobs:
-                waiting.append(pool.submit(job))
+                waiting.append(pool.submit(run, job))
                 if len(waiting) > workers:
                     yield waiting.popleft().result()
             while waiting:

@@ -15,6 +15,7 @@ from engine.cells import Cells
 from engine.composed import Composed
 from engine.metrics import TOP
 from engine.patterns import Everything, Span
+from engine.scoring import Features
 
 COLS, COLS_CAUSAL = 1024, 512
 """Keys of a tile."""
@@ -91,6 +92,7 @@ class Keys:
         k, v = qkv.k[groups], qkv.v[groups]
         if any(t.permuted for t in self.tiles):
             k, v = k[:, self.key], v[:, self.key] if want_values else v
+        assert isinstance(att.scoring, Features)
         self.k = att.scoring.keys(qkv, k.to(att.dtype)).mT
         self.longest = float(self.k.square().sum(1).max().sqrt())
         self.place = self.key.to(att.dtype)

@@ -4,7 +4,9 @@ Tokens come from people and models; they are data. `shown` makes them readable, 
 result inert in Plotly's little HTML; text sinks that interpret nothing take `shown` alone.
 """
 
+import re
 import unicodedata
+from collections.abc import Iterable
 
 MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "": "∅"}
 JOINERS = (
@@ -39,6 +41,14 @@ def shown(token: str) -> str:
     if unicodedata.combining(token[0]):
         parts.insert(0, "◌")
     return "".join(parts)
+
+
+PART = re.compile(r"(.)([¹²³⁴⁵⁶⁷⁸⁹])⁄[₂₃₄₅₆₇₈₉]", re.DOTALL)
+
+
+def joined(tokens: Iterable[str]) -> str:
+    """The text that neighbouring tokens make, a character that several share said once."""
+    return PART.sub(lambda part: part[1] if part[2] == "¹" else "", "".join(tokens))
 
 
 def shortened(token: str, longest: int = 16) -> str:

@@ -23,7 +23,9 @@ def operations(count: float) -> str:
 
 
 def duration(seconds: float) -> str:
-    """Seconds: 23 ms, 1.4 s, 2 min 5 s."""
+    """Seconds: 0.4 ms, 23 ms, 1.4 s, 2 min 5 s."""
+    if seconds < 0.00995:
+        return f"{1000 * seconds:.1f} ms"
     if seconds < 0.9995:
         return f"{1000 * seconds:.0f} ms"
     if seconds < 59.95:

@@ -2,7 +2,7 @@
 
 import streamlit as st
 
-from pages.ui import controls, intake, panels, state
+from pages.ui import controls, intake, panels, sidebyside, state
 from pages.ui.scene import Trouble, scene
 from pages.ui.strings import t
 from pages.ui.structure import structure
@@ -13,6 +13,7 @@ with st.sidebar:
     heads_here = st.container()
     with st.expander(t("explore.more"), key="more"):
         intake.model()
+        panels.sight()
         panels.hiding()
 
 panels.problems()
@@ -20,8 +21,7 @@ try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         shown = scene(state.spec())
 except Trouble as trouble:
-    with st.container(key="trouble"):
-        st.text(str(trouble))
+    panels.refused(str(trouble))
     st.stop()
 
 with heads_here:
@@ -37,6 +37,7 @@ with right:
     panels.beside(shown)
 panels.sentence(shown, shown.look())
 panels.badge(shown)
+sidebyside.explore_door(shown)
 
 structure(shown)
 left, right = st.columns([3, 2], gap="large")

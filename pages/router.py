@@ -11,6 +11,8 @@ import streamlit as st  # noqa: E402
 
 from pages.ui import frame, state, strings, waiting  # noqa: E402
 
+PAGES = (("home", True), ("explore", False), ("compare", False), ("dilution", False))
+
 state.begin(strings.browser_language)
 page = st.navigation(
     [
@@ -20,7 +22,7 @@ page = st.navigation(
             url_path=name,
             default=default,
         )
-        for name, default in (("home", True), ("explore", False))
+        for name, default in PAGES
         if (ROOT / "pages" / f"{name}.py").exists()
     ],
     position="top",

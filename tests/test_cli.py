@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import numpy as np
 import pytest
 
@@ -24,6 +26,14 @@ def test_attend_prints_a_table(capsys):
     assert lines[-5].split()[:2] == ["head", "effective_tokens"] or "effective_tokens" in out
     first = [float(x) for x in lines[-1].split()]
     assert 1 <= first[1] <= 8 and first[9] == pytest.approx(1, abs=1e-4)
+
+
+def test_a_text_is_read_by_characters(capsys):
+    status, out, _ = run(
+        capsys, "attend", "--text", "the lamp", "--by", "characters", "--mechanism",
+        "hierarchical", "--aggregate", "max",
+    )  # fmt: skip
+    assert status == 0 and "9 queries" in out  # one for each, and BOS
 
 
 def test_attend_writes_a_page_that_needs_no_network(capsys, tmp_path):
@@ -71,3 +81,29 @@ def test_what_is_wrong_gets_a_sentence(capsys, argv, words):
     status, _, err = run(capsys, "attend", *argv)
     assert status == 2 and err.startswith("error: ") and words in err
     assert "Traceback" not in err
+
+
+def test_a_sweep_prints_and_writes(tmp_path, capsys) -> None:
+    out = tmp_path / "found.json"
+    words = ["--of", "softmax,window:window=4", "--lengths", "16-32", "--seeds", "1"]
+    assert main(["sweep", *words, "--out", str(out), "--folder", str(tmp_path / "kept")]) == 0
+    said = capsys.readouterr().out
+    assert "window" in said and f"wrote {out}" in said
+    found = json.loads(out.read_text("utf-8"))
+    assert [r["n"] for r in found] == sorted(r["n"] for r in found) and len(found) == 16
+    assert len(list((tmp_path / "kept").glob("*.json"))) == 4
+
+
+@pytest.mark.parametrize(
+    ("words", "reason"),
+    [
+        (["--of", "dreams"], "no mechanism"),
+        (["--lengths", "64,32"], "rise"),
+        (["--out", "found.xlsx"], "csv"),
+        (["--colour", "red"], "no 'colour'"),
+        (["lengths"], "expected a flag"),
+    ],
+)
+def test_a_sweep_that_can_not_be_is_a_sentence(words, reason, capsys) -> None:
+    assert main(["sweep", *words]) == 2
+    assert reason in capsys.readouterr().err

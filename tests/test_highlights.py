@@ -70,3 +70,29 @@ def test_too_many_groups_are_refused(att):
     with pytest.raises(ValueError, match="not by 'stanzas'"):
         highlights.labels(att, "stanzas", 4)
     assert highlights.smallest_block(16_384) == 32
+
+
+@pytest.mark.parametrize("kind", ["buckets", "clusters"])
+def test_buckets_and_clusters_group_any_mechanism(kind):
+    qkv = engine.sources.planted(n=96, heads=2, dim=16, noise=4.0, needles=4, layout="topics")
+    full, own = engine.attend(qkv, "softmax"), engine.attend(qkv, highlights.FOUND[kind])
+    assert kind not in highlights.groupings(full)
+    assert kind in highlights.groupings(full, qkv) and kind in highlights.groupings(own)
+    found = highlights.grouping(full, kind, 16, 1, qkv)
+    again = highlights.grouping(own, kind, 16, 1)
+    assert torch.equal(found.keys, again.keys) and torch.equal(found.queries, again.queries)
+    count = len(found.names)
+    mass, _ = highlights.group_mass(full, found.keys, 1, found.queries, count)
+    w = full.weights()[1]
+    for a in range(count):
+        rows = w[found.queries == a]
+        for b in range(count):
+            mean = rows[:, found.keys == b].sum(1).mean() if len(rows) else 0.0
+            assert float(mass[a, b]) == pytest.approx(float(mean), abs=1e-6)
+    with pytest.raises(ValueError, match=kind):
+        highlights.grouping(full, kind, 16)
+
+
+def test_units_group_queries_with_their_keys(att):
+    found = highlights.grouping(att, "segments", 7)
+    assert torch.equal(found.keys, found.queries) and len(found.names) == 3

@@ -8,7 +8,18 @@ import pytest
 from hypothesis import given, settings
 
 from engine.contract import Param
-from engine.fields import COLOURS, CONTENT, LANGUAGES, LONGEST_TEXT, POOLS, allowed
+from engine.fields import (
+    COLOURS,
+    CONTENT,
+    GROUPINGS,
+    LANGUAGES,
+    LONGEST_TEXT,
+    MOST_COLUMNS,
+    POOLS,
+    READINGS,
+    SIGHTS,
+    allowed,
+)
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
 from engine.spec import DEFAULT, Spec, declarations, digest, read
@@ -43,6 +54,12 @@ def pairs(draw, registry, key):
 
 
 @st.composite
+def choices(draw):
+    key = draw(st.sampled_from(tuple(MECHANISMS)))
+    return key, draw(pairs(MECHANISMS, key))
+
+
+@st.composite
 def specs(draw):
     source = draw(st.sampled_from((*CONTENT, *SOURCES)))
     content = {"sample": NAMES, "text": TEXTS, "file": DIGESTS, "arrays": DIGESTS}.get(source)
@@ -54,15 +71,20 @@ def specs(draw):
         content="" if content is None else draw(content),
         source_params=draw(pairs(SOURCES, source)),
         model=draw(st.sampled_from(("tiny", "/some/folder with spaces", "owner/name", "模型"))),
+        by=draw(st.sampled_from(READINGS)),
+        sight=draw(st.sampled_from(SIGHTS)),
         layer=draw(st.none() | POSITIONS),
         mechanism=mechanism,
         params=draw(pairs(MECHANISMS, mechanism)),
+        others=draw(st.none() | st.lists(choices(), max_size=MOST_COLUMNS - 1).map(tuple)),
+        column=draw(st.none() | st.integers(1, MOST_COLUMNS)),
         head=draw(st.none() | st.just("all") | POSITIONS),
         query=draw(st.none() | POSITIONS),
         colour=draw(st.sampled_from(COLOURS)),
         pool=draw(st.sampled_from(POOLS)),
         group=draw(st.sampled_from(("words", "sentences", "segments", "blocks", "64"))),
         block=draw(st.integers(1, 10**6)),
+        grouping=draw(st.sampled_from(GROUPINGS)),
         hide=tuple(draw(st.lists(POSITIONS, max_size=8))),
         zoom=draw(st.none() | st.just(window)),
         language=draw(st.none() | st.sampled_from(LANGUAGES)),
@@ -89,6 +111,9 @@ def test_the_default_says_nothing():
     "key, value",
     [
         ("mechanism", "telepathy"),
+        ("by", "syllables"),
+        ("sight", "sideways"),
+        ("grouping", "pie"),
         ("source", "nowhere"),
         ("sample", "../../etc/passwd"),
         ("file", "xyz"),
@@ -112,6 +137,13 @@ def test_the_default_says_nothing():
         ("m.window", "many"),
         ("m.window", "nan"),
         ("m.nothing", "1"),
+        ("m2.window", "5"),
+        ("m4.window", "5"),
+        ("column", "0"),
+        ("column", "5"),
+        ("with", "telepathy"),
+        ("with", "softmax,,window"),
+        ("with", "softmax,softmax,softmax,softmax"),
         ("s.gap", "3"),
     ],
 )
@@ -151,6 +183,9 @@ def test_changing_the_text_drops_what_pointed_into_the_old_one():
     spec = Spec(query=7, zoom=(0, 4, 0, 4), hide=(0, 5), head=2)
     new = spec.replace(source="text", content="another")
     assert (new.query, new.zoom, new.hide, new.head) == (None, None, (0,), 2)
+    spelt = spec.replace(by="characters")  # other positions, too
+    assert (spelt.query, spelt.zoom, spelt.hide, spelt.head) == (None, None, (0,), 2)
+    assert spelt.reading_key() != spec.reading_key() and spelt.source_key() != spec.source_key()
     assert spec.replace(colour="log").query == 7
 
 
@@ -173,11 +208,54 @@ def test_another_mechanism_has_its_own_parameters():
         {"zoom": (3, 2, 0, 1)},
         {"mechanism": "window", "params": (("window", 0),)},
         {"mechanism": "window", "params": (("radius", 3),)},
+        {"others": (("telepathy", ()),)},
+        {"others": (("window", (("window", 0),)),)},
+        {"others": (("window", ()),) * MOST_COLUMNS},
+        {"column": 0},
     ],
 )
 def test_making_is_strict(fields):
     with pytest.raises(ValueError):
         Spec(**fields)
+
+
+def test_columns_are_spelt_readably():
+    spec = Spec(
+        mechanism="window", params=(("window", 8),),
+        others=(("window", (("window", 64), ("sinks", 0))), ("softmax", ()), ("segmented", ())),
+        column=2,
+    )  # fmt: skip
+    assert urlencode(spec.query_params(), safe=",") == (
+        "mechanism=window&m.window=8&with=window,softmax,segmented&m2.sinks=0&column=2"
+    )
+    assert spec.columns[1] == ("window", (("sinks", 0),))  # 64 is the default
+
+
+def test_a_wrong_column_is_left_out_and_the_others_keep_their_parameters():
+    spec, problems = read({"with": "telepathy,window", "m2.x": "1", "m3.window": "8"})
+    assert spec.others == (("window", (("window", 8),)),)
+    assert [p.field for p in problems] == ["with"]
+    assert read({"with": ""}) == (Spec(others=()), [])
+
+
+def test_what_stands_side_by_side_by_default():
+    assert [key for key, _ in DEFAULT.columns][:2] == ["softmax", "window"]
+    assert len(DEFAULT.columns) == 3
+    window = ("window", (("window", 5),))
+    assert Spec(mechanism=window[0], params=window[1]).columns == (window, ("softmax", ()))
+    warm = Spec(params=(("temperature", 2.0),))
+    assert warm.columns == (("softmax", (("temperature", 2.0),)), ("softmax", ()))
+    assert Spec(others=()).columns == (("softmax", ()),)
+
+
+def test_columns_are_changed_as_one():
+    spec = DEFAULT.replace(column=3).with_columns([("window", ()), ("softmax", ())])
+    assert (spec.mechanism, spec.others, spec.column) == ("window", (("softmax", ()),), None)
+    first = DEFAULT.first(1)
+    assert [key for key, _ in first.columns] == [
+        "window", "softmax", *(key for key, _ in DEFAULT.columns[2:]),
+    ]  # fmt: skip
+    assert first.columns == first.replace(query=3).columns
 
 
 def test_cache_keys_tell_apart_what_differs():

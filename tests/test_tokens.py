@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.tokens import escaped, isolated, shortened, shown
+from engine.tokens import escaped, isolated, joined, shortened, shown
 
 
 @pytest.mark.parametrize(
@@ -36,3 +36,8 @@ def test_escaped_is_inert():
 def test_shortened_and_isolated():
     assert shortened("x" * 40, 8) == "x" * 7 + "…"
     assert isolated("العربية") == "\u2068العربية\u2069"
+
+
+def test_a_character_that_tokens_share_is_said_once():
+    assert joined(["a", "中¹⁄₂", "中²⁄₂", " b"]) == "a中 b"
+    assert joined(["\n¹⁄₂", "\n²⁄₂"]) == "\n" and joined([]) == ""

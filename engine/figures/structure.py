@@ -2,63 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator
 from typing import Any
 
-import plotly.graph_objects as go
+from engine.figures import bias, buckets, factors, levels, memory, remedies, routing, segments
+from engine.figures.picture import Context as Context
+from engine.figures.picture import Picture as Picture
+from engine.views import Bias, Buckets, Factors, Levels, Memory, Routing, Segments, View
 
-from engine.contract import QKV, Attention, Mechanism
-from engine.figures.theme import Theme, Words
-from engine.views import View
-
-
-@dataclass(frozen=True, eq=False)
-class Context:
-    """What a picture is drawn from.
-
-    Attributes:
-        att: the attention shown. head, row: chosen.
-        qkv, mechanism: what was attended and how; None for a person's own weights.
-        look, t: theme and words.
-    """
-
-    att: Attention
-    head: int
-    row: int
-    qkv: QKV | None
-    mechanism: Mechanism | None
-    look: Theme
-    t: Words
-
-    @property
-    def tokens(self) -> tuple[str, ...] | None:
-        """What the keys are called."""
-        return self.att.frame.tokens
-
-
-@dataclass(frozen=True, eq=False)
-class Picture:
-    """One picture with its words, `picture.<key>.title` and `picture.<key>.caption`.
-
-    Attributes:
-        facts: numbers for the caption.
-        figure: a Plotly figure, or None where `labels` tint the text itself.
-        labels: group of every key (−1 for none), drawn as the text in one tint a group.
-        names: what the groups are called. wide: takes the whole width.
-    """
-
-    key: str
-    figure: go.Figure | None = None
-    facts: dict[str, Any] = field(default_factory=dict)
-    labels: Sequence[int] | None = None
-    names: Sequence[str] = ()
-    wide: bool = False
-
-
-BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {}
+BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {
+    Bias: bias.pictures,
+    Segments: segments.pictures,
+    Factors: factors.pictures,
+    Levels: levels.pictures,
+    Buckets: buckets.pictures,
+    Memory: memory.pictures,
+    Routing: routing.pictures,
+}
 """View -> the pictures that show it."""
-BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = []
+BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [bias.scorings, remedies.pictures]
 """Pictures of attentions that have no view of their own; each decides by itself."""
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import plotly.graph_objects as go
 from torch import Tensor
 
+Figure = go.Figure
 Words = Callable[..., str]
 """t(key, **facts) -> words."""
 
@@ -34,6 +35,7 @@ class Theme:
         signed: colours of the diverging scale, from negative to positive.
         tints: of groups that have no order (after Tol's light scheme, told apart by colour-blind
             readers); more groups begin again.
+        lines: of curves side by side, the reference first (after Okabe and Ito, without orange).
     """
 
     name: str
@@ -45,6 +47,7 @@ class Theme:
     weight: tuple[str, ...]
     signed: tuple[str, ...]
     tints: tuple[str, ...]
+    lines: tuple[str, ...]
 
     @property
     def quiet(self) -> str:
@@ -91,6 +94,16 @@ LIGHT = Theme(
         "#c6a6dd",
         "#c9b27a",
     ),
+    lines=(
+        "#22252b",
+        "#0072b2",
+        "#009e73",
+        "#b8609a",
+        "#8a6d00",
+        "#56b4e9",
+        "#6a3ea8",
+        "#6a8a22",
+    ),
 )
 DARK = Theme(
     name="dark",
@@ -130,6 +143,16 @@ DARK = Theme(
         "#2c7796",
         "#6f5190",
         "#6b5a33",
+    ),
+    lines=(
+        "#e8e9ea",
+        "#4aa3df",
+        "#2fc49a",
+        "#e59ac1",
+        "#d8b93a",
+        "#8fd0f5",
+        "#b98be0",
+        "#a9c95a",
     ),
 )
 

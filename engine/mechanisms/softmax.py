@@ -5,10 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from torch import Tensor
-
 from engine import normalisers, patterns
-from engine.composed import Composed, fits_sdpa, sdpa, sdpa_blocks
+from engine.composed import Composed, fits_sdpa, sdpa_whole
 from engine.contract import QKV, Mechanism, param
 
 
@@ -29,15 +27,9 @@ class Softmax(Mechanism):
             qkv,
             patterns.Everything(),
             normaliser=normalisers.Softmax(self.temperature),
-            output=(lambda: self._output(qkv, att)) if fits_sdpa(qkv) else None,
+            output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
         )
         return att
-
-    def _output(self, qkv: QKV, att: Composed) -> Tensor:
-        masked = qkv.key_mask is not None or qkv.mask is not None
-        if masked or (qkv.causal and qkv.n != qkv.m):
-            return sdpa_blocks(att, height=512)
-        return sdpa(qkv.q, qkv.k, qkv.v, qkv.factor / self.temperature, causal=qkv.causal)
 
     def flops(self, qkv: QKV) -> int:
         pairs = visible_pairs(qkv)

@@ -134,11 +134,14 @@ class Model:
         max_tokens: int | None = None,
         layers: Collection[int] | None = None,
         on_layer: Callable[[int], None] | None = None,
+        characters: bool = False,
     ) -> Trace:
         """One pass over a text, its beginning where it is longer than the model's context.
 
         Args:
             max_tokens: read at most so many tokens. layers: keep only these; all if None.
+            characters: read character by character, each encoded on its own, as one token or as
+                several bytes; a model trained on longer tokens has seldom read like that.
             on_layer: called with how many layers are done; what it raises ends the pass.
 
         Raises:
@@ -148,7 +151,7 @@ class Model:
             raise ModelError("the text is empty: there is nothing to read")
         if max_tokens is not None and max_tokens < 1:
             raise ModelError(f"at least 1 token must be read, not {max_tokens}")
-        ids, offsets, special = self._encode(text)
+        ids, offsets, special = self._encode(text, characters)
         total = len(ids)
         limit = min(x for x in (max_tokens, self.context, total) if x is not None)
         if limit < total:  # keep the beginning, and what closes it, as BERT's [SEP]
@@ -183,7 +186,9 @@ class Model:
         """What a layer knew when it was seen (contract.Layer)."""
         return seen.layer(rotary=self.rotary)
 
-    def _encode(self, text: str) -> tuple[list[int], Int[Tensor, "n 2"], list[bool]]:
+    def _encode(
+        self, text: str, characters: bool = False
+    ) -> tuple[list[int], Int[Tensor, "n 2"], list[bool]]:
         """Token ids, spans of characters that cover the text, and which tokens are special."""
         try:
             text.encode()
@@ -211,7 +216,40 @@ class Model:
             lengths = [0 if s else len(self.token(t)) for s, t in zip(special, ids, strict=True)]
             ends = torch.tensor(lengths).cumsum(0).clamp_max(len(text))
             spans = list(zip([0, *ends[:-1].tolist()], ends.tolist(), strict=True))
+        if characters:
+            added = [s and a == b for s, (a, b) in zip(special, spans, strict=True)]
+            ids, spans, special = self._spelt(text, ids, added)
         return ids, whole_offsets(text, torch.tensor(spans, dtype=torch.long)), special
+
+    def _spelt(
+        self, text: str, ids: list[int], added: list[bool]
+    ) -> tuple[list[int], list[tuple[int, int]], list[bool]]:
+        """The text's characters, each encoded on its own, between what opens and closes a text.
+
+        Args:
+            ids: the text as it is usually encoded. added: which of them stand for nothing in it.
+        """
+        first, last = (
+            next((i for i, extra in enumerate(x) if not extra), 0) for x in (added, added[::-1])
+        )
+        opening, closing = ids[:first], ids[len(ids) - last :]
+        vocabulary = self.tokenizer.get_vocab()
+        known = {c: self._character(c, vocabulary) for c in set(text)}
+        places = [(i, token) for i, c in enumerate(text) for token in known[c]]
+        end = len(text)
+        return (
+            [*opening, *(token for _, token in places), *closing],
+            [(0, 0)] * first + [(i, i + 1) for i, _ in places] + [(end, end)] * last,
+            [True] * first + [False] * len(places) + [True] * last,
+        )
+
+    def _character(self, character: str, vocabulary: Mapping[str, int]) -> list[int]:
+        """One character's tokens: the one of its name, without a space before it, if there is."""
+        number = vocabulary.get("▁" if character == " " else character)
+        if number is not None and self.token(number) == character:
+            return [number]
+        with self._lock:
+            return list(self.tokenizer(character, add_special_tokens=False)["input_ids"])
 
     def _run(self, ids: list[int], recorder: Recorder) -> Float[Tensor, " vocabulary"] | None:
         """One pass; what the model says of the next token, if it predicts one."""

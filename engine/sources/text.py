@@ -141,8 +141,8 @@ def units(text: str, offsets: Int[Tensor, "n 2"]) -> dict[str, Int[Tensor, "u 2"
     tokens go with what precedes, and those at the beginning with the first unit. A sentence ends
     at 。！？, at . ! ? … (and । ؟ ۔) before a space and at the end of a line, those unless a small
     letter follows; a paragraph ends at a blank line, or, in a text that has none, at the
-    end of a line. The first level is called "characters" where no token holds more than one, else
-    "tokens".
+    end of a line. The first level is called "characters" where no token holds more than one, each
+    with all of its bytes, else "tokens".
     """
     n = len(offsets)
     words = word_starts(text)
@@ -164,7 +164,11 @@ def units(text: str, offsets: Int[Tensor, "n 2"]) -> dict[str, Int[Tensor, "u 2"
     at = torch.cummax(offsets[:, 0].cpu(), 0).values if n else offsets[:, 0]
     length = offsets[:, 1] - offsets[:, 0]
     single = n > 0 and int(length.max()) <= 1
-    levels = {"characters" if single else "tokens": torch.arange(n + 1)}
+    levels = {"tokens": torch.arange(n + 1)}
+    if single:  # bytes of one character are joined; a token that stands for none is by itself
+        apart = (at[1:] != at[:-1]) | (length[1:] == 0) | (length[:-1] == 0)
+        starts = apart.cpu().nonzero()[:, 0] + 1
+        levels = {"characters": torch.cat([torch.tensor([0]), starts, torch.tensor([n])])}
     for name, starts in (("words", words), ("sentences", sentences), ("paragraphs", paragraphs)):
         which = torch.searchsorted(torch.tensor(starts), at, right=True)
         changes = (which[1:] != which[:-1]).nonzero()[:, 0] + 1
@@ -179,15 +183,21 @@ def _loaded(folder: str) -> Model:
     return load(folder)
 
 
-def text(text: str, model: Model | str | Path | None = None, layer: int = 0) -> QKV:
+def text(
+    text: str,
+    model: Model | str | Path | None = None,
+    layer: int = 0,
+    characters: bool = False,
+) -> QKV:
     """Q, K and V of one layer of a language model that reads this text.
 
     Args:
         model: a loaded model, or a folder or hub id; the embedded one if None. layer: from 0.
+        characters: it reads character by character.
 
     Raises:
         ValueError: the text is empty, there is no such layer, or the model can't be opened.
     """
     chosen = model or TINY
     reader = _loaded(str(chosen)) if isinstance(chosen, (str, Path)) else chosen
-    return reader.read(text).layer(layer)
+    return reader.read(text, characters=characters).layer(layer)

@@ -73,26 +73,32 @@ def choose(
 
 
 def parameter(
-    owner: str, registry: str, field: str, name: str, declared: Param, value: Any
+    owner: str,
+    registry: str,
+    field: str,
+    name: str,
+    declared: Param,
+    value: Any,
+    change: Callable[[str, str, Any], None] = state.change_param,
 ) -> None:
     """One declared parameter.
 
     Args:
         owner: key of the mechanism or source. registry: "mechanism" or "source", for the words.
-        field: of the spec that holds it.
+        field: of the spec that holds it. change: called with field, name and the value chosen.
     """
     words = f"{registry}.{owner}.param.{name}"
     label, help = t(words), t(f"{words}.help")
     key = f"{field}.{owner}.{name}"
 
     def changed() -> None:
-        state.change_param(field, name, st.session_state[key])
+        change(field, name, st.session_state[key])
 
     if declared.choices:
         options = {option: t(f"{words}.{option}") for option in declared.choices}
         choose(
             label, field, declared.choices, value, options.__getitem__, key=key, help=help,
-            on_choose=lambda option: state.change_param(field, name, option),
+            on_choose=lambda option: change(field, name, option),
             segments=len(options) <= FEW and sum(map(len, options.values())) <= SHORT,
         )  # fmt: skip
         return

@@ -4,7 +4,7 @@ from typing import Any
 
 import streamlit as st
 
-from engine.fields import CONTENT, LONGEST_TEXT
+from engine.fields import CONTENT, LONGEST_TEXT, READINGS
 from engine.sources import SOURCES
 from engine.spec import Spec, declarations
 from pages.ui import contents, controls, samples, state
@@ -127,6 +127,11 @@ def source() -> None:
         )  # fmt: skip
         if refused := st.session_state.get("refused"):
             st.text(refused)
+    if spec.textual:
+        controls.choose(
+            t("explore.by"), "by", READINGS, spec.by, lambda by: t(f"by.{by}"),
+            help=t("explore.by.help"),
+        )  # fmt: skip
     values = spec.source_arguments()
     declared = declarations(SOURCES, spec.source)
     for folded in (False, True):

@@ -56,10 +56,10 @@ class Job:
     stopping: bool = False
 
     def say(self, state: State) -> None:
-        """Put a state where it is seen."""
+        """Put a state where it is seen; what it leaves out stays as it was."""
         if self.stopping or time.monotonic() - self.asked > LEFT:
             raise Stopped
-        self.state = state
+        self.state = self.state | state
         self.version += 1
 
 

@@ -3,19 +3,24 @@
 import html
 
 import streamlit as st
+from torch import Tensor
 
 from engine import highlights, wording
-from engine.fields import COLOURS, POOLS, positions
+from engine.contract import QKV
+from engine.fields import COLOURS, GROUPINGS, POOLS, SIGHTS, positions
 from engine.figures.groups import groups
+from engine.figures.levels import icicle
 from engine.figures.mosaic import mosaic
 from engine.figures.rows import rows
 from engine.figures.steps import numbers, steps
 from engine.highlights import Look
 from engine.mechanisms import MECHANISMS
 from engine.tokens import isolated, shown
+from engine.tree import Tree
 from pages.ui import contents, controls, frame, state, waiting
 from pages.ui.components.heatmap import heatmap
 from pages.ui.components.tokens import token_text
+from pages.ui.gate import Report
 from pages.ui.scene import Scene
 from pages.ui.strings import formula, t
 
@@ -86,8 +91,12 @@ def badge(scene: Scene) -> None:
         notes.append(t("badge.cut", total=scene.total_tokens, kept=att.frame.m))
     if scene.weights_only:
         notes.append(t("explore.weights_only"))
+    if spec.textual and spec.by == "characters":
+        notes.append(t("badge.characters"))
     if spec.textual and spec.mechanism != "softmax":
         notes.append(t("badge.applied", mechanism=t(f"mechanism.{spec.mechanism}.name")))
+    if spec.sight == "both":
+        notes.append(t("badge.both"))
     if spec.hide:
         notes.append(t("badge.hidden", count=len(spec.hide)))
     if att.frame.m == 1:
@@ -194,6 +203,24 @@ def head_choice(scene: Scene) -> None:
     )  # fmt: skip
 
 
+def sight() -> None:
+    """What a row may see: as the layer has it, or both ways."""
+    controls.choose(
+        t("explore.sight"), "sight", SIGHTS, state.spec().sight, lambda key: t(f"sight.{key}"),
+        help=t("explore.sight.help"),
+    )  # fmt: skip
+
+
+def refused(trouble: str) -> None:
+    """Why nothing is shown; and a way out for mechanisms that can't look back only."""
+    with st.container(key="trouble"):
+        st.text(trouble)
+    spec = state.spec()
+    if spec.sight == "own" and not MECHANISMS[spec.mechanism].causal_ok:
+        st.text(t("explore.sight.help"))
+        st.button(t("explore.sight.try"), on_click=lambda: state.change(sight="both"))
+
+
 def hiding() -> None:
     """Keys that are set aside."""
     spec = state.spec()
@@ -262,38 +289,68 @@ def by_group(scene: Scene) -> None:
     """Mass that groups of tokens give to groups of tokens."""
     att, spec = scene.attention, scene.spec
     st.subheader(t("explore.group"), anchor=False)
-    ways = highlights.groupings(att)
+    given = scene.given if isinstance(scene.given, QKV) else None
+    ways = highlights.groupings(att, given)
     kind = spec.group if spec.group in ways else ways[0]
-    least = highlights.smallest_block(att.frame.m)
-    block = max(spec.block, least)
+    block = max(spec.block, highlights.smallest_block(att.frame.m))
+    if att.row_kind != "signed":  # a share is nothing below 0
+        controls.choose(
+            t("explore.grouping"), "grouping", GROUPINGS, spec.grouping,
+            lambda way: t(f"grouping.{way}"), hide_label=True,
+        )  # fmt: skip
+        if spec.grouping == "icicle":
+            unit_by_unit(scene)
+            return
+    grouping_choice(ways, kind, block, att.frame.m)
+    by_head = kind in highlights.FOUND
+    head = None if spec.head == "all" and not by_head else scene.head
+
+    def work(report: Report) -> tuple[highlights.Grouping, Tensor, int]:
+        found = highlights.grouping(att, kind, block, scene.head, given)
+        count = len(found.names)
+        return found, *highlights.group_mass(att, found.keys, head, found.queries, count)
+
+    found, mass, sampled = waiting.obtain(
+        f"groups:{spec.attention_key()}:{kind}:{block}:{head}", t("gate.grouping"), work,
+        lambda made: made[1].numel() * 4 + att.frame.m * 16,
+    )  # fmt: skip
+    row = int(found.queries[scene.query])
+    figure = groups(
+        mass, names=found.names, row=row if row >= 0 else None, look=frame.look(), t=t,
+        signed=att.row_kind == "signed",
+    )  # fmt: skip
+    st.plotly_chart(figure, theme=None, key="groups", config=PLAIN)
+    if by_head:
+        st.text(t(f"groups.{kind}", head=scene.head))
+    if sampled < att.frame.n:
+        st.text(t("groups.sampled", rows=sampled, n=att.frame.n))
+
+
+def grouping_choice(ways: list[str], kind: str, block: int, m: int) -> None:
+    """By what keys are grouped, and how many tokens make a block."""
     with st.container(key="grouping", horizontal=True, vertical_alignment="bottom"):
         controls.choose(
             t("explore.group_by"), "group", ways, kind, lambda way: t(f"group.{way}"),
-            hide_label=True, segments=True,
+            hide_label=True, segments=len(ways) <= 5,
         )  # fmt: skip
         if kind == "blocks":
             controls.follow("block", block)
             st.number_input(
-                t("explore.block"), least, 131_072, key="block", width=140,
+                t("explore.block"), highlights.smallest_block(m), 131_072, key="block", width=140,
                 label_visibility="collapsed", help=t("explore.block"),
                 on_change=lambda: state.change(block=st.session_state["block"]),
             )  # fmt: skip
-    label = highlights.labels(att, kind, block)
-    head = None if spec.head == "all" else scene.head
-    mass, sampled = waiting.obtain(
-        f"groups:{spec.attention_key()}:{kind}:{block}:{head}",
-        t("gate.grouping"),
-        lambda report: highlights.group_mass(att, label, head),
-        lambda made: made[0].numel() * 4,
-    )
-    figure = groups(
-        mass, names=highlights.group_names(att.frame.tokens, label),
-        row=int(label[min(scene.query + att.frame.offset, len(label) - 1)]),
-        look=frame.look(), t=t, signed=att.row_kind == "signed",
+
+
+def unit_by_unit(scene: Scene) -> None:
+    """The chosen query's weight, units inside units."""
+    whole = scene.attention.frame
+    figure = icicle(
+        scene.weights, Tree.of(whole), whole.tokens, look=frame.look(), t=t,
+        query=min(max(0, scene.query + whole.m - whole.n), whole.m - 1),
     )  # fmt: skip
-    st.plotly_chart(figure, theme=None, key="groups", config=PLAIN)
-    if sampled < att.frame.n:
-        st.text(t("groups.sampled", rows=sampled, n=att.frame.n))
+    st.plotly_chart(figure, theme=None, key="icicle", config=PLAIN)
+    st.text(t("groups.icicle"))
 
 
 def statistics(scene: Scene) -> None:

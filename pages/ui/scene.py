@@ -115,7 +115,10 @@ def reading(spec: Spec) -> Trace:
     reader = model(spec.model)
 
     def work(report: Report) -> Trace:
-        return reader.read(text, on_layer=lambda done: report(done / max(1, reader.layers)))
+        return reader.read(
+            text, characters=spec.by == "characters",
+            on_layer=lambda done: report(done / max(1, reader.layers)),
+        )  # fmt: skip
 
     return obtain(
         f"read:{spec.reading_key()}",
@@ -179,6 +182,8 @@ def scene(spec: Spec) -> Scene:
             layer = default_layer(spec, trace)
         spec = replace(spec, layer=layer)
         given = trace.layer(layer)
+    if spec.sight == "both" and isinstance(given, QKV):
+        given = given.replace(causal=False)
     colour = colour_of(spec)
     hidden = tuple(
         i for i in spec.hide if i < (given.m if isinstance(given, QKV) else given.frame.m)

@@ -4,20 +4,21 @@ A page never writes to the URL or keeps a choice elsewhere. Widgets are drawn fr
 report through `change`, in their callbacks, so that at the start of a run the spec is complete.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import streamlit as st
 
-from engine.fields import CONTENT, PARSERS, Problem
-from engine.spec import DEFAULT, Spec, read
+from engine.fields import CONTENT, MOST_COLUMNS, PARSERS, Problem
+from engine.spec import DEFAULT, Choice, Spec, prefix_of, read
 from pages.ui import samples
 
-OURS = {*CONTENT, *PARSERS, "source"}
+OURS = {*CONTENT, *PARSERS, "source", "with"}
+PREFIXES = ("s.", *(prefix_of(column) for column in range(1, MOST_COLUMNS + 1)))
 
 
 def _ours(key: str) -> bool:
-    return key in OURS or key.startswith(("s.", "m."))
+    return key in OURS or key.startswith(PREFIXES)
 
 
 def begin(browser_language: Callable[[], str]) -> None:
@@ -79,3 +80,25 @@ def switch(mechanism: str) -> None:
     drafts = st.session_state.setdefault("drafts", {})
     drafts[spec().mechanism] = spec().params
     change(mechanism=mechanism, params=drafts.get(mechanism, ()))
+
+
+def change_columns(columns: Sequence[Choice]) -> None:
+    """Choose what stands side by side."""
+    put(spec().with_columns(columns))
+
+
+def switch_column(column: int, mechanism: str) -> None:
+    """Choose one column's mechanism (columns from 0), with the parameters last chosen there."""
+    drafts = st.session_state.setdefault("drafts", {})
+    columns = list(spec().columns)
+    drafts[column, columns[column][0]] = columns[column][1]
+    columns[column] = mechanism, drafts.get((column, mechanism), ())
+    change_columns(columns)
+
+
+def change_column_param(column: int, name: str, value: Any) -> None:
+    """Choose one parameter of one column's mechanism."""
+    columns = list(spec().columns)
+    mechanism, params = columns[column]
+    columns[column] = mechanism, tuple((dict(params) | {name: value}).items())
+    change_columns(columns)

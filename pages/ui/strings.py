@@ -1,5 +1,6 @@
 """Words of the person's language, from assets/locales. A missing key is an error."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -35,3 +36,9 @@ def t(key: str, /, **facts: Any) -> str:
         KeyError: there is no such key, or a fact is missing.
     """
     return locale(language())[key].format(**facts)
+
+
+def speaker() -> Callable[..., str]:
+    """`t` in the language that is spoken now, also where no page runs (in a job's thread)."""
+    words = locale(language())
+    return lambda key, /, **facts: words[key].format(**facts)

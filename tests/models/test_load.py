@@ -136,6 +136,54 @@ def test_a_special_token_in_a_text_is_text(tiny):
     assert "".join(trace.tokens[1:]) == "a<|bos|>"
 
 
+MIXED = "The  fox,\n\n他说：“你好，𓂀！” 🙂 👩‍👩‍👧\ta "
+
+
+def spelt(trace) -> str:
+    """The text that the tokens spell, by their spans."""
+    said, end = "", 0
+    for start, stop in trace.offsets.tolist():
+        said, end = said + trace.text[max(start, end) : stop], max(end, stop)
+    return said
+
+
+def test_character_by_character(tiny):
+    model = load(tiny, device="cpu")
+    for text in (MIXED, "x", " ", "\n", "你", "犇猋", "🙂", "a<|bos|>"):
+        trace = model.read(text[:30], characters=True)
+        assert trace.tokens[0] == "<|bos|>" and trace.tokens.count("<|bos|>") == 1
+        assert spelt(trace) == text[:30]
+        units = trace.layer(0).units
+        assert list(units) == ["characters", "words", "sentences", "paragraphs"]
+        starts = trace.offsets[units["characters"][:, 0], 0].tolist()
+        assert starts[1:] == list(range(len(text[:30])))  # after BOS, each of them once
+    trace = model.read(TEXT, characters=True)
+    usual = model.read(TEXT)
+    assert "".join(trace.tokens[1:]) == "".join(usual.tokens[1:])
+    assert len(trace.tokens) > len(usual.tokens)
+    assert trace.layer(0).units["words"].shape == usual.layer(0).units["words"].shape
+    assert model.read(TEXT, max_tokens=5, characters=True).tokens == trace.tokens[:5]
+
+
+def test_characters_alone_stand_without_the_space_of_a_word(tiny, tmp_path):
+    folder = Path(shutil.copytree(tiny, tmp_path / "spaced"))
+    made = Tokenizer(models.BPE(byte_fallback=True, unk_token="<unk>"))
+    made.pre_tokenizer = pre_tokenizers.Metaspace()
+    made.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Metaspace()])
+    trainer = trainers.BpeTrainer(
+        vocab_size=320, special_tokens=["<unk>", *(f"<0x{b:02X}>" for b in range(256))],
+        show_progress=False,
+    )  # fmt: skip
+    made.train_from_iterator(WORDS * 4, trainer)
+    hf.PreTrainedTokenizerFast(tokenizer_object=made).save_pretrained(folder)
+    model = load(folder, device="cpu")
+    trace = model.read("the fox 🙂", characters=True)
+    assert trace.tokens[:8] == tuple("the fox ") and spelt(trace) == trace.text
+    pieces = model.tokenizer.convert_ids_to_tokens
+    inputs, _, _ = model._encode("the fox", characters=True)
+    assert pieces(inputs) == ["t", "h", "e", "▁", "f", "o", "x"]
+
+
 def test_bytes_that_are_no_character_have_names(tiny):
     model = load(tiny, device="cpu")
     names = [model.token(i) for i in range(320)]

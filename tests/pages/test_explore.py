@@ -9,6 +9,7 @@ from engine.fields import LANGUAGES
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
 from engine.spec import LONGEST_TEXT
+from engine.words import locale
 from pages.ui import contents
 from pages.ui.waiting import desk
 
@@ -51,6 +52,28 @@ def test_made_sources_are_drawn(explore, source):
 def test_views_are_drawn(explore, head, colour):
     page = explore(head=head, colour=colour, hide="0", group="blocks", block="8").healthy()
     assert any("renormalised" in words for words in page.words)
+
+
+@pytest.mark.parametrize("mechanism", ["softmax", "hierarchical"])
+def test_mass_by_unit_as_an_icicle(explore, mechanism):
+    page = explore(mechanism=mechanism, grouping="icicle", lang="zh").healthy()
+    assert any('"type":"icicle"' in chart.proto.spec for chart in charts(page))
+    assert any("逐层落到各单元" in words for words in page.words)
+
+
+@pytest.mark.parametrize("kind", ["buckets", "clusters"])
+def test_groups_of_one_mechanism_are_seen_in_another(explore, kind):
+    page = explore(group=kind, text="the lamp and the bell and the lamp " * 4).healthy()
+    assert any("numbered" in words for words in page.words)
+
+
+def test_reading_character_by_character(explore):
+    page = explore(text="灯塔 lamp 𓂀").healthy()
+    assert page.spec.by == "tokens"
+    page.test.button_group(key="choose-by").set_value("characters").run()
+    page.healthy()
+    assert page.said["by"] == "characters"
+    assert any("Read character by character" in words for words in page.words)
 
 
 def test_a_change_is_written_to_the_url(explore):
@@ -188,3 +211,14 @@ def test_stop_says_so_and_goes_on(explore):
 
 def _kept(prefix):
     return [key for key in desk().results._values if key.startswith(prefix)]
+
+
+def test_what_mixes_positions_first_can_look_both_ways(explore) -> None:
+    page = explore(mechanism="linformer").healthy()
+    assert any("causal" in words for words in page.words)
+    (button,) = [b for b in page.test.button if b.label == locale("en")["explore.sight.try"]]
+    button.click()
+    page.run().healthy()
+    assert page.spec.sight == "both" and page.said["sight"] == "both"
+    assert locale("en")["badge.both"] in page.words
+    assert page.test.get("bidi_component")

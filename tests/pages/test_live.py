@@ -25,7 +25,7 @@ def test_what_a_job_says_is_answered() -> None:
     def work(say) -> int:
         say({"traces": [{"y": [1.0, float("nan")]}], "share": 0.5})
         go.wait(5)
-        say({"traces": [{"y": [2.0, 3.0]}], "share": 1.0})
+        say({"share": 1.0})  # the traces stay
         return 7
 
     token = JOBS.start(work)
@@ -38,6 +38,7 @@ def test_what_a_job_says_is_answered() -> None:
     go.set()
     until(lambda: ask()["done"])
     assert ask()["version"] == 2 and ask()["error"] is None
+    assert ask()["state"] == {"traces": [{"y": [1.0, None]}], "share": 1.0}
     job = JOBS.get(token)
     assert job is not None and job.result == 7
     assert client.get("/api/live?token=nobody").status_code == 410

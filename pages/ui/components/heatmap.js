@@ -3,6 +3,7 @@
 const PAUSE = 120; // ms of rest before a window is asked for
 const TELL = 400; // ms of rest before the page is told
 const CELLS = 512;
+const linked = new Map(); // name -> heatmaps that move as one, with one scale a kind
 
 class Heatmap {
   constructor(root) {
@@ -32,8 +33,20 @@ class Heatmap {
   close() {
     this.sizes.disconnect();
     this.fetching?.abort();
+    linked.get(this.link)?.delete(this);
     [this.pausing, this.telling, this.choosing, this.retrying].forEach(clearTimeout);
     if (window.Plotly) window.Plotly.purge(this.plot);
+  }
+
+  join(link) {
+    if (link === this.link) return;
+    linked.get(this.link)?.delete(this);
+    this.link = link;
+    if (link) linked.set(link, (linked.get(link) ?? new Set()).add(this));
+  }
+
+  get peers() {
+    return [...(linked.get(this.link) ?? [])].filter((peer) => peer !== this);
   }
 
   get full() {
@@ -45,6 +58,7 @@ class Heatmap {
     this.data = data;
     this.trigger = trigger;
     this.words = data.words;
+    this.join(data.link);
     this.label();
     const asked = ["token", "head", "pool", "colour"];
     const fresh = !old || asked.some((name) => old[name] !== data[name]);
@@ -75,6 +89,8 @@ class Heatmap {
     const fit = this.root.querySelector('[data-do="fit"]');
     fit.hidden = this.data.pool !== "max" || this.data.colour === "row";
     fit.setAttribute("aria-pressed", String(this.fitted));
+    this.root.classList.toggle("hm-compact", Boolean(this.link));
+    this.root.classList.toggle("hm-follower", Boolean(this.link && !this.data.lead));
   }
 
   // -- asking ---------------------------------------------------------------------------------
@@ -86,7 +102,7 @@ class Heatmap {
     return t.rows[0] <= r0 && t.rows[1] >= r1 && t.cols[0] <= c0 && t.cols[1] >= c1;
   }
 
-  go(window, patience = 0) {
+  move(window, patience) {
     const [r0, r1, c0, c1] = window;
     const { n, m } = this.data;
     const place = (low, high, total) => {
@@ -98,10 +114,15 @@ class Heatmap {
     clearTimeout(this.pausing);
     clearTimeout(this.telling);
     this.pausing = setTimeout(() => (this.covered() ? this.draw() : this.fetch()), patience);
+  }
+
+  go(window, patience = 0) {
+    this.move(window, patience);
+    this.peers.forEach((peer) => peer.move(this.window, patience));
     this.telling = setTimeout(() => {
       const whole = same(this.window, this.full);
       if (same(this.data.window ?? this.full, this.window)) return;
-      this.sent.push(whole ? null : this.window);
+      [this, ...this.peers].forEach((one) => one.sent.push(whole ? null : this.window));
       this.trigger("window", { span: whole ? null : this.window });
     }, patience + TELL);
   }
@@ -110,7 +131,7 @@ class Heatmap {
     this.fetching?.abort();
     clearTimeout(this.retrying);
     const stop = (this.fetching = new AbortController());
-    const { token, head, pool, colour, tile } = this.data;
+    const { token, head, pool, colour, tile, signed } = this.data;
     const window = this.window;
     const [r0, r1, c0, c1] = window;
     const url = new URL(tile, document.baseURI);
@@ -129,11 +150,12 @@ class Heatmap {
         return;
       }
       if (!reply.ok) throw new Error(String(reply.status));
-      this.tile = { ...parse(await reply.arrayBuffer()), window, colour, pool };
+      this.tile = { ...parse(await reply.arrayBuffer()), window, colour, pool, signed };
       const { top, bottom } = this.tile;
       if (same(window, this.full)) this.whole = Math.max(top, -bottom);
       delete this.root.dataset.busy;
       this.draw();
+      this.peers.forEach((peer) => peer.tile && peer.scale().high !== peer.high && peer.draw());
     } catch (error) {
       if (error.name === "AbortError") return;
       delete this.root.dataset.busy;
@@ -147,11 +169,24 @@ class Heatmap {
     return lookOf(this.root, this.data.looks);
   }
 
+  // What the colours' end is held to: the whole map's largest, or, of linked ones of one kind, the
+  // largest of them all.
+  scale() {
+    const steady = !this.fitted && this.tile.pool === "max";
+    const kin = [this, ...this.peers].filter(
+      ({ tile }) => tile && tile.signed === this.tile.signed && same(tile.window, this.tile.window),
+    );
+    const largest = Math.max(...kin.map(({ tile }) => Math.max(tile.top, -tile.bottom)));
+    const held = steady ? this.data.top ?? this.whole : this.link ? largest : null;
+    return scaleOf(this.tile, held, this.data.m);
+  }
+
   draw() {
     if (!this.tile || !window.Plotly) return;
     const { tile, plot } = this;
     const look = this.colours();
-    const scale = scaleOf(tile, this.fitted ? null : this.whole, this.data.m);
+    const scale = this.scale();
+    this.high = scale.high;
     const [r0, r1, c0, c1] = this.window;
     const [tall, wide] = tile.shape;
     const z = [];
@@ -161,10 +196,14 @@ class Heatmap {
       z.push(scale.log ? row.map(logarithm) : row);
     }
     const style = getComputedStyle(this.root);
-    const margin = { l: 92, r: 84, t: 8, b: 84 };
+    const tokens = tile.queries.length && tile.cell[0] === 1;
+    const margin = this.link ? { l: tokens ? 84 : 56, r: 8, t: 62, b: 84, autoexpand: false }
+      : { l: 92, r: 84, t: 8, b: 84 };
     this.width = plot.clientWidth;
-    const [inside, tallness] = [this.width - margin.l - margin.r, this.data.height - margin.t - margin.b];
-    const x = ticksOf(tile.keys, tile.cols[0], tile.cell[1], c0, c1, inside);
+    const x = ticksOf(tile.keys, tile.cols[0], tile.cell[1], c0, c1, this.width - margin.l - margin.r);
+    if (this.link && x.vals.length !== c1 - c0) margin.b = 48;
+    const tallness = this.data.height - margin.t - margin.b;
+    this.inside = tallness;
     const y = ticksOf(tile.queries, tile.rows[0], tile.cell[0], r0, r1, tallness);
     const upright = tile.keys.length && x.vals.length === c1 - c0; // tokens stand upright
     const axis = { showgrid: false, zeroline: false, tickmode: "array", ticks: "",
@@ -176,7 +215,7 @@ class Heatmap {
       x0: tile.cols[0] + (tile.cell[1] - 1) / 2, dx: tile.cell[1],
       y0: tile.rows[0] + (tile.cell[0] - 1) / 2, dy: tile.cell[0],
       colorscale: stops(look[scale.signed ? "signed" : "weight"]),
-      colorbar: barOf(tile, scale, this.words),
+      colorbar: barOf(tile, scale, this.words, this.link),
     };
     const layout = {
       margin, width: this.width, height: this.data.height, dragmode: "zoom", showlegend: false,
@@ -189,7 +228,7 @@ class Heatmap {
         named(this.words.key,
           { x: 0.5, y: 0, yanchor: "bottom", yshift: upright ? -margin.b : -44 }),
         named(this.words.query, { x: 0, y: 0.5, xanchor: "left", xshift: -margin.l, textangle: -90 }),
-      ],
+      ].slice(0, this.link && !this.data.lead ? 1 : 2),
       shapes: this.mark(look),
     };
     const config = { displayModeBar: false, doubleClick: false, showTips: false, scrollZoom: false };
@@ -211,7 +250,8 @@ class Heatmap {
     const q = this.query;
     if (q === null || q === undefined || q < this.window[0] || q >= this.window[1]) return [];
     const line = { color: look.accent, width: 2 };
-    return [{ type: "rect", x0: -0.5, x1: this.data.m - 0.5, y0: q - 0.5, y1: q + 0.5, line }];
+    const rim = (this.window[1] - this.window[0]) / this.inside; // a pixel: the row itself stays free
+    return [{ type: "rect", x0: -0.5, x1: this.data.m - 0.5, y0: q - 0.5 - rim, y1: q + 0.5 + rim, line }];
   }
 
   listen() {
@@ -225,8 +265,13 @@ class Heatmap {
       clearTimeout(this.choosing);
       this.go(this.full);
     });
-    this.plot.on("plotly_hover", ({ points: [p], event }) => this.show(this.cell(p.y, p.x), event));
-    this.plot.on("plotly_unhover", () => (this.tip.hidden = true));
+    this.plot.on("plotly_hover", ({ points: [p], event }) => {
+      this.show(this.cell(p.y, p.x), event);
+      this.peers.forEach((peer) => peer.echo(p.y, p.x));
+    });
+    this.plot.on("plotly_unhover", () => {
+      [this, ...this.peers].forEach((one) => (one.tip.hidden = true));
+    });
     this.plot.on("plotly_click", ({ points: [p], event }) => {
       if (event.button) return;
       clearTimeout(this.choosing); // a second click means: show everything
@@ -251,8 +296,21 @@ class Heatmap {
   choose(cell) {
     // of a pooled cell, the row under its middle
     this.query = Math.min(cell.top + Math.floor((cell.bottom - cell.top) / 2), this.data.n - 1);
-    window.Plotly.relayout(this.plot, { shapes: this.mark(this.colours()) });
+    [this, ...this.peers].filter((one) => one.drawn).forEach((one) => {
+      one.query = this.query;
+      window.Plotly.relayout(one.plot, { shapes: one.mark(one.colours()) });
+    });
     this.trigger("query", { row: this.query });
+  }
+
+  // The same pair's value, where the pointer is in a linked map.
+  echo(y, x) {
+    if (!this.drawn || !this.tile || !same(this.tile.window, this.window)) return;
+    const { xaxis, yaxis } = this.plot._fullLayout;
+    const box = this.plot.getBoundingClientRect();
+    this.show(this.cell(y, x), {
+      clientX: box.left + xaxis._offset + xaxis.l2p(x), clientY: box.top + yaxis._offset + yaxis.l2p(y),
+    });
   }
 
   show(cell, event) {
@@ -294,9 +352,12 @@ class Heatmap {
     if (name === "out") this.zoom(2);
     if (name === "png" || name === "svg") this.save(name);
     if (name === "fit") {
-      this.fitted = !this.fitted;
-      this.label();
-      this.draw();
+      const fitted = !this.fitted;
+      [this, ...this.peers].forEach((one) => {
+        one.fitted = fitted;
+        one.label();
+        one.draw();
+      });
     }
   }
 

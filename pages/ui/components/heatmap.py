@@ -61,6 +61,9 @@ def heatmap(
     query: int | None = None,
     height: int = 560,
     file: str = "attention",
+    link: str | None = None,
+    lead: bool = True,
+    top: float | None = None,
     on_query: Callable[[int], None] | None = None,
     on_window: Callable[[Window | None], None] | None = None,
 ) -> None:
@@ -72,6 +75,9 @@ def heatmap(
             the attention is computed anew.
         colour: "weight", "log", "uniform" or "row". window: what to show; None = everything.
         query: the row to mark. height: of the picture, in pixels. file: name of a saved picture.
+        link: heatmaps with the same name move as one and share a scale with those of their kind
+            (signed or not); they are drawn narrow. lead: of those, the one with the buttons.
+        top: where the colours of a max-pooled map end, if not at its own largest.
         on_query: called with a row. on_window: called with a window, or None for everything.
     """
 
@@ -102,6 +108,10 @@ def heatmap(
             "query": query,
             "height": height,
             "file": file,
+            "signed": attention.row_kind == "signed",
+            "link": link,
+            "lead": lead,
+            "top": top,
             "looks": LOOKS,
             "words": words(t, "heatmap", WORDS, "n m r0 r1 c0 c1 a b pool x"),
         },

@@ -10,10 +10,10 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-import plotly.graph_objects as go
 import streamlit as st
 from streamlit.components.v2 import component as registered
 
+from engine.figures.theme import Figure
 from pages.ui.components.looks import script, words
 from pages.ui.tiles import PLOTLY
 
@@ -45,7 +45,7 @@ component = registered(
 
 def moving(
     key: str,
-    figure: go.Figure,
+    figure: Figure,
     t: Callable[..., str],
     *,
     alt: str,

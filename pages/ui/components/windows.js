@@ -30,12 +30,12 @@ function parse(buffer) {
   return { ...head, cells: new Float32Array(buffer, 4 + length) };
 }
 
-// Where the colours begin and end; `whole` is the largest of the whole map if it is to be held to.
-// Weights below zero take the diverging scale, zero in its middle.
-function scaleOf({ colour, top, bottom, pool }, whole, m) {
-  const held = pool === "max" && whole ? whole : top;
-  if (bottom < 0) {
-    const far = Math.max(Math.abs(top), Math.abs(bottom), whole ?? 0);
+// Where the colours begin and end; `given` is what their end is held to, if it is.
+// Signed weights take the diverging scale, zero in its middle.
+function scaleOf({ colour, top, bottom, pool, signed }, given, m) {
+  const held = given || top;
+  if (signed || bottom < 0) {
+    const far = Math.max(Math.abs(top), Math.abs(bottom), given ?? 0) || 1;
     return { log: false, signed: true, low: -far, high: far };
   }
   if (colour === "row") return { log: false, low: 0, high: pool === "sum" ? held || 1 : 1 };
@@ -46,14 +46,17 @@ function scaleOf({ colour, top, bottom, pool }, whole, m) {
   return { log, low: high - below, high };
 }
 
-function barOf({ colour, cell, pool }, scale, words) {
+function barOf({ colour, cell, pool }, scale, words, over) {
   const kind = words[`colour_${colour}`];
   const pooled = cell[0] * cell[1] > 1;
   const title = pooled ? `${kind} · ${words[`pool_${pool}`]}` : kind;
-  const bar = { title: { text: escaped(title), side: "right" }, thickness: 12, outlinewidth: 0 };
-  if (!scale.log) return { ...bar, nticks: 6, tickformat: "~g" };
-  const vals = [];
+  const lying = { orientation: "h", y: 1, yanchor: "bottom", x: 0.5, len: 1, ypad: 12 };
+  const bar = { title: { text: escaped(title), side: over ? "top" : "right" }, outlinewidth: 0,
+    thickness: over ? 8 : 12, tickangle: 0, ...(over ? lying : {}) };
+  if (!scale.log) return { ...bar, nticks: over ? 4 : 6, tickformat: "~g" };
+  let vals = [];
   for (let k = Math.ceil(scale.low - 1e-6); k <= scale.high + 1e-6; k += 1) vals.push(k);
+  if (over && vals.length > 4) vals = [vals[0], vals[vals.length >> 1], vals.at(-1)]; // few fit
   const text = vals.map((k) => `${k === vals[0] && k <= scale.low + 0.01 ? "≤ " : ""}${number(10 ** k)}`);
   const sign = colour === "uniform" ? "×" : "";
   return { ...bar, tickmode: "array", tickvals: vals, ticktext: text.map((t) => t + sign) };

@@ -1,0 +1,313 @@
+"""One choice of a sweep, and how a URL and a command line spell it.
+
+Keys: `of` (mechanisms, `softmax,window:window=64:sinks=0`), `lengths` (`256,512`, or doublings
+`256-16384`), `source`, `s.*` (its parameters), `seeds`, `match` (entropy, needle_mass, none),
+`match_at`, `rows`. A command line takes the same, each after `--`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from jaxtyping import Float
+
+from engine.contract import params_of
+from engine.fields import Problem
+from engine.mechanisms import MECHANISMS
+from engine.sources import SOURCES
+from engine.spec import Choice, Pairs, declarations
+from engine.sweep import (
+    ROWS,
+    SAMPLED,
+    Match,
+    Plan,
+    Record,
+    Task,
+    calibrated,
+    found,
+    kept,
+    make_source,
+    plan,
+)  # fmt: skip
+
+MOST_MECHANISMS = 12
+LONGEST = 2**17
+MATCHES = ("none", "entropy", "needle_mass")
+
+
+def doublings(first: int, last: int) -> tuple[int, ...]:
+    """first, 2·first, … up to last."""
+    found = [first]
+    while found[-1] * 2 <= last:
+        found.append(found[-1] * 2)
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Lab:
+    """A sweep as a person chooses it; what is allowed together is checked by `plan`.
+
+    Attributes:
+        mechanisms: keys with those parameters that are not at their defaults.
+        lengths: keys, rising. source, source_params: as in a Spec, without n and seed.
+        seeds: how many. match: "none", "entropy" or "needle_mass"; match_at: at this many keys, 0
+            for the shortest length. rows: looked at in long texts.
+
+    Raises:
+        ValueError: a value that is not allowed.
+    """
+
+    mechanisms: tuple[Choice, ...] = (
+        ("softmax", ()), ("ssmax", ()), ("entmax", ()), ("window", ()), ("relative", ()),
+    )  # fmt: skip
+    lengths: tuple[int, ...] = doublings(256, 4096)
+    source: str = "planted"
+    source_params: Pairs = field(default=())
+    seeds: int = 2
+    match: str = "entropy"
+    match_at: int = 0
+    rows: int = ROWS
+
+    def __post_init__(self) -> None:
+        if not 1 <= len(self.mechanisms) <= MOST_MECHANISMS:
+            raise ValueError(f"a sweep compares 1 … {MOST_MECHANISMS} mechanisms")
+        checked = []
+        for key, pairs in self.mechanisms:
+            if key not in MECHANISMS:
+                raise ValueError(f"no mechanism {key!r}; there are {', '.join(MECHANISMS)}")
+            checked.append((key, _checked(params_of(MECHANISMS[key]), pairs, f"{key}: ")))
+        if len(set(checked)) < len(checked):
+            raise ValueError("the same mechanism with the same parameters stands there twice")
+        object.__setattr__(self, "mechanisms", tuple(checked))
+        if self.source not in SOURCES:
+            raise ValueError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
+        own = {k: p for k, p in params_of(SOURCES[self.source]).items() if k not in ("n", "seed")}
+        object.__setattr__(self, "source_params", _checked(own, self.source_params, "s."))
+        if any(not 1 <= n <= LONGEST for n in self.lengths):
+            raise ValueError(f"lengths must lie in 1 … {LONGEST:,}")
+        if not 1 <= self.seeds <= 100:
+            raise ValueError(f"seeds must be 1 … 100, not {self.seeds}")
+        if self.match not in MATCHES:
+            raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {self.match!r}")
+        if not 0 <= self.match_at <= LONGEST:
+            raise ValueError(f"match_at must lie in 0 … {LONGEST:,}")
+        if not 1 <= self.rows <= 2**16:
+            raise ValueError(f"rows must be 1 … 65,536, not {self.rows}")
+
+    def plan(self, device: str = "cpu") -> Plan:
+        """The sweep, checked as a whole.
+
+        Raises:
+            ValueError: says what does not go together.
+        """
+        return plan(
+            [(key, dict(pairs)) for key, pairs in self.mechanisms],
+            self.lengths, self.source, self.seeds,
+            source_params=dict(self.source_params),
+            match=cast(Match, "" if self.match == "none" else self.match),
+            match_at=self.match_at or None, rows=self.rows, device=device,
+        )  # fmt: skip
+
+    def query_params(self) -> dict[str, str]:
+        """What a URL says: only what differs from the default."""
+        said, plain = {}, Lab()
+        if self.mechanisms != plain.mechanisms:
+            said["of"] = ",".join(spell(choice) for choice in self.mechanisms)
+        if self.lengths != plain.lengths:
+            said["lengths"] = ",".join(map(str, self.lengths))
+        for name in ("source", "seeds", "match", "match_at", "rows"):
+            if getattr(self, name) != getattr(plain, name):
+                said[name] = str(getattr(self, name))
+        return said | {f"s.{k}": _spelt(v) for k, v in self.source_params}
+
+    def command(self) -> str:
+        """The command line that makes the same sweep."""
+        flags = (f"--{key} {value!r}" if " " in value else f"--{key} {value}"
+                 for key, value in self.query_params().items())  # fmt: skip
+        return " ".join(["python -m engine sweep", *flags])
+
+
+def spell(choice: Choice) -> str:
+    """`window:window=64:sinks=0`."""
+    key, pairs = choice
+    return ":".join([key, *(f"{name}={_spelt(value)}" for name, value in pairs)])
+
+
+def _spelt(value: Any) -> str:
+    return str(value).lower() if isinstance(value, bool) else f"{value}"
+
+
+def _checked(declared: Mapping[str, Any], pairs: Pairs, prefix: str) -> Pairs:
+    given = dict(pairs)
+    if unknown := given.keys() - declared.keys():
+        known = ", ".join(declared) or "none"
+        raise ValueError(f"{prefix}no parameter {min(unknown)}; there are {known}")
+    found = {k: p.check(f"{prefix}{k}", given[k]) for k, p in declared.items() if k in given}
+    return tuple((k, v) for k, v in found.items() if v != declared[k].default)
+
+
+def parse(text: str) -> Choice:
+    """A mechanism from its spelling.
+
+    Raises:
+        ValueError: no such mechanism or parameter, or a value that is not valid.
+    """
+    key, *parts = text.strip().split(":")
+    declared = declarations(MECHANISMS, key)
+    if key not in MECHANISMS:
+        raise ValueError(f"no mechanism {key!r}; there are {', '.join(MECHANISMS)}")
+    pairs = []
+    for part in parts:
+        name, equals, value = part.partition("=")
+        if not equals or name not in declared:
+            known = ", ".join(declared) or "none"
+            raise ValueError(f"{key} has no parameter {name!r}; it has {known}")
+        pairs.append((name, declared[name].parse(name, value)))
+    return key, tuple(pairs)
+
+
+def _lengths(text: str) -> tuple[int, ...]:
+    first, dash, last = text.partition("-")
+    try:
+        if dash:
+            return doublings(max(1, int(first)), min(int(last), LONGEST))
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ValueError(
+            f"lengths are numbers with commas, or 256-4096 for doublings, not {text!r}"
+        ) from None
+
+
+def _whole(text: str) -> int:
+    try:
+        return int(text)
+    except ValueError:
+        raise ValueError(f"a whole number is needed, not {text!r}") from None
+
+
+def parsed(query: Mapping[str, str]) -> Lab:
+    """A sweep from its spelling, strictly.
+
+    Raises:
+        ValueError: a key or a value that is not allowed.
+    """
+    fields: dict[str, Any] = {}
+    source = query.get("source", Lab().source)
+    declared = declarations(SOURCES, source)
+    pairs = []
+    for key, value in query.items():
+        if key == "of":
+            fields["mechanisms"] = tuple(parse(part) for part in value.split(","))
+        elif key == "lengths":
+            fields["lengths"] = _lengths(value)
+        elif key in ("source", "match"):
+            fields[key] = value
+        elif key in ("seeds", "match_at", "rows"):
+            fields[key] = _whole(value)
+        elif key.startswith("s.") and key[2:] in declared:
+            pairs.append((key[2:], declared[key[2:]].parse(key, value)))
+        else:
+            raise ValueError(f"a sweep has no {key!r}")
+    return Lab(**fields, source_params=tuple(pairs))
+
+
+KEYS = ("of", "lengths", "source", "seeds", "match", "match_at", "rows")
+
+
+def read(query: Mapping[str, str]) -> tuple[Lab, list[Problem]]:
+    """A sweep from a URL, leniently: what can't be used is left out and listed."""
+    kept: dict[str, str] = {}
+    problems = []
+    ours = {k: v for k, v in query.items() if k in KEYS or k.startswith("s.")}
+    for key, value in ours.items():
+        alone = {"source": kept["source"]} if "source" in kept and key.startswith("s.") else {}
+        try:
+            parsed({**alone, key: value})
+            kept[key] = value
+        except ValueError as error:
+            problems.append(Problem(key, value, str(error)))
+    return parsed(kept), problems
+
+
+def gathered(
+    checked: Plan, progress: Callable[[float], None] | None = None, folder: Path | None = None
+) -> list[Record]:
+    """All records of a plan; `progress` is told the share done, what it raises ends it."""
+    made: list[Record] = []
+    for i, task in enumerate(checked.tasks):
+        made += kept(task, checked.make, folder)
+        if progress is not None:
+            progress((i + 1) / len(checked.tasks))
+    return made
+
+
+def done(checked: Plan, folder: Path) -> list[Record]:
+    """The records of a plan that are in the folder already."""
+    return [
+        record
+        for task in checked.tasks
+        for record in found(folder / f"{task.digest()}.json") or ()
+    ]
+
+
+def work(task: Task) -> float:
+    """Scores that a task has to compute, about: what it takes is proportional to them."""
+    heads = dict(task.source_params).get("heads", 4)
+    rows = task.n if task.n <= SAMPLED else min(task.rows, task.n)
+    return float(heads) * rows * task.n
+
+
+def bytes_needed(checked: Plan) -> int:
+    """Memory of the largest task, about: Q, K, V, statistics, and what is worked on at once."""
+    largest = max(checked.tasks, key=work)
+    source = dict(largest.source_params)
+    width = int(source.get("heads", 4)) * int(source.get("dim", 64))
+    return 4 * largest.n * width * 4 + 2**28
+
+
+def sorted_rows(
+    mechanisms: Sequence[Choice], source: str, source_params: Pairs, lengths: Sequence[int],
+    match: str = "none",
+) -> list[dict[str, list[float]]]:  # fmt: skip
+    """At each length, the middle row's weights of the first head from largest to smallest, by
+    mechanism; with the parameters that the sweep would use.
+
+    Raises:
+        ValueError: as `plan` does.
+    """
+    checked = plan(
+        [(key, dict(pairs)) for key, pairs in mechanisms], list(lengths), source,
+        source_params=dict(source_params), match=cast(Match, "" if match == "none" else match),
+    )  # fmt: skip
+    rows: dict[int, dict[str, list[float]]] = {}
+    for task in checked.tasks:
+        made = make_source(task.source, dict(task.source_params), task.n, task.seed, None)
+        qkv = made.head(0)
+        with torch.inference_mode():
+            w = calibrated(task)[0].attend(qkv).weights(torch.tensor([qkv.n // 2]))[0, 0]
+        name = spell((task.mechanism, task.params))
+        rows.setdefault(task.n, {})[name] = w.double().sort(descending=True).values.tolist()
+    return list(rows.values())
+
+
+def against_noise(
+    gap: float, lengths: Sequence[int], noises: Sequence[float], seeds: int = 2
+) -> tuple[Float[np.ndarray, "s n"], Float[np.ndarray, "s n"]]:
+    """Needle mass, and how often the needle has the largest weight, over noise (rows) and length
+    (columns), measured under softmax."""
+    mass, first = (np.zeros((len(noises), len(lengths))) for _ in range(2))
+    for i, noise in enumerate(noises):
+        params = {"gap": gap, "noise": noise, "heads": 4}
+        checked = plan([("softmax", {})], list(lengths), "planted", seeds,
+                       source_params=params, rows=ROWS)  # fmt: skip
+        made = gathered(checked)
+        for j, n in enumerate(lengths):
+            mine = [r for r in made if r["n"] == n]
+            mass[i, j] = np.mean([r["needle_mass"] for r in mine])
+            first[i, j] = np.mean([r["needle_hit"] for r in mine])
+    return mass, first

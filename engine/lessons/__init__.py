@@ -1,0 +1,1 @@
+"""What the foundations course computes: one module a part."""

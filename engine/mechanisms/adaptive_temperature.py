@@ -1,0 +1,65 @@
+"""Softmax whose temperature follows its own entropy (arXiv 2410.01104)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine import patterns
+from engine.composed import Composed, fits_sdpa, sdpa_whole
+from engine.contract import QKV, Mechanism
+from engine.mechanisms.softmax import visible_pairs
+
+POLYNOMIAL = (-0.037, 0.481, -2.3, 4.917, -1.791)
+"""The paper's fit, highest power first. It falls back to 1 at an entropy of 5.94 nats, so that
+very long flat rows are left as they were."""
+SHARP = 0.5
+"""Rows of an entropy at or below this are left as they are, nats."""
+
+
+@dataclass(frozen=True)
+class AdaptiveTemperature(Mechanism):
+    """softmax(β z), β from the entropy H of softmax(z): max(1, polynomial(H)) where H > 0.5.
+
+    Two passes over the scores. Sink logits are entries of both softmaxes.
+    """
+
+    key: ClassVar[str] = "adaptive_temperature"
+    family: ClassVar[str] = "remedies"
+    paper: ClassVar[str] = "arXiv 2410.01104"
+    complexity: ClassVar[str] = "2·n²"
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        plain = Composed(qkv, patterns.Everything())
+        att = Composed(
+            qkv,
+            patterns.Everything(),
+            beta=lambda rows: beta(entropy(plain, rows)),
+            output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
+        )
+        return att
+
+    def flops(self, qkv: QKV) -> int:
+        width = 2 * qkv.k.shape[-1] + qkv.v.shape[-1]
+        return 2 * qkv.heads * visible_pairs(qkv) * width
+
+
+def beta(entropy: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
+    """Inverse temperature for entropies in nats."""
+    value = torch.zeros_like(entropy)
+    for coefficient in POLYNOMIAL:
+        value = value * entropy + coefficient
+    return torch.where(entropy > SHARP, value.clamp_min(1), 1)
+
+
+def entropy(att: Composed, rows: Tensor) -> Float[Tensor, "h r"]:
+    """Entropy of rows in nats, the sinks' part of the softmax among their entries."""
+    stats = att.rows(rows)
+    kept = stats.kept_mass
+    sink = 1 - kept if att.qkv.sinks is not None else torch.zeros_like(kept)
+    return kept * stats.entropy - torch.xlogy(kept, kept) - torch.xlogy(sink, sink)

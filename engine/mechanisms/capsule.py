@@ -1,0 +1,171 @@
+"""Heads kept as far as they agree: dynamic routing between capsules (arXiv 1710.09829)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine import choosing
+from engine.composed import Composed
+from engine.contract import QKV, Attention, Block, Index, Mechanism, param
+from engine.learned import Fidelity, Learned
+from engine.mechanisms.softmax import Softmax
+from engine.views import Routing
+
+
+@dataclass(frozen=True)
+class Capsule(Mechanism):
+    """Softmax attention whose rows are scaled by routing the heads' outputs to parent capsules.
+
+    For each token the children are the head outputs u_i (through W_O, where the layer has one, so
+    that heads share a space; over their root mean square length in the layer). Child i predicts
+    parent j as û_ij = J (p_j·u_i) p_j, a projection on the parent's direction p_j; J, the number
+    of parents, undoes the 1/J of even couplings. Then as in the paper: c_i = softmax over
+    *parents* of b_i, s_j = Σ_i c_ij û_ij, v_j = squash(s_j), b_ij += û_ij·v_j; the first couplings
+    are 1/J.
+
+    Effective weights are head i's softmax weights times r_i = Σ_j c_ij |v_j|, the head's share of
+    parents that are there: between 0 and 1, so that a row sums to r_i and what a head says that
+    no other head supports is turned down. Directions, which the paper learns as matrices W_ij,
+    are k-means++ seeds among the head outputs; random directions are the contrast.
+    """
+
+    key: ClassVar[str] = "capsule"
+    family: ClassVar[str] = "routing"
+    paper: ClassVar[str] = "arXiv 1710.09829"
+    complexity: ClassVar[str] = "n² + n·heads·capsules·iterations"
+
+    capsules: int = param(4, low=1, slider=(1, 12))
+    iterations: int = param(3, low=1, slider=(1, 10))
+    seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
+
+    def fit(self, qkv: QKV) -> Capsule:
+        """Parents' directions (J D); fidelity: the mass that rows keep."""
+        self.check(qkv)
+        return self._fit(children(qkv, _full(qkv).output))
+
+    def _fit(self, u: Float[Tensor, "n h D"]) -> Capsule:
+        points = choosing.unit(u).flatten(0, 1)[choosing.sample(u.shape[0] * u.shape[1], 4096)]
+        said = (points.norm(dim=-1) > 0).to(points)
+        found = choosing.seeds(points[None], said, self.capsules, self.seed)[0]
+        draw = torch.Generator().manual_seed(self.seed)
+        chance = torch.randn(found.shape, generator=draw, dtype=torch.float64).to(found.device)
+        value, random = (
+            kept(*agree(u, p, self.iterations)).mean(1).float()
+            for p in (found, choosing.unit(chance))
+        )
+        fidelity = Fidelity("captured_mass", value, random)
+        return replace(self, learned=Learned({"directions": found}, fidelity))
+
+    def attend(self, qkv: QKV) -> Attention:
+        self.check(qkv)
+        full = _full(qkv)
+        u = children(qkv, full.output)
+        learned = self.learned or self._fit(u).learned
+        assert learned is not None
+        directions = learned.weights["directions"].to(qkv.device)
+        att = Agreed(qkv, full, *agree(u, directions, self.iterations))
+        att.fidelity = learned.fidelity
+        return att
+
+    def flops(self, qkv: QKV) -> int:
+        """Full attention, W_O by heads, projections, and the steps' sums and agreements."""
+        h, n, e, j = qkv.heads, qkv.n, qkv.v.shape[-1], self.capsules
+        wide = e
+        through = 0
+        if _mixes(qkv):
+            assert qkv.layer is not None and qkv.layer.w_o is not None
+            wide = qkv.layer.w_o.shape[0]
+            through = e * wide
+        routed = through + wide * j + (2 * self.iterations - 1) * j + j
+        return Softmax().flops(qkv) + 2 * n * h * routed
+
+
+def _full(qkv: QKV) -> Composed:
+    """Full attention in float32 at least, since seeds jump."""
+    half = qkv.dtype in (torch.float16, torch.bfloat16)
+    return Softmax().attend(qkv.to(dtype=torch.float32) if half else qkv)
+
+
+def _mixes(qkv: QKV) -> bool:
+    w = None if qkv.layer is None else qkv.layer.w_o
+    return w is not None and w.shape[1] == qkv.heads * qkv.v.shape[-1]
+
+
+def children(qkv: QKV, output: Float[Tensor, "h n e"]) -> Float[Tensor, "n h D"]:
+    """Head outputs of each token in one space, over their root mean square length."""
+    u = output.double()
+    if _mixes(qkv):
+        assert qkv.layer is not None and qkv.layer.w_o is not None
+        w = qkv.layer.w_o.double().unflatten(1, (qkv.heads, -1))
+        u = torch.einsum("hne,Dhe->hnD", u, w)
+    length = u.square().sum(-1).mean().sqrt()
+    return (u / length.clamp_min(1e-30)).transpose(0, 1)
+
+
+def agree(
+    u: Float[Tensor, "n h D"], directions: Float[Tensor, "J D"], iterations: int
+) -> tuple[Float[Tensor, "t h n J"], Float[Tensor, "n J"]]:
+    """Couplings of every step, and the parents' lengths after the last.
+
+    All predictions of a parent lie along its direction, so that a signed length says each.
+    """
+    count = len(directions)
+    said = count * (u.double() @ directions.T)  # (n h J)
+    b = torch.zeros_like(said)
+    steps = []
+    v = torch.zeros_like(said[:, 0])
+    for step in range(iterations):
+        if step:
+            b = b + said * v[:, None]
+        steps.append(b.softmax(-1))
+        s = (steps[-1] * said).sum(1)
+        v = s * s.abs() / (1 + s * s)
+    return torch.stack(steps).transpose(1, 2), v.abs()
+
+
+def kept(steps: Float[Tensor, "t h n J"], presence: Float[Tensor, "n J"]) -> Float[Tensor, "h n"]:
+    """Each head's mean length of parents, weighted by its couplings."""
+    return (steps[-1] * presence).sum(-1)
+
+
+class Agreed(Attention):
+    """Full attention with every head's rows scaled by how far it agrees with others."""
+
+    row_kind = "substochastic"
+
+    def __init__(
+        self,
+        qkv: QKV,
+        full: Composed,
+        steps: Float[Tensor, "t h n J"],
+        presence: Float[Tensor, "n J"],
+    ) -> None:
+        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        self.qkv, self.full, self.coupling, self.presence = qkv, full, steps, presence
+        self.share = kept(steps, presence)
+
+    @property
+    def device(self) -> torch.device:
+        return self.qkv.device
+
+    def weighted(self) -> Tensor:
+        return (self.full.output * self.share[..., None].to(self.full.output)).to(self.qkv.v)
+
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        for block in self.full.blocks(rows):
+            share = self.share[:, block.rows, None].to(block.weights)
+            yield Block(block.rows, block.cols, block.weights * share)
+
+    def _view(self) -> Routing:
+        last = self.coupling[-1]
+        labels = last.argmax(-1) if self.qkv.n == self.qkv.m else None
+        return Routing(
+            kind="capsules", load=last.mean(1), probabilities=last, iterations=self.coupling,
+            presence=self.presence, labels=labels,
+        )  # fmt: skip

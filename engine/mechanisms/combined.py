@@ -1,0 +1,120 @@
+"""A person's own mechanism: any pattern with any bias, scale and normaliser."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import ClassVar
+
+import torch
+
+from engine import normalisers, patterns
+from engine.composed import Composed
+from engine.contract import QKV, Mechanism, param
+from engine.mechanisms.adaptive_temperature import beta, entropy
+from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned
+from engine.mechanisms.softmax import visible_pairs
+from engine.mechanisms.ssmax import length_scale
+
+PATTERNS = ("all", "window", "segments", "recurrent", "hashed", "clusters", "blocks")
+DISTANCE = 128
+"""Distances told apart by a bias that is fitted."""
+
+
+@dataclass(frozen=True)
+class Combined(Mechanism):
+    """Which keys a row may see, what position adds, how sharp, and how scores become weights.
+
+    `size` is the window (both ways, the query counted), the segment and the memory before it, the
+    keys of a cluster, or a block; `count` the hash buckets (one round), the clusters, or the
+    blocks that a query reads. Positions, and choices by content, are those of the mechanisms of
+    those names; `adaptive` takes the entropy of softmax over the pattern. A row whose pattern
+    leaves it no key is zero. Sigmoid refuses sinks. Choosing keys by content reads the whole text.
+    """
+
+    key: ClassVar[str] = "combined"
+    family: ClassVar[str] = "remedies"
+    paper: ClassVar[str] = "a combination of several"
+    complexity: ClassVar[str] = "n·keys of the pattern; n² by content"
+    selection_causal: ClassVar[bool] = False
+
+    pattern: str = param("window", choices=PATTERNS)
+    bias: str = param("alibi", choices=("none", *KINDS))
+    scale: str = param("ssmax", choices=("none", "ssmax", "adaptive"))
+    normaliser: str = param("softmax", choices=("softmax", "entmax", "softmax1", "sigmoid"))
+    size: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
+    count: int = param(8, low=1, slider=(1, 64), log=True)
+    s: float = param(0.43, low=0.0, slider=(0.05, 2.0), step=0.01)
+    alpha: float = param(1.5, low=1.0, slider=(1.0, 2.0), step=0.05)
+    seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
+
+    def check(self, qkv: QKV) -> None:
+        super().check(qkv)
+        if self.normaliser == "sigmoid" and qkv.sinks is not None:
+            raise ValueError("a sigmoid can't honour sinks: it has no denominator they'd join")
+
+    def fit(self, qkv: QKV) -> Combined:
+        """What the bias learns, if it is one that is learnt."""
+        if self.bias not in LEARNED or self.learned is not None:
+            return self
+        return replace(self, learned=fitted(qkv, self.bias, DISTANCE, self.seed))
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        learned = self.fit(qkv).learned
+        made = positioned(qkv, self.bias, DISTANCE, self.seed, learned)
+        pattern, normaliser = self._pattern(made), self._normaliser()
+
+        def sharpness(rows: torch.Tensor) -> torch.Tensor:
+            if self.scale == "ssmax":
+                return length_scale(made, rows, self.s)
+            return beta(entropy(Composed(made, pattern), rows))
+
+        scale = None if self.scale == "none" else sharpness
+        att = Composed(made, pattern, None, normaliser, beta=scale)
+        if made.dtype != qkv.dtype:
+            lifted = att
+            att = Composed(
+                made, pattern, None, normaliser, beta=scale,
+                output=lambda: lifted.output.to(qkv.dtype),
+            )  # fmt: skip
+        att.fidelity = learned and learned.fidelity
+        return att
+
+    def _pattern(self, qkv: QKV) -> patterns.Pattern:
+        size, count = self.size, self.count
+        match self.pattern:
+            case "window":
+                return patterns.Window(size)
+            case "segments":
+                return patterns.Segments(size)
+            case "recurrent":
+                return patterns.Recurrent(size, size)
+            case "hashed":
+                return patterns.Hashed.of(qkv, count, 1, self.seed)
+            case "clusters":
+                return patterns.Clusters.of(qkv, count, size, self.seed)
+            case "blocks":
+                return patterns.Blocks.of(qkv, size, count)
+            case _:
+                return patterns.Everything()
+
+    def _normaliser(self) -> normalisers.Normaliser:
+        match self.normaliser:
+            case "entmax":
+                return normalisers.Entmax(self.alpha)
+            case "sigmoid":
+                return normalisers.Sigmoid()
+            case name:
+                return normalisers.Softmax(zero=name == "softmax1")
+
+    def flops(self, qkv: QKV) -> int:
+        """Products with keys and values; positions and choices of keys not counted. A pattern by
+        content is scored whole."""
+        pairs = visible_pairs(qkv)
+        if self.pattern in ("window", "segments", "recurrent"):
+            pattern, offset, pairs = self._pattern(qkv), qkv.frame.offset, 0
+            for row in range(max(0, offset), qkv.n + offset):
+                ((a, b),) = pattern.spans(row, row, qkv.m)
+                pairs += max(0, (min(b, row + 1) if qkv.causal else b) - a)
+        passes = 2 if self.scale == "adaptive" else 1
+        return 2 * qkv.heads * pairs * (passes * qkv.k.shape[-1] + qkv.v.shape[-1])

@@ -1,0 +1,90 @@
+"""Differential attention: one softmax less a share of another (arXiv 2410.05258)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from math import sqrt
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from engine.contract import QKV, Attention, Block, Index, Mechanism, RowKind, param
+from engine.mechanisms.softmax import Softmax, visible_pairs
+
+
+@dataclass(frozen=True)
+class Differential(Mechanism):
+    """softmax(q₁·k₁) − λ softmax(q₂·k₂) on the two halves of q and k; rows sum to 1 − λ.
+
+    The paper trains the halves to share their noise; here a model that knows nothing of them is
+    cut in two, so what cancels is chance. The paper's norm of each head's output, and its factor
+    1 − λ_init, are no part of the weights and left out. Masks, bias, softcap and sinks bear on
+    both softmaxes alike. A width that is odd is refused.
+    """
+
+    key: ClassVar[str] = "differential"
+    family: ClassVar[str] = "remedies"
+    paper: ClassVar[str] = "arXiv 2410.05258"
+    complexity: ClassVar[str] = "2·n²"
+
+    # the paper starts layer l at 0.8 − 0.6 exp(−0.3 (l − 1)): 0.2 at the first, 0.5 near the third
+    lambda_: float = param(0.5, low=0.0, slider=(0.0, 1.0), step=0.05)
+
+    def check(self, qkv: QKV) -> None:
+        super().check(qkv)
+        if qkv.q.shape[-1] % 2 or qkv.k.shape[-1] % 2:
+            raise ValueError(
+                f"differential cuts queries and keys in two: their width must be even, not "
+                f"{qkv.q.shape[-1]} and {qkv.k.shape[-1]}"
+            )
+
+    def attend(self, qkv: QKV) -> Attention:
+        self.check(qkv)
+        return Difference(qkv, self.lambda_)
+
+    def flops(self, qkv: QKV) -> int:
+        width = qkv.k.shape[-1] + 2 * qkv.v.shape[-1]
+        return 2 * qkv.heads * visible_pairs(qkv) * width
+
+
+class Difference(Attention):
+    """Two attentions over halves, the second times λ taken from the first.
+
+    Attributes:
+        parts: the two softmaxes.
+    """
+
+    row_kind: RowKind = "signed"
+
+    def __init__(self, qkv: QKV, lambda_: float) -> None:
+        super().__init__(qkv.frame)
+        self.qkv, self.lambda_ = qkv, lambda_
+        # half the width, half the variance: 1/sqrt(d/2); queries are 0 where keys don't count, so
+        # that keys stay where they are
+        first = torch.arange(qkv.q.shape[-1], device=qkv.device) < qkv.q.shape[-1] // 2
+        self.parts = tuple(
+            Softmax().attend(qkv.replace(q=qkv.q * half, scale=qkv.factor * sqrt(2)))
+            for half in (first, ~first)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.qkv.device
+
+    def weighted(self) -> Float[Tensor, "h n e"]:
+        first, second = (part.output for part in self.parts)
+        return first - self.lambda_ * second
+
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        pairs = zip(*(part.blocks(rows) for part in self.parts), strict=True)
+        for first, second in pairs:
+            weights = first.weights.sub_(second.weights, alpha=self.lambda_)
+            yield Block(first.rows, first.cols, weights)
+
+    def window(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"] | None:
+        first, second = (part.window(rows, cols) for part in self.parts)
+        assert first is not None and second is not None  # a plain softmax always has one
+        return first - self.lambda_ * second

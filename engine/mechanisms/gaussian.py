@@ -1,0 +1,91 @@
+"""The Nadaraya–Watson estimator with a Gaussian kernel (Nadaraya 1964; Watson 1964)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from engine.composed import Composed, fits_sdpa
+from engine.contract import QKV, Mechanism, param
+from engine.mechanisms.softmax import Softmax, visible_pairs
+from engine.patterns import Everything
+from engine.scoring import Gaussian as Kernel
+
+LARGEST = 32.0
+"""Scores up to which float32 is exact enough: its rounding there is 2⁻¹⁹."""
+
+
+@dataclass(frozen=True)
+class Gaussian(Mechanism):
+    """softmax(−|q − k|² / (2 width²)): values of the keys that lie near, weighed by how near.
+
+    `width` is the kernel's standard deviation σ, in units of |q − k|; where a text has w, it is
+    1/σ. Wide, every key counts alike; narrow, only the nearest does. Keys of one length make it
+    softmax of q·k/σ². The QKV's scale plays no part and a bias is added to the score; sinks and
+    softcap are refused, since a dot product is what they were learned beside.
+    """
+
+    key: ClassVar[str] = "gaussian"
+    family: ClassVar[str] = "full"
+    paper: ClassVar[str] = "Nadaraya 1964; Watson 1964"
+    complexity: ClassVar[str] = "n²"
+
+    width: float = param(2.0, low=0.0, open_low=True, slider=(0.2, 20.0), log=True)
+
+    def check(self, qkv: QKV) -> None:
+        super().check(qkv)
+        Kernel(self.width).check(qkv)
+        refuse_levels(self.key, qkv)
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        kernel = Kernel(self.width)
+        made = centred(qkv, self.width)
+        fast = fits_sdpa(qkv)
+        output = None
+        if fast or made.dtype != qkv.dtype:
+            output = lambda: self._output(made, kernel, fast).to(qkv.dtype)  # noqa: E731
+        return Composed(made, Everything(), kernel, output=output)
+
+    def _output(self, made: QKV, kernel: Kernel, fast: bool) -> Tensor:
+        if not fast:
+            return Composed(made, Everything(), kernel).output
+        features = made.replace(
+            q=kernel.queries(made, made.q), k=kernel.keys(made, made.k), scale=1.0, layer=None
+        )
+        return Softmax().attend(features).output
+
+    def flops(self, qkv: QKV) -> int:
+        d, e = qkv.k.shape[-1], qkv.v.shape[-1]
+        vectors = qkv.heads * qkv.n + qkv.groups * qkv.m
+        # a row's own half square and each key's join the inner product; squares are summed once
+        return 2 * (qkv.heads * visible_pairs(qkv) * (d + 2 + e) + vectors * d)
+
+
+def refuse_levels(key: str, qkv: QKV) -> None:
+    """Raises ValueError for what compares a score with a level of its own."""
+    for name in ("sinks", "softcap"):
+        if getattr(qkv, name) is not None:
+            raise ValueError(
+                f"{key} can't honour {name}: a level learned beside scaled dot products means "
+                "nothing beside other scores"
+            )
+
+
+def centred(qkv: QKV, width: float) -> QKV:
+    """The same distances with the mean key at the origin, so that squares cancel less.
+
+    In float64 where squares are so large beside width² that float32 would show in the weights;
+    half precision is lifted to float32 at least.
+    """
+    k = qkv.k.double()
+    centre = k.mean(1, keepdim=True)
+    q = qkv.q.double() - centre.repeat_interleave(qkv.heads // qkv.groups, 0)
+    k = k - centre
+    largest = sum(float(x.square().sum(-1).max()) for x in (q, k)) / (2 * width**2)
+    double = qkv.dtype == torch.float64 or largest > LARGEST
+    dtype = torch.float64 if double else torch.float32
+    return qkv.replace(q=q.to(dtype), k=k.to(dtype), v=qkv.v.to(dtype))

@@ -1,0 +1,196 @@
+"""Attention inside clusters of keys (Routing Transformer, arXiv 2003.05997)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine import choosing, patterns
+from engine.composed import BLOCK, Composed
+from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
+from engine.learned import Fidelity, Learned
+from engine.scoring import Dot
+from engine.views import Routing
+
+
+@dataclass(frozen=True)
+class KMeans(Mechanism):
+    """Softmax among the `window` queries and `window` keys nearest to each centroid.
+
+    Queries and keys are cut off from their means and brought to length 1; a query in several
+    clusters gets the mean of what it reads in each (of those in which it sees a key), a query in
+    none gets a zero row, as in the paper's code, and is flagged. Centroids, which the paper learns
+    by moving averages, are fitted per head to the layer's own queries and keys by spherical
+    k-means; random directions are the contrast. One cluster with room for all is full attention.
+
+    Who is in a cluster is decided over the whole text: causally nothing later is weighed, but the
+    choice has read it (`selection_causal`). Honours everything that a QKV can hold.
+    """
+
+    key: ClassVar[str] = "kmeans"
+    family: ClassVar[str] = "routing"
+    paper: ClassVar[str] = "arXiv 2003.05997"
+    complexity: ClassVar[str] = "clusters·(window² + n)"
+    selection_causal: ClassVar[bool] = False
+    grows: ClassVar[str] = "window"
+
+    clusters: int = param(8, low=1, slider=(1, 64), log=True)
+    window: int = param(32, low=1, slider=(4, 512), unit="tokens", log=True)
+    seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
+
+    def check(self, qkv: QKV) -> None:
+        super().check(qkv)
+        Dot().check(qkv)
+
+    def fit(self, qkv: QKV) -> KMeans:
+        """Centroids (h clusters d); fidelity: full attention's mass on pairs that share one."""
+        self.check(qkv)
+        found = choosing.centroids(qkv, self.clusters, self.seed)
+        draw = torch.Generator().manual_seed(self.seed)
+        chance = torch.randn(found.shape, generator=draw, dtype=torch.float64).to(found.device)
+        value, random = (
+            choosing.captured(qkv, self._pattern(qkv, c)) for c in (found, choosing.unit(chance))
+        )
+        fidelity = Fidelity("captured_mass", value, random)
+        return replace(self, learned=Learned({"centroids": found}, fidelity))
+
+    def _pattern(self, qkv: QKV, centroids: Tensor) -> patterns.Clusters:
+        return patterns.Clusters(*choosing.members(qkv, centroids, self.window), qkv.frame.offset)
+
+    def attend(self, qkv: QKV) -> Attention:
+        self.check(qkv)
+        learned = self.learned or self.fit(qkv).learned
+        assert learned is not None
+        centroids = learned.weights["centroids"].to(qkv.device)
+        att = Clustered(qkv, self._pattern(qkv, centroids), centroids)
+        att.fidelity = learned.fidelity
+        return att
+
+    def flops(self, qkv: QKV) -> int:
+        """Distances to centroids, and all pairs inside clusters; a masked key counts."""
+        width = qkv.k.shape[-1]
+        pairs = min(self.window, qkv.n) * min(self.window, qkv.m)
+        near = (qkv.n + qkv.m) * width
+        return 2 * qkv.heads * self.clusters * (near + pairs * (width + qkv.v.shape[-1]))
+
+
+class Clustered(Attention):
+    """The mean, over the clusters of each query, of softmax inside the cluster."""
+
+    def __init__(
+        self, qkv: QKV, pattern: patterns.Clusters, centroids: Float[Tensor, "h C d"]
+    ) -> None:
+        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        self.qkv, self.pattern, self.centroids = qkv, pattern, centroids
+        self.parts = Composed(qkv, patterns.Everything())
+        self.row_kind = self.parts.row_kind
+        # every cluster holds as many: positions rise, (h C wq) and (h C wk)
+        self.queries, self.keys = (
+            x.nonzero()[:, 2].view(*x.shape[:2], -1) for x in (pattern.queries, pattern.keys)
+        )
+
+    @property
+    def device(self) -> torch.device:
+        return self.qkv.device
+
+    @cached_property
+    def shares(self) -> Float[Tensor, "h n C"]:
+        """1 over the number of clusters in which the query sees a key; 0 where it sees none."""
+        qkv, cols = self.qkv, torch.arange(self.qkv.m, device=self.device)
+        if qkv.mask is None:
+            # the first key of a cluster is the first that a causal row may see of it
+            first = torch.where(self.pattern.keys, cols, qkv.m).amin(-1)  # (h C)
+            last = torch.arange(qkv.n, device=self.device) + qkv.frame.offset
+            last = last if qkv.causal else torch.full_like(last, qkv.m - 1)
+            reads = first[:, None] <= last[:, None]
+        else:
+            reads = torch.empty(
+                qkv.heads, qkv.n, self.keys.shape[1], dtype=torch.bool, device=self.device
+            )
+            for rows in torch.arange(qkv.n, device=self.device).split(max(1, BLOCK // qkv.m)):
+                seen = qkv.frame.visible(rows, cols)
+                if seen is None:
+                    seen = torch.ones(len(rows), qkv.m, dtype=torch.bool, device=self.device)
+                reads[:, rows] = (seen.float() @ self.pattern.keys.float().mT) > 0
+        reads = reads & self.pattern.queries.mT
+        return reads / reads.sum(-1, keepdim=True).clamp_min(1)
+
+    def weighted(self) -> Tensor:
+        qkv, parts = self.qkv, self.parts
+        h = torch.arange(qkv.heads, device=self.device)[:, None]
+        g = h // (qkv.heads // qkv.groups)
+        out = torch.zeros(qkv.heads, qkv.n, qkv.v.shape[-1], dtype=parts.dtype, device=self.device)
+        height = max(1, BLOCK // (qkv.heads * max(1, self.keys.shape[2])))
+        for c in range(self.keys.shape[1]):
+            cols = self.keys[:, c]
+            k, v = qkv.k[g, cols].to(parts.dtype), qkv.v[g, cols].to(parts.dtype)
+            for rows in self.queries[:, c].split(height, 1):
+                scores = (qkv.q[h, rows].to(parts.dtype) * qkv.factor) @ k.mT
+                weights = self._softmax(self._finish(scores, rows, cols))
+                share = self.shares[h, rows, c].to(weights)
+                out[h, rows] += (weights @ v) * share[..., None]
+        return out.to(qkv.v)
+
+    def _finish(
+        self, scores: Float[Tensor, "h r c"], rows: Int[Tensor, "h r"], cols: Int[Tensor, "h c"]
+    ) -> Float[Tensor, "h r c"]:
+        """Softcap, bias and masks of pairs that differ between heads."""
+        qkv = self.qkv
+        if qkv.softcap is not None:
+            scores = (scores / qkv.softcap).tanh() * qkv.softcap
+        if qkv.causal:
+            late = cols[:, None] > rows[..., None] + qkv.frame.offset
+            scores = scores.masked_fill(late, -torch.inf)
+        for head in range(qkv.heads):
+            if qkv.bias is not None:
+                scores[head] += qkv.bias(rows[head], cols[head])[head].to(scores)
+            if qkv.mask is not None:
+                scores[head].masked_fill_(~qkv.mask(rows[head], cols[head]), -torch.inf)
+        return scores
+
+    def _softmax(self, logits: Float[Tensor, "h *r c"]) -> Float[Tensor, "h *r c"]:
+        lse = logits.logsumexp(-1, keepdim=True)
+        if self.qkv.sinks is not None:
+            sinks = self.qkv.sinks.to(lse).view(-1, *[1] * (lse.ndim - 1))
+            lse = torch.logaddexp(lse, sinks)
+        return (logits - lse.masked_fill(lse == -torch.inf, 0)).exp()
+
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        qkv, parts = self.qkv, self.parts
+        at = index(rows, qkv.n, self.device)
+        most = int((self.shares > 0).sum(-1).max())
+        wide = self.keys.shape[2]
+        height = max(1, BLOCK // (2 * qkv.heads * (qkv.m + max(1, most) * wide)))
+        everyone, cols = slice(0, qkv.heads), torch.arange(qkv.m, device=self.device)
+        h = torch.arange(qkv.heads, device=self.device)[:, None, None]
+        for part in at.split(height):
+            logits = parts.finish(parts.scores(everyone, part, cols), everyone, part, cols)
+            seen = qkv.frame.visible(part, cols)
+            if seen is not None:
+                logits.masked_fill_(~seen, -torch.inf)
+            weights = torch.zeros_like(logits)
+            share = self.shares[:, part].to(logits)
+            if most and wide:
+                share, slot = share.topk(most)  # the clusters that each row reads
+                keys = self.keys[h, slot].flatten(2)
+                inside = self._softmax(logits.gather(2, keys).unflatten(2, (most, wide)))
+                weights.scatter_add_(2, keys, (inside * share[..., None]).flatten(2))
+            yield Block(part, slice(0, qkv.m), weights)
+
+    def _view(self) -> Routing:
+        q, k = choosing.features(self.qkv)
+        nearest = (q @ self.centroids.mT).argmax(-1)
+        count = self.centroids.shape[1]
+        load = torch.nn.functional.one_hot(nearest, count).float().mean(1)
+        near = (k @ self.centroids.mT).masked_fill(~self.pattern.keys.mT, -torch.inf)
+        labels = torch.where(self.pattern.keys.any(1), near.argmax(-1), -1)
+        return Routing(
+            kind="clusters", load=load, probabilities=self.shares, labels=labels,
+            dropped=(self.shares == 0).all(-1), centroids=self.centroids,
+        )  # fmt: skip

@@ -1,0 +1,33 @@
+"""Sigmoid attention: every pair on its own, no row sum (arXiv 2409.04431)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine import normalisers, patterns
+from engine.composed import Composed
+from engine.contract import QKV, Mechanism
+from engine.mechanisms.softmax import visible_pairs
+
+
+@dataclass(frozen=True)
+class Sigmoid(Mechanism):
+    """σ(z − ln n), n = the keys that causality and masks let the row see. Refuses sinks."""
+
+    key: ClassVar[str] = "sigmoid"
+    family: ClassVar[str] = "remedies"
+    paper: ClassVar[str] = "arXiv 2409.04431"
+    complexity: ClassVar[str] = "n²"
+
+    def check(self, qkv: QKV) -> None:
+        super().check(qkv)
+        if qkv.sinks is not None:
+            raise ValueError("sigmoid can't honour sinks: it has no denominator that they'd join")
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        return Composed(qkv, patterns.Everything(), normaliser=normalisers.Sigmoid())
+
+    def flops(self, qkv: QKV) -> int:
+        return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])

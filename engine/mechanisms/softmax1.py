@@ -1,0 +1,28 @@
+"""Softmax that may look nowhere: one more logit of 0 (Miller 2023, "Attention is off by one")."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+from engine import normalisers, patterns
+from engine.composed import Composed
+from engine.contract import QKV, Mechanism
+from engine.mechanisms.softmax import visible_pairs
+
+
+@dataclass(frozen=True)
+class Softmax1(Mechanism):
+    """e^z / (1 + Σe^z): a sink logit of 0. Sink logits of the model's own join it."""
+
+    key: ClassVar[str] = "softmax1"
+    family: ClassVar[str] = "remedies"
+    paper: ClassVar[str] = "Miller 2023, Attention is off by one"
+    complexity: ClassVar[str] = "n²"
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        return Composed(qkv, patterns.Everything(), normaliser=normalisers.Softmax(zero=True))
+
+    def flops(self, qkv: QKV) -> int:
+        return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])

@@ -1,0 +1,52 @@
+"""Scalable softmax: logits grow with the logarithm of what a row sees (arXiv 2501.19399)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine import patterns
+from engine.composed import Composed, fits_sdpa, sdpa_whole
+from engine.contract import QKV, Mechanism, param
+from engine.mechanisms.softmax import visible_pairs
+
+
+@dataclass(frozen=True)
+class SSMax(Mechanism):
+    """softmax(s ln n · z), n = the keys that causality and masks let the row see.
+
+    Biases and sink logits are logits and grow, too. A needle s·gap > 1 ahead of equal others gains
+    mass as the text grows; with s·gap < 1 it still thins out.
+    """
+
+    key: ClassVar[str] = "ssmax"
+    family: ClassVar[str] = "remedies"
+    paper: ClassVar[str] = "arXiv 2501.19399"
+    complexity: ClassVar[str] = "n²"
+
+    # what the paper's models learn, in the mean (its Figure 1 and others take 0.43)
+    s: float = param(0.43, low=0.0, slider=(0.05, 2.0), step=0.01)
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        att = Composed(
+            qkv,
+            patterns.Everything(),
+            beta=lambda rows: length_scale(qkv, rows, self.s),
+            output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
+        )
+        return att
+
+    def flops(self, qkv: QKV) -> int:
+        return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
+
+
+def length_scale(qkv: QKV, rows: Int[Tensor, " r"], s: float) -> Float[Tensor, "1 r"]:
+    """s ln n of rows, just above 0 where n = 1, so that a bias of −∞ still hides."""
+    dtype = qkv.dtype if qkv.dtype == torch.float64 else torch.float32
+    visible = qkv.frame.seen(rows)[0].to(dtype).clamp_min(1)
+    return (s * visible.log()).clamp_min(torch.finfo(dtype).tiny)[None]

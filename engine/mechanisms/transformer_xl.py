@@ -1,0 +1,52 @@
+"""Segments that also read the cached keys before them (Transformer-XL, arXiv 1901.02860)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+
+from engine import ages, patterns
+from engine.composed import Composed, fits_sdpa, sdpa_blocks
+from engine.contract import QKV, Mechanism, param
+
+
+@dataclass(frozen=True)
+class TransformerXL(Mechanism):
+    """Softmax over the row's own segment and the `memory` keys before that segment.
+
+    Segments lie on the keys' axis. Causally a row sees its own segment up to itself; otherwise all
+    of it, and still nothing of later segments, which the recurrence has not reached. No positional
+    term is added: the paper's relative one is a choice of its own (`relative`). With no memory it
+    is `segmented`; with memory for all that came before, full causal attention.
+    """
+
+    key: ClassVar[str] = "transformer_xl"
+    family: ClassVar[str] = "memory"
+    paper: ClassVar[str] = "arXiv 1901.02860"
+    complexity: ClassVar[str] = "n·(segment + memory)"
+    grows: ClassVar[str] = "memory"
+
+    segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
+    memory: int = param(64, low=0, slider=(0, 512), unit="tokens")
+
+    def attend(self, qkv: QKV) -> Composed:
+        self.check(qkv)
+        att = Composed(
+            qkv,
+            patterns.Recurrent(self.segment, self.memory),
+            output=(lambda: sdpa_blocks(att, min(512, max(64, self.segment))))
+            if fits_sdpa(qkv)
+            else None,
+            views=lambda: (ages.memory(att, self.segment, self.memory),),
+        )
+        return att
+
+    def flops(self, qkv: QKV) -> int:
+        position = torch.arange(qkv.n) + qkv.frame.offset
+        start = position // self.segment * self.segment
+        stop = position + 1 if qkv.causal else start + self.segment
+        seen = stop.clamp(0, qkv.m) - (start - self.memory).clamp(0, qkv.m)
+        pairs = int(seen.clamp_min(0).sum())
+        return 2 * qkv.heads * pairs * (qkv.k.shape[-1] + qkv.v.shape[-1])

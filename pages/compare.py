@@ -1,0 +1,45 @@
+"""Compare: mechanisms side by side over one text, against full attention."""
+
+import streamlit as st
+
+from pages.ui import controls, intake, panels, sidebyside, state
+from pages.ui.compared import compared
+from pages.ui.strings import t
+from pages.ui.waiting import Trouble
+
+with st.sidebar:
+    intake.source()
+    heads_here = st.container()
+    with st.expander(t("explore.more"), key="more"):
+        intake.model()
+        panels.hiding()
+
+panels.problems()
+bar = st.container()
+places = sidebyside.headers()
+try:
+    with st.container():  # what is waited for has a place of its own, so that nothing moves later
+        shown = compared(state.spec())
+except Trouble as trouble:
+    with st.container(key="trouble"):
+        st.text(str(trouble))
+    st.stop()
+
+with heads_here:
+    if shown.scene.layers > 1:
+        intake.layer(shown.scene.layers, shown.scene.layer)
+    heads = list(range(shown.scene.attention.frame.heads))
+    controls.choose(
+        t("explore.head"), "head", heads, shown.scene.head, str, segments=len(heads) <= 8
+    )
+
+with bar:
+    sidebyside.toolbar(shown)
+sidebyside.columns(shown, places)
+sidebyside.badge(shown)
+left, right = st.columns([3, 2], gap="large")
+with left:
+    sidebyside.closer(shown)
+with right:
+    sidebyside.row(shown)
+sidebyside.numbers(shown)

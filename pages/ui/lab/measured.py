@@ -1,0 +1,260 @@
+"""Any mechanisms over lengths and seeds, measured: charts that fill as records come."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from engine import lab, records, wording
+from engine.contract import params_of
+from engine.figures import dilution
+from engine.figures.moving import change
+from engine.lab import Lab, spell
+from engine.mechanisms import MECHANISMS
+from engine.sources import SOURCES
+from engine.sweep import Plan, kept
+from pages.ui import frame
+from pages.ui.components.moving import moving
+from pages.ui.lab.shared import caption, folder, pick, place, powers, sentence
+from pages.ui.live import JOBS, Busy, Say
+from pages.ui.strings import speaker, t
+
+BESIDE = ("normalised_entropy", "max_weight", "participation", "output_error", "needle_hit",
+          "seconds")  # fmt: skip
+QUICK = 15.0  # seconds, below which the first sweep starts by itself
+SPEED = 1.5e8  # scores a second, until this machine has shown its own
+
+
+def chosen() -> Lab:
+    """What the URL says, read once a session; later what the controls say."""
+    if "sweep-choice" not in st.session_state:
+        said = {
+            key.removeprefix("sweep."): value
+            for key, value in st.query_params.to_dict().items()
+            if key.startswith("sweep.")
+        }
+        st.session_state["sweep-choice"], st.session_state["sweep-problems"] = lab.read(said)
+    return st.session_state["sweep-choice"]
+
+
+def choose(**fields: Any) -> None:
+    """Choose these, keep the rest; what does not go is said and not chosen."""
+    try:
+        st.session_state["sweep-choice"] = replace(chosen(), **fields)
+        st.session_state["sweep-problems"] = []
+    except ValueError as error:
+        st.session_state["sweep-refused"] = str(error)
+
+
+def tell_url(choice: Lab) -> None:
+    """Make the URL say the sweep."""
+    wanted = {f"sweep.{key}": value for key, value in choice.query_params().items()}
+    said = st.query_params.to_dict()
+    ours = {key: value for key, value in said.items() if key.startswith("sweep.")}
+    if ours != wanted:
+        st.query_params.from_dict({k: v for k, v in said.items() if k not in ours} | wanted)
+
+
+def draw() -> None:
+    """Controls, the chart that fills, the others, the table."""
+    choice = chosen()
+    with st.sidebar:
+        metric = pick("metric", dilution.METRICS, "needle_mass", lambda key: t(f"stat.{key}"))
+        controls(choice)
+    choice = chosen()
+    tell_url(choice)
+    for problem in st.session_state.get("sweep-problems", ()):
+        st.text(t("dilution.problem", field=problem.field, reason=problem.allowed))
+    if refused := st.session_state.pop("sweep-refused", None):
+        st.text(t("error.refused", reason=refused))
+    try:
+        plan = choice.plan()
+    except ValueError as error:
+        with st.container(key="trouble"):
+            st.text(t("error.refused", reason=str(error)))
+        return
+    found = lab.done(plan, folder())
+    names = {spell(one): named(one) for one in choice.mechanisms}
+    span = (choice.lengths[0], max(choice.lengths[-1], choice.lengths[0] + 1))
+    job = running(choice)
+
+    look, say = frame.look(), speaker()
+
+    def chart(made: list[dict[str, Any]], of: str, **how: Any) -> Any:
+        lines = dilution.measured(made, names, of)
+        return dilution.curves(lines, metric=of, look=look, t=say, span=span, **how)
+
+    moving("sweep", chart(found, metric), t, alt=t(f"stat.{metric}"), job=job, height=460,
+           on_done=finished)  # fmt: skip
+    whole = len(plan.tasks) * (found[0]["heads"] if found else 1)
+    start(choice, plan, len(found) < whole or not found, job, chart, metric)
+    notes(found, choice)
+    if not found:
+        return
+    told(found, names, metric)
+    st.subheader(t("dilution.others"), anchor=False)
+    columns = st.columns(2, gap="large")
+    for i, other in enumerate(of for of in BESIDE if of != metric):
+        with columns[i % 2]:
+            place(chart(found, other, height=300, legend=False), other)
+    st.subheader(t("dilution.take"), anchor=False)
+    with st.container(horizontal=True):
+        for form in records.FORMS:
+            st.download_button(
+                form.upper() if form != "parquet" else "Parquet",
+                data=lambda form=form: records.encoded(found, form), on_click="ignore",
+                file_name=f"dilution.{form}", key=f"take-{form}",
+            )  # fmt: skip
+    st.code(choice.command(), language="bash")
+
+
+def controls(choice: Lab) -> None:
+    """What is swept."""
+
+    def several() -> None:
+        own = dict(choice.mechanisms)
+        keys = st.session_state["lab-of"]
+        choose(mechanisms=tuple((key, own.get(key, ())) for key in keys))
+
+    st.session_state["lab-of"] = list(dict.fromkeys(key for key, _ in choice.mechanisms))
+    st.multiselect(
+        t("dilution.mechanisms"), list(MECHANISMS), key="lab-of", on_change=several,
+        format_func=lambda key: t(f"mechanism.{key}.name"), max_selections=lab.MOST_MECHANISMS,
+    )  # fmt: skip
+    ends = (choice.lengths[0], choice.lengths[-1])
+    stops = sorted({*powers(16, lab.LONGEST), *ends})
+    st.session_state["lab-lengths"] = ends
+    st.select_slider(
+        t("dilution.lengths"), stops, key="lab-lengths", format_func=lambda n: f"{n:,}",
+        on_change=lambda: choose(lengths=lab.doublings(*st.session_state["lab-lengths"])),
+    )  # fmt: skip
+    st.session_state["lab-match"] = choice.match
+    st.selectbox(
+        t("dilution.match"), lab.MATCHES, key="lab-match", help=t("dilution.match.help"),
+        format_func=lambda key: t(f"dilution.match.{key}"),
+        on_change=lambda: choose(match=st.session_state["lab-match"]),
+    )  # fmt: skip
+
+    def sourced() -> None:
+        choose(source=st.session_state["lab-source"], source_params=())
+
+    st.session_state["lab-source"] = choice.source
+    st.selectbox(
+        t("explore.source"), list(SOURCES), key="lab-source", on_change=sourced,
+        format_func=lambda key: t(f"source.{key}.name"),
+    )  # fmt: skip
+    own = dict(choice.source_params)
+    declared = params_of(SOURCES[choice.source])
+    for name in (name for name in ("gap", "noise", "needles", "heads") if name in declared):
+        one = declared[name]
+        low, high = one.slider or (0, 1)
+        key = f"lab-source-{name}"
+        st.session_state[key] = own.get(name, one.default)
+        st.slider(
+            t(f"source.{choice.source}.param.{name}"), one.kind(low),
+            one.kind(max(high, st.session_state[key])), key=key,
+            step=one.kind(one.step or 1),
+            on_change=lambda name=name, key=key: choose(
+                source_params=tuple((own | {name: st.session_state[key]}).items())
+            ),
+        )  # fmt: skip
+    st.session_state["lab-seeds"] = choice.seeds
+    st.slider(
+        t("dilution.seeds"), 1, max(8, choice.seeds), key="lab-seeds",
+        on_change=lambda: choose(seeds=st.session_state["lab-seeds"]),
+    )  # fmt: skip
+
+
+def named(one: tuple[str, Any]) -> str:
+    """What a mechanism is called in a legend, with the parameters that are not at defaults."""
+    key, pairs = one
+    name = t(f"mechanism.{key}.name")
+    return f"{name} ({', '.join(f'{k} {v}' for k, v in pairs)})" if pairs else name
+
+
+def running(choice: Lab) -> str | None:
+    """The token of the job that makes this sweep for this person, if one does."""
+    token, of = st.session_state.get("sweep-job", (None, None))
+    if token is None or of != choice:
+        return None
+    job = JOBS.get(token)
+    return token if job is not None and not job.done else None
+
+
+def finished() -> None:
+    """The job has ended: what it made is on disk."""
+    st.session_state.pop("sweep-job", None)
+
+
+def start(choice: Lab, plan: Plan, needed: bool, job: str | None, chart: Any, metric: str) -> None:
+    """The button that starts, with what it will take."""
+    if not needed or job is not None:
+        return
+    scores = sum(lab.work(task) for task in plan.tasks)
+    facts = {
+        "seconds": wording.duration(scores / SPEED),
+        "memory": wording.memory(lab.bytes_needed(plan)),
+        "tasks": len(plan.tasks),
+    }
+
+    def begin() -> None:
+        st.session_state["sweep-begun"] = choice
+        try:
+            token = JOBS.start(lambda say: gather(plan, say, chart, metric))
+        except Busy:
+            st.session_state["sweep-refused"] = t("dilution.busy")
+            return
+        st.session_state["sweep-job"] = (token, choice)
+
+    if scores / SPEED < QUICK and st.session_state.get("sweep-begun") is None:
+        begin()  # a first picture, before anything is asked
+        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(t("dilution.run"), on_click=begin, type="primary", key="lab-run")
+        st.text(t("dilution.estimate", **facts))
+
+
+def gather(plan: Plan, say: Say, chart: Any, metric: str) -> None:
+    """Make the records, task by task, and say how the chart looks by now."""
+    made: list[dict[str, Any]] = []
+    total, done, began = sum(lab.work(task) for task in plan.tasks), 0.0, time.monotonic()
+    for task in plan.tasks:
+        say({"share": done / total})
+        made += kept(task, plan.make, folder())
+        done += lab.work(task)
+        left = (time.monotonic() - began) * (total - done) / done
+        words = f"n = {task.n:,} · {wording.duration(left)}"
+        say(change(chart(made, metric), words, done / total))
+
+
+def notes(found: list[dict[str, Any]], choice: Lab) -> None:
+    """What about the figures is not the plain mean of all rows of softly set mechanisms."""
+    lines = []
+    if choice.match != "none":
+        at = choice.match_at or choice.lengths[0]
+        lines.append(t("dilution.matched", what=t(f"stat.{choice.match}"), n=at))
+        lost = {r["mechanism"] for r in found if not r["matched"]}
+        if lost:
+            names = ", ".join(t(f"mechanism.{key}.name") for key in sorted(lost))
+            lines.append(t("dilution.unmatched", names=names))
+    if any(r["extrapolated"] for r in found):
+        rows = next(r["rows_sampled"] for r in found if r["extrapolated"])
+        lines.append(t("dilution.sampled", rows=rows))
+    lines.append(t("dilution.band"))
+    caption(" ".join(lines), "sweep")
+
+
+def told(found: list[dict[str, Any]], names: dict[str, str], metric: str) -> None:
+    """Which holds and which thins out, from the shortest to the longest length measured."""
+    parts = []
+    for curve in dilution.measured(found, names, metric):
+        if len(curve.n) > 1 and curve.y[0] is not None and curve.y[-1] is not None:
+            facts = {"name": curve.name, "first": curve.y[0], "last": curve.y[-1]}
+            parts.append(t("dilution.told", **facts))
+    if parts:
+        last = max(r["n"] for r in found)
+        first = min(r["n"] for r in found)
+        words = t("dilution.told.join").join(parts)
+        sentence(t("dilution.told.all", metric=t(f"stat.{metric}"), first=first, last=last,
+                   parts=words))  # fmt: skip

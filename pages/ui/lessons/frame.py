@@ -1,0 +1,88 @@
+"""What every part of the course has: controls in the URL, words, the formula, the code, a door."""
+
+from collections.abc import Sequence
+from typing import Any
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from engine.figures.theme import Figure
+from engine.spec import Spec
+from pages.ui import linked, state
+from pages.ui.strings import language, locale, t
+
+PLAIN = {"displayModeBar": False}
+
+
+def words(part: str, name: str, **facts: Any) -> str:
+    """`lesson.<part>.<name>` in the person's language."""
+    return t(f"lesson.{part}.{name}", **facts)
+
+
+def opening(part: str) -> None:
+    """Title and the first paragraph."""
+    st.header(words(part, "title"), anchor=False)
+    with st.container(key=f"lesson-text-{part}"):
+        st.text(words(part, "text"))
+
+
+def slider(
+    part: str,
+    name: str,
+    low: float,
+    high: float,
+    default: float,
+    step: float | None = None,
+    **more: Any,
+) -> Any:
+    """A number in the URL as `<part>-<name>`, labelled `lesson.<part>.<name>`."""
+    return st.slider(
+        words(part, name), low, high, default, step=step, key=f"{part}-{name}",
+        bind="query-params", **more,
+    )  # fmt: skip
+
+
+def choice(part: str, name: str, options: Sequence[str], default: str | None = None) -> str:
+    """One of a few, in the URL as `<part>-<name>`; labels `lesson.<part>.<name>.<option>`."""
+    return linked.segments(
+        words(part, name), f"{part}-{name}", options, default or options[0],
+        lambda option: words(part, f"{name}.{option}"),
+    )  # fmt: skip
+
+
+def toggle(part: str, name: str, default: bool = False) -> bool:
+    """On or off, in the URL as `<part>-<name>`."""
+    return st.toggle(words(part, name), default, key=f"{part}-{name}", bind="query-params")
+
+
+def picture(part: str, name: str, figure: Figure) -> None:
+    """A figure with a sentence under it, `lesson.<part>.<name>.caption`."""
+    st.plotly_chart(figure, theme=None, key=f"{part}-picture-{name}", config=PLAIN)
+
+
+def notice(part: str, **facts: Any) -> None:
+    """What to notice, with the person's own numbers: the largest words under the picture."""
+    with st.container(key="sentence"):
+        st.text(words(part, "notice", **facts))
+
+
+def closing(part: str, formula: str, code: str, door: Spec | None = None) -> None:
+    """The formula in LaTeX with current numbers, further paragraphs, the code, a link to Explore.
+
+    Args:
+        formula: LaTeX. code: lines that do the same in a notebook; they are run by a test.
+        door: what Explore opens.
+    """
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.latex(formula)
+        with st.container(key=f"lesson-more-{part}"):
+            for i in (2, 3):
+                if f"lesson.{part}.text.{i}" in locale(language()):
+                    st.text(words(part, f"text.{i}"))
+    with right:
+        st.text(t("lesson.code"))
+        st.code(code, language="python")
+        if door is not None:
+            link = urlencode(door.replace(language=state.spec().language).query_params())
+            st.link_button(t("lesson.door"), f"explore?{link}")

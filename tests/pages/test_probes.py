@@ -1,0 +1,124 @@
+"""The lab's probes: what was kept is drawn and said, and a probe of one's own joins it."""
+
+import json
+import time
+
+import pytest
+
+from engine import probe_results, probes
+from engine.fields import LANGUAGES
+from engine.probes import KINDS, METRICS, TASKS
+from pages.ui.lab import probes as part
+from pages.ui.live import JOBS
+from pages.ui.strings import locale
+
+
+@pytest.fixture
+def lab(page):
+    """lab(**query) opens the part."""
+    return lambda **query: page("dilution", lab="probes", **query)
+
+
+def chart(page) -> dict:
+    (found,) = page.test.get("plotly_chart")
+    return json.loads(found.proto.spec)
+
+
+def dashed(page) -> list[dict]:
+    return [trace for trace in chart(page)["data"] if trace.get("line", {}).get("dash") == "dash"]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("task", TASKS)
+def test_what_was_kept_is_drawn_and_said(lab, language, task) -> None:
+    page = lab(lang=language, **{"probes-task": task}).healthy()
+    words = locale(language)
+    names = [trace.get("name") for trace in chart(page)["data"] if trace.get("name")]
+    assert names == [words[f"mechanism.{kind}.name"] for kind in KINDS] + [words["probes.chance"]]
+    records = probe_results.results()["records"]
+    last = probe_results.mean(records, "accuracy", task=task, mechanism="softmax", n=1024)
+    assert any(f"{last:.0%}" in said and "1,024" in said for said in page.words)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+def test_a_metric_is_chosen_in_the_url(lab, metric) -> None:
+    page = lab(**{"probes-metric": metric}).healthy()
+    assert page.said.get("probes-metric", METRICS[0]) == metric
+    shape = chart(page)
+    assert shape["layout"]["yaxis"]["title"]["text"] == locale("en")[f"probes.metric.{metric}"]
+    (line,) = [t for t in shape["data"] if t.get("name") == "SSMax" and t.get("showlegend", True)]
+    assert len(line["y"]["bdata"] if isinstance(line["y"], dict) else line["y"]) > 0
+
+
+def test_every_finding_has_words() -> None:
+    for tag in LANGUAGES:
+        words = locale(tag)
+        for kind in ("adaptive", "ssmax", "entmax"):
+            for how in ("helps", "same", "harms"):
+                assert f"probes.found.{kind}.{how}" in words
+        for name in ("softmax", "best", "rank", "rank_too", "ssmax.holds", "entmax.holds",
+                     "linear.falls", "linear.unlearnt", "window"):  # fmt: skip
+            assert f"probes.found.{name}" in words
+
+
+def test_one_of_ones_own_joins(lab, monkeypatch) -> None:
+    monkeypatch.setattr(part, "STEPS", 30)
+    page = lab(
+        **{"probes-mechanism": "ssmax", "probes-longest": "8", "probes-seed": "7"}
+    ).healthy()
+    page.test.button(key="probes-start").click().run()
+    page.healthy()
+    token = page.test.session_state["probes-run"]["token"]
+    job = JOBS.get(token)
+    assert job is not None
+    (moving,) = page.test.get("bidi_component")
+    assert json.loads(moving.proto.json)["job"] == token
+    assert page.test.button(key="probes-start").disabled
+    end = time.monotonic() + 60
+    while not job.done:
+        job.asked = time.monotonic()  # as the browser does
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    assert job.error is None and len(job.state["traces"]) == 2
+    page.run().healthy()
+    own = dashed(page)
+    assert len(own) == 1 and "8 items" in own[0]["name"] and "seed 7" in own[0]["name"]
+    made = page.test.session_state["probes-made"]["max"]
+    assert {r["n"] for r in made["records"]} == set(probes.LENGTHS)
+    assert made["recipe"].mechanism == "ssmax" and made["recipe"].seeds == (7,)
+    assert not page.test.button(key="probes-start").disabled
+    page.test.segmented_control(key="probes-task").set_value("match").run()
+    page.healthy()
+    assert not [
+        trace for trace in chart(page)["data"] if trace.get("line", {}).get("dash") == "dash"
+    ]
+
+
+def test_stopped_leaves_nothing(lab) -> None:
+    page = lab().healthy()
+    page.test.button(key="probes-start").click().run()
+    job = JOBS.get(page.test.session_state["probes-run"]["token"])
+    assert job is not None
+    job.stopping = True
+    end = time.monotonic() + 30
+    while not job.done:
+        assert time.monotonic() < end
+        time.sleep(0.01)
+    assert job.error == "stopped"
+    page.run().healthy()
+    assert page.test.session_state["probes-run"]["token"] is None
+    assert "probes-made" not in page.test.session_state
+
+
+def test_what_the_url_says_wrongly_is_left_out(lab) -> None:
+    page = lab(**{"probes-task": "sort", "probes-metric": "%s", "probes-longest": "9",
+                  "probes-mechanism": "lsh", "probes-seed": "-1"}).healthy()  # fmt: skip
+    assert page.test.session_state["probes-task"] == "max"
+    assert page.test.session_state["probes-mechanism"] == "softmax"
+
+
+def test_without_probes_the_page_says_how_to_get_them(lab, monkeypatch, tmp_path) -> None:
+    kept = probe_results.results
+    monkeypatch.setattr(probe_results, "results", lambda: kept(tmp_path))
+    page = lab().healthy()
+    assert any("python -m engine train-probes" in said for said in page.words)

@@ -1,0 +1,94 @@
+"""How a sweep is spelt in a URL and on a command line."""
+
+import shlex
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine import lab
+from engine.lab import Lab, doublings, parse, parsed, read, spell
+
+CHOICES = st.sampled_from(
+    [
+        ("softmax", ()),
+        ("softmax", (("temperature", 0.5),)),
+        ("window", (("window", 16), ("sinks", 0))),
+        ("segmented", (("integrate", "pool"),)),
+        ("ssmax", (("s", 0.25),)),
+    ]
+)
+LABS = st.builds(
+    Lab,
+    mechanisms=st.lists(CHOICES, min_size=1, max_size=4, unique=True).map(tuple),
+    lengths=st.lists(st.integers(1, 4096), min_size=1, max_size=4, unique=True).map(
+        lambda found: tuple(sorted(found))
+    ),
+    source=st.just("planted"),
+    source_params=st.sampled_from([(), (("gap", 4.0),), (("causal", True), ("needles", 2))]),
+    seeds=st.integers(1, 5),
+    match=st.sampled_from(lab.MATCHES),
+    match_at=st.sampled_from([0, 128]),
+    rows=st.sampled_from([64, 1024]),
+)
+
+
+@given(LABS)
+def test_a_sweep_round_trips(choice: Lab) -> None:
+    query = choice.query_params()
+    assert parsed(query) == choice
+    assert read(query) == (choice, [])
+    words = shlex.split(choice.command())[4:]
+    flags = dict(zip((w.removeprefix("--") for w in words[::2]), words[1::2], strict=True))
+    assert flags == query
+
+
+def test_the_default_says_nothing() -> None:
+    assert Lab().query_params() == {} and read({}) == (Lab(), [])
+    assert Lab().command() == "python -m engine sweep"
+
+
+def test_doublings() -> None:
+    assert doublings(256, 4096) == (256, 512, 1024, 2048, 4096)
+    assert doublings(100, 350) == (100, 200)
+    assert parsed({"lengths": "64-300"}).lengths == (64, 128, 256)
+
+
+def test_spelling() -> None:
+    choice = ("window", (("window", 16), ("sinks", 0)))
+    assert spell(choice) == "window:window=16:sinks=0"
+    assert parse("window:window=16:sinks=0") == choice
+    assert Lab(mechanisms=(("window", (("window", 64),)),)).mechanisms == (("window", ()),)
+
+
+@pytest.mark.parametrize(
+    ("query", "words"),
+    [
+        ({"of": "dreams"}, "no mechanism"),
+        ({"of": "window:breadth=3"}, "no parameter"),
+        ({"of": "window:window=-3"}, "at least 1"),
+        ({"of": "softmax,softmax"}, "twice"),
+        ({"lengths": "a,b"}, "numbers with commas"),
+        ({"lengths": "0,8"}, "lie in"),
+        ({"seeds": "0"}, "seeds"),
+        ({"seeds": "many"}, "whole number"),
+        ({"match": "luck"}, "match must be"),
+        ({"source": "dreams"}, "source must be"),
+        ({"s.gap": "-1"}, "at least 0"),
+        ({"s.n": "9"}, "no parameter n"),
+        ({"colour": "red"}, "no 'colour'"),
+    ],
+)
+def test_refusals(query: dict[str, str], words: str) -> None:
+    with pytest.raises(ValueError, match=words):
+        parsed(query)
+    found, problems = read(query)
+    assert found == Lab() and len(problems) == (0 if "colour" in query else 1)
+
+
+def test_a_plan_is_checked_as_a_whole() -> None:
+    assert len(Lab(lengths=(32, 64), seeds=1).plan().tasks) == 2 * len(Lab().mechanisms)
+    with pytest.raises(ValueError, match="rise"):
+        Lab(lengths=(64, 32)).plan()
+    with pytest.raises(ValueError, match="no needles"):
+        Lab(source="identical", match="needle_mass").plan()
