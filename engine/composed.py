@@ -285,6 +285,7 @@ class Composed(Attention):
             scores=scores[0, 0], logits=logits[0, 0],
             allowed=torch.ones_like(cols, dtype=torch.bool) if allowed is None else allowed[0],
             weights=weights, output=weights @ qkv.v[0].to(weights), scale=qkv.factor,
+            product=isinstance(self.scoring, Dot),
         )  # fmt: skip
 
 

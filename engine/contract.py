@@ -363,7 +363,7 @@ class Steps:
     """One row of one head, step by step.
 
     Attributes:
-        scores: scaled q·k of every key, (m). logits: after softcap and bias, (m).
+        scores: of every key, (m), scaled q·k if `product`. logits: after softcap and bias, (m).
         allowed: keys that may carry weight, (m). weights: (m). output: weights @ v, (e).
         scale: the factor on q·k.
     """
@@ -374,6 +374,7 @@ class Steps:
     weights: Float[Tensor, " m"]
     output: Float[Tensor, " e"]
     scale: float
+    product: bool = True
 
 
 class Attention(ABC):

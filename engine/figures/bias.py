@@ -283,16 +283,16 @@ def skew(before: np.ndarray, after: np.ndarray, *, row: int, look: Theme, t: Wor
 def scorings(context: Context) -> Iterator[Picture]:
     """Of additive scores and of a Gaussian kernel; none of other mechanisms."""
     mechanism, qkv, att = context.mechanism, context.qkv, context.att
-    if isinstance(mechanism, Additive) and qkv is not None and att.fidelity is not None:
-        yield _following(context, mechanism, qkv)
+    if isinstance(mechanism, Additive) and isinstance(att, Composed) and att.fidelity is not None:
+        yield _following(context, mechanism, att)
     if isinstance(mechanism, Gaussian) and qkv is not None:
         yield from _kernel(context, mechanism, qkv)
 
 
-def _following(context: Context, mechanism: Additive, qkv: QKV) -> Picture:
+def _following(context: Context, mechanism: Additive, att: Composed) -> Picture:
     """Scores on queries held out, as the fidelity was measured."""
-    att, h = context.att, context.head
-    assert isinstance(att, Composed) and att.fidelity is not None
+    qkv, h = att.qkv, context.head
+    assert att.fidelity is not None
     _, held, keys = split(qkv, mechanism.seed)
     seen = qkv.frame.visible(held, keys)
     seen = torch.ones(len(held), len(keys), dtype=torch.bool) if seen is None else seen.cpu()

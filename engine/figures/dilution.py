@@ -128,7 +128,9 @@ def curves(
         shape.update_yaxes(dtick=1, exponentformat="power")
     elif metric not in ("entropy", "seconds", "output_error"):
         shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
-    shape.update_layout(showlegend=legend, margin={"t": 12, "r": 12})
+    shape.update_layout(
+        showlegend=legend, margin={"t": 12, "r": 12}, legend={"traceorder": "normal"}
+    )
     return shape
 
 

@@ -41,7 +41,8 @@ def steps(
     lines = list(range(len(at)))
     if len(rest):
         names.append(escaped(t("steps.rest", count=len(rest))))
-    titles = [escaped(t(f"steps.{name}")) for name in ("scores", "masked", "weights", "output")]
+    first = "scores" if row.product else "other_scores"
+    titles = [escaped(t(f"steps.{name}")) for name in (first, "masked", "weights", "output")]
     shape = make_subplots(
         rows=1, cols=4, shared_yaxes=True, horizontal_spacing=0.03,
         column_widths=[0.28, 0.28, 0.28, 0.16],

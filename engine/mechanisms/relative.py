@@ -24,7 +24,7 @@ LEARNED = ("t5", "shaw", "music")
 """Kinds whose papers learn them: fitted here."""
 ROWS = 512
 """Rows that a fit looks at, at most."""
-PAIRS = 2**22
+PAIRS = 2**21
 """Pairs of a head that a fit looks at, at most; 64 rows if these are more."""
 SAMPLED = 256
 """Rows over which the view averages."""

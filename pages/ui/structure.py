@@ -5,10 +5,12 @@ import html
 import streamlit as st
 
 from engine.contract import QKV
+from engine.figures.moving import film
 from engine.figures.structure import Context, Picture, pictures
 from engine.mechanisms import MECHANISMS
 from engine.tokens import shown
 from pages.ui import frame
+from pages.ui.components.moving import moving
 from pages.ui.scene import Scene
 from pages.ui.strings import language, t
 from pages.ui.waiting import obtain
@@ -58,7 +60,13 @@ def draw(picture: Picture, context: Context) -> None:
     """One picture with its words."""
     stem = f"picture.{picture.key}"
     st.subheader(t(f"{stem}.title"), anchor=False)
-    if picture.figure is not None:
+    if picture.figure is not None and picture.figure.frames:
+        moves = film(picture.figure)
+        moving(
+            f"picture-{picture.key}", moves.figure, t, alt=t(f"{stem}.title"), frames=moves.frames,
+            labels=moves.labels, at=moves.at, height=picture.figure.layout.height or 420,
+        )  # fmt: skip
+    elif picture.figure is not None:
         st.plotly_chart(picture.figure, theme=None, key=f"picture-{picture.key}", config=PLAIN)
     elif picture.labels is not None:
         st.html(tinted(picture, context))

@@ -27,14 +27,16 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @pytest.fixture(scope="session")
-def address() -> Iterator[str]:
-    """The app's address."""
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app's address; what it keeps on disk is kept in a place of its own."""
+    kept = str(tmp_path_factory.mktemp("kept"))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}"]
     # one thread: beside a browser on few cores, more of them wait for each other
-    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    own = {"OMP_NUM_THREADS": "1", "ATTENTION_EXPLORER_CACHE": kept}
+    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own)
     try:
         for _ in range(SECONDS * 4):
             try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import time
 
@@ -168,6 +169,15 @@ def test_additive_density_counts_pairs_held_out():
     z = torch.tensor([[1.0, 2.0, 9.0]])
     less = bias.less_mean(z, torch.tensor([[True, True, False]]))
     assert less[0, :2].tolist() == [-0.5, 0.5]
+
+
+@pytest.mark.parametrize("key", ["relative", "additive", "gaussian"])
+def test_what_is_set_aside_is_no_trouble(key):
+    c = context(key)
+    hidden = dataclasses.replace(c, att=c.att.hide(torch.tensor([0, 7])))
+    for picture in drawn(hidden).values():
+        if picture.key == "gaussian_kernel":
+            assert len(picture.figure.data[1].x) == 29
 
 
 def test_kernel_points_lie_on_the_kernel():

@@ -111,6 +111,14 @@ def test_levels_of_dot_products_are_refused_by_name(key):
             engine.attend(made(5, **{name: value}), key)
 
 
+def test_steps_know_that_scores_are_no_products():
+    qkv = made(20)
+    steps = engine.attend(qkv, "gaussian", width=1.5).steps(3, 7)
+    far = (qkv.q[3, 7] - qkv.k[1]).square().sum(-1)
+    close(steps.scores, -far / 2 / 1.5**2, atol=1e-4, rtol=1e-5)
+    assert not steps.product and engine.attend(qkv, "softmax").steps(0, 0).product
+
+
 def test_refuses_widths_that_differ():
     qkv = made()
     with pytest.raises(ValueError, match="one width"):

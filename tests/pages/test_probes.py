@@ -34,7 +34,7 @@ def test_what_was_kept_is_drawn_and_said(lab, language, task) -> None:
     page = lab(lang=language, **{"probes-task": task}).healthy()
     words = locale(language)
     names = [trace.get("name") for trace in chart(page)["data"] if trace.get("name")]
-    assert names == [words[f"mechanism.{kind}.name"] for kind in KINDS] + [words["probes.chance"]]
+    assert names == [words[f"probes.kind.{kind}"] for kind in KINDS] + [words["probes.chance"]]
     records = probe_results.results()["records"]
     last = probe_results.mean(records, "accuracy", task=task, mechanism="softmax", n=1024)
     assert any(f"{last:.0%}" in said and "1,024" in said for said in page.words)
@@ -46,7 +46,7 @@ def test_a_metric_is_chosen_in_the_url(lab, metric) -> None:
     assert page.said.get("probes-metric", METRICS[0]) == metric
     shape = chart(page)
     assert shape["layout"]["yaxis"]["title"]["text"] == locale("en")[f"probes.metric.{metric}"]
-    (line,) = [t for t in shape["data"] if t.get("name") == "SSMax" and t.get("showlegend", True)]
+    (line,) = [trace for trace in shape["data"] if trace.get("name") == "SSMax"]
     assert len(line["y"]["bdata"] if isinstance(line["y"], dict) else line["y"]) > 0
 
 

@@ -47,7 +47,8 @@ function scaleOf({ colour, top, bottom, pool, signed }, given, m) {
 }
 
 function barOf({ colour, cell, pool }, scale, words, over) {
-  const kind = words[`colour_${colour}`];
+  const linear = { log: words.colour_weight, uniform: fill(words.value_uniform, { x: "" }).trim() };
+  const kind = (scale.signed && linear[colour]) || words[`colour_${colour}`];
   const pooled = cell[0] * cell[1] > 1;
   const title = pooled ? `${kind} · ${words[`pool_${pool}`]}` : kind;
   const lying = { orientation: "h", y: 1, yanchor: "bottom", x: 0.5, len: 1, ypad: 12 };

@@ -124,10 +124,10 @@ def controls(choice: Lab) -> None:
     )  # fmt: skip
     ends = (choice.lengths[0], choice.lengths[-1])
     stops = sorted({*powers(16, lab.LONGEST), *ends})
-    st.session_state["lab-lengths"] = ends
+    key = f"lab-lengths-{ends[0]}-{ends[1]}"  # a pair has to be the widget's own value
     st.select_slider(
-        t("dilution.lengths"), stops, key="lab-lengths", format_func=lambda n: f"{n:,}",
-        on_change=lambda: choose(lengths=lab.doublings(*st.session_state["lab-lengths"])),
+        t("dilution.lengths"), stops, value=ends, key=key, format_func=lambda n: f"{n:,}",
+        on_change=lambda: choose(lengths=lab.doublings(*st.session_state[key])),
     )  # fmt: skip
     st.session_state["lab-match"] = choice.match
     st.selectbox(

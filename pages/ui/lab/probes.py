@@ -38,14 +38,14 @@ def draw() -> None:
     own = st.session_state.get("probes-made", {}).get(task)
     place(
         pictures.lengths(
-            records, metric, {key: t(f"mechanism.{key}.name") for key in probes.KINDS},
+            records, metric, {key: t(f"probes.kind.{key}") for key in probes.KINDS},
             trained=trained, look=frame.look(), t=t,
             own=own["records"] if own else (), own_name=named(own["recipe"]) if own else "",
         ),
         "probes",
     )  # fmt: skip
     said = [
-        t(f"probes.found.{name}", **facts | {"named": t(f"mechanism.{facts['mechanism']}.name")})
+        t(f"probes.found.{name}", **facts | {"named": t(f"probes.kind.{facts['mechanism']}")})
         for name, facts in probe_results.findings(records, task, trained[1])
     ]
     sentence(t("probes.join").join(said[:2]))
@@ -72,7 +72,7 @@ def choice(name: str, options: tuple[str, ...]) -> str:
 
 def named(recipe: Recipe) -> str:
     """What a person's own probe is called."""
-    name = t(f"mechanism.{recipe.mechanism}.name")
+    name = t(f"probes.kind.{recipe.mechanism}")
     return t("probes.own", name=name, longest=recipe.longest, seed=recipe.seeds[0])
 
 
@@ -84,7 +84,7 @@ def train_one(task: str, made: dict[str, Any] | None) -> None:
         st.text(t("probes.train.text", task=t(f"probes.task.{task}")))
         mechanism = linked.select(
             t("explore.mechanism"), "probes-mechanism", probes.KINDS, "softmax",
-            lambda key: t(f"mechanism.{key}.name"),
+            lambda key: t(f"probes.kind.{key}"),
         )  # fmt: skip
         longest = linked.stops(
             t("probes.longest"), "probes-longest", LONGEST, 16, str, help=t("probes.longest.help")
@@ -102,22 +102,22 @@ def train_one(task: str, made: dict[str, Any] | None) -> None:
         )  # fmt: skip
         if refused := st.session_state.pop("probes-refused", None):
             st.text(refused)
-    if run is None:
-        return
-    shown, history = run["recipe"], run["history"]
     with right:
-        st.text(f"{t(f'probes.task.{shown.task}')} · {named(shown)}")
+        if run is not None:
+            one = run["recipe"]
+            st.text(f"{t(f'probes.task.{one.task}')} · {named(one)}")
+        run = run or {"token": None, "recipe": recipe, "history": ()}
         moving(
             "probes-training",
-            pictures.training(history, shown.steps, look=frame.look(), t=t), t,
+            pictures.training(run["history"], run["recipe"].steps, look=frame.look(), t=t), t,
             alt=t("probes.train.alt"), job=run["token"], height=380, on_done=settle,
         )  # fmt: skip
         if made is not None:
             ends = {"n": made["recipe"].longest, "last": max(probes.LENGTHS)}
-            right = [probe_results.mean(made["records"], "accuracy", n=n) for n in ends.values()]
+            at = [probe_results.mean(made["records"], "accuracy", n=n) for n in ends.values()]
             st.text(
-                t("probes.own.says", name=named(made["recipe"]), right=right[0],
-                  right_last=right[1], **ends)
+                t("probes.own.says", name=named(made["recipe"]), right=at[0],
+                  right_last=at[1], **ends)
             )  # fmt: skip
 
 

@@ -1,0 +1,87 @@
+"""The dilution lab's pages without a browser."""
+
+import json
+
+import pytest
+
+from engine.words import locale
+from pages.ui.live import JOBS
+
+EN = locale("en")
+
+
+@pytest.fixture
+def lab(page, folder, monkeypatch, tmp_path):
+    """lab(part, **query) opens a part, with the small model in the embedded one's place."""
+    from pages.ui import scene
+
+    monkeypatch.setattr(scene, "TINY", folder)
+    monkeypatch.setenv("ATTENTION_EXPLORER_CACHE", str(tmp_path))
+    return lambda part, **query: page("dilution", lab=part, lang="en", **query)
+
+
+def figures(opened) -> list[dict]:
+    """The charts on the page."""
+    return [json.loads(chart.proto.spec) for chart in opened.test.get("plotly_chart")]
+
+
+def moved(opened) -> dict:
+    """What the picture that moves was given."""
+    return json.loads(opened.test.get("bidi_component")[0].proto.json)
+
+
+def test_theory_says_its_numbers(lab) -> None:
+    opened = lab("theory").healthy()
+    assert any("4,096 keys" in words and "%" in words for words in opened.words)
+    curve, threshold = figures(opened)
+    assert len(threshold["data"]) == 2
+    names = [trace.get("name") for trace in curve["data"]]
+    assert EN["dilution.draws.name"] in names and EN["mechanism.ssmax.name"] in names
+
+
+def test_a_first_sweep_starts_by_itself_and_fills_the_charts(lab) -> None:
+    query = {"sweep.of": "softmax,window:window=8", "sweep.lengths": "32,64", "sweep.seeds": "1"}
+    opened = lab("measured", **query).healthy()
+    token, choice = opened.test.session_state["sweep-job"]
+    assert choice.lengths == (32, 64) and moved(opened)["job"] == token
+    job = JOBS.get(token)
+    assert job is not None
+    for _ in range(200):
+        if job.done:
+            break
+        opened.run()
+    assert job.error is None
+    opened.run().healthy()
+    assert moved(opened)["job"] is None
+    assert any("32" in words and "64" in words and "→" in words for words in opened.words)
+    assert len(figures(opened)) >= 5
+    assert any("python -m engine sweep --of" in code.value for code in opened.test.code)
+
+
+def test_a_wrong_link_is_a_sentence(lab) -> None:
+    query = {"sweep.of": "dreams", "sweep.lengths": "32,64", "sweep.seeds": "1"}
+    opened = lab("measured", **query).healthy()
+    assert any("dreams" in words for words in opened.words)
+    opened = lab("measured", **{"sweep.lengths": "64,32"}).healthy()
+    assert any("rise" in words for words in opened.words)
+
+
+def test_a_row_has_a_frame_a_length(lab) -> None:
+    given = moved(lab("thinning", **{"sweep.of": "softmax,entmax"}).healthy())
+    assert len(given["frames"]) == len(given["labels"]) == 9
+    assert all(len(frame["traces"]) == 2 for frame in given["frames"])
+
+
+def test_noise_beside_its_closed_form(lab) -> None:
+    four = figures(lab("noise").healthy())
+    assert len(four) == 4
+
+
+def test_heads_are_ranked(lab, monkeypatch) -> None:
+    from pages.ui.lab import growing
+
+    monkeypatch.setattr(growing, "LONGEST", 256)
+    opened = lab("growing").healthy()
+    lines, ranking, _ = figures(opened)
+    assert len(lines["data"]) > 3 and ranking["data"][0]["type"] == "bar"
+    assert any("exponent" in words for words in opened.words)
