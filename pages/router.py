@@ -11,7 +11,13 @@ import streamlit as st  # noqa: E402
 
 from pages.ui import frame, state, strings, waiting  # noqa: E402
 
-PAGES = (("home", True), ("explore", False), ("compare", False), ("dilution", False))
+PAGES = (
+    ("home", True),
+    ("explore", False),
+    ("compare", False),
+    ("dilution", False),
+    ("foundations", False),
+)
 
 state.begin(strings.browser_language)
 page = st.navigation(

@@ -145,9 +145,7 @@ def count(qkv: QKV) -> Count:
     """
     if qkv.layer is None or qkv.layer.w_o is None:
         raise ValueError("the layer's output projection is not known")
-    return Count(
-        len(qkv.layer.w_o), qkv.heads, qkv.groups, qkv.q.shape[-1], qkv.v.shape[-1]
-    )
+    return Count(len(qkv.layer.w_o), qkv.heads, qkv.groups, qkv.q.shape[-1], qkv.v.shape[-1])
 
 
 def code(text: str, layer: int, inside: str, heads: int | None, seed: int, off: int | None) -> str:

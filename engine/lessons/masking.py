@@ -103,11 +103,9 @@ def masked(batch: Sequence[QKV]) -> Masked:
     return Masked(*(torch.cat(part) for part in zip(*parts, strict=True)))
 
 
-def spelt(mask: Bool[Tensor, "r c"]) -> str:
+def spelt(cells: Sequence[Sequence[bool]]) -> str:
     """A mask as hexadecimal digits, two a row, the first key the highest bit."""
-    return "".join(
-        f"{int(''.join('1' if x else '0' for x in row), 2):02x}" for row in mask.tolist()
-    )
+    return "".join(f"{int(''.join('1' if x else '0' for x in row), 2):02x}" for row in cells)
 
 
 def read(text: str) -> Bool[Tensor, "r c"]:

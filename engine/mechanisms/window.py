@@ -5,6 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+
 from engine import patterns
 from engine.composed import Composed, fits_sdpa, sdpa_blocks
 from engine.contract import QKV, Mechanism, param
@@ -38,6 +40,10 @@ class Window(Mechanism):
         return att
 
     def flops(self, qkv: QKV) -> int:
-        width = self.window if qkv.causal else 2 * self.window - 1
-        seen = min(qkv.m, width + self.sinks)
-        return 2 * qkv.heads * qkv.n * seen * (qkv.k.shape[-1] + qkv.v.shape[-1])
+        at = torch.arange(qkv.n) + qkv.frame.offset
+        stop = (at + (1 if qkv.causal else self.window)).clamp(0, qkv.m)
+        start = (at - self.window + 1).clamp_min(0).minimum(stop)
+        seen = stop - start + start.clamp_max(self.sinks)
+        if not qkv.causal:  # sinks may lie ahead, too
+            seen += (min(self.sinks, qkv.m) - stop).clamp_min(0)
+        return 2 * qkv.heads * int(seen.sum()) * (qkv.k.shape[-1] + qkv.v.shape[-1])

@@ -128,8 +128,8 @@ def _check_folder(folder: Path, name: str) -> dict[str, Any]:
     kind = settings.get("model_type") if isinstance(settings, dict) else None
     if not isinstance(kind, str):
         raise ModelError(f"config.json of '{name}' doesn't say which kind of model it is")
-    from transformers import CONFIG_MAPPING
-
+    with _opening:  # one import at a time: a visit may come while the server warms up
+        from transformers import CONFIG_MAPPING
     if kind not in CONFIG_MAPPING:
         if "auto_map" in settings:
             raise ModelError(f"'{name}' needs code of its own, and such code is never run here")

@@ -61,15 +61,15 @@ def test_a_sweep_is_stopped_and_goes_on(tab) -> None:
 def test_the_theory_moves_and_the_url_keeps_it(tab) -> None:
     page = tab.open("dilution?lang=en")
     page.wait_for_selector(".js-plotly-plot .scatterlayer")
-    said = page.get_by_text("At 4,096 keys").inner_text()
+    said = page.get_by_text("At 4,096 keys a").inner_text()
     slider = page.locator('.st-key-lab-gap [role="slider"]')
     slider.focus()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_text("At 4,096 keys")).not_to_have_text(said)
+    expect(page.get_by_text("At 4,096 keys a")).not_to_have_text(said)
     page.wait_for_url(re.compile("lab-gap="))
-    changed = page.get_by_text("At 4,096 keys").inner_text()
+    changed = page.get_by_text("At 4,096 keys a").inner_text()
     again = tab.open(page.url.split("/", 3)[3])
-    expect(again.get_by_text("At 4,096 keys")).to_have_text(changed)
+    expect(again.get_by_text("At 4,096 keys a")).to_have_text(changed)
     tab.fine()
 
 

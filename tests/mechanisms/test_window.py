@@ -55,3 +55,18 @@ def test_long_and_narrow_stays_cheap():
     assert (rows.effective_tokens <= 68).all() and rows.visible[0, -1] == 2**17 - 4096 + 1
     one = att.weights(slice(100_000, 100_001))
     assert (one > 0).sum() == 68
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(("n", "m"), [(40, 40), (7, 40), (40, 9)])
+def test_operations_are_those_of_its_pairs(causal, n, m):
+    q, k, v = torch.randn(2, n, 4), torch.randn(2, m, 4), torch.randn(2, m, 3)
+    qkv = engine.QKV(q, k, v, causal=causal)
+    rows = torch.arange(n) + (m - n if causal else 0)
+    for window, sinks in ((1, 0), (5, 2), (64, 3), (4, 50)):
+        pairs = (rows[:, None] - torch.arange(m)).abs() < window
+        pairs |= torch.arange(m) < sinks
+        if causal:
+            pairs &= torch.arange(m) <= rows[:, None]
+        made = engine.make("window", window=window, sinks=sinks)
+        assert made.flops(qkv) == 2 * 2 * int(pairs.sum()) * 7

@@ -42,9 +42,10 @@ def test_gap_and_noise_come_out(gap, noise, needles, seed, layout):
     )
     torch.testing.assert_close(z[:, own], torch.full_like(z[:, own], gap), atol=1e-4, rtol=1e-4)
     rest = z[:, ~own]
-    # keys are shared by rows: about n·heads independent draws of a d-dimensional noise
-    assert abs(float(rest.mean())) < 0.05 * noise
-    assert abs(float(rest.std()) / noise - 1) < 0.05
+    # keys are shared by rows, and by topics queries, too: n·heads independent draws, 5 errors wide
+    draws = 2 * n
+    assert abs(float(rest.mean())) < 5 * noise / draws**0.5
+    assert abs(float(rest.std()) / noise - 1) < 5 / (2 * draws) ** 0.5
     a_row = z[0, 0, ~own[0]]
     assert abs(float(a_row.std()) / noise - 1) < 0.2 and abs(float(a_row.mean())) < 0.3 * noise
     kurtosis = float(((a_row - a_row.mean()) / a_row.std()).pow(4).mean())

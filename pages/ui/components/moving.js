@@ -62,7 +62,7 @@ class Moving {
       clearTimeout(this.asking);
       this.version = -1;
       this.stopping = false;
-      this.part("working").hidden = !data.job;
+      this.part("working").hidden = !data.job || !!data.part;
       if (data.job) this.ask();
     }
   }
@@ -116,6 +116,7 @@ class Moving {
 
   async ask() {
     const { job, live, words } = this.data;
+    const began = performance.now();
     const url = new URL(live, document.baseURI);
     url.search = new URLSearchParams(this.stopping ? { token: job, stop: 1 } : { token: job });
     let said;
@@ -127,14 +128,15 @@ class Moving {
       return;
     }
     if (this.closed || job !== this.data.job) return;
-    if (said.version > this.version && said.state.traces) {
+    const change = this.data.part ? said.state[this.data.part] : said.state;
+    if (said.version > this.version && change?.traces) {
       this.version = said.version;
-      this.change = said.state;
-      this.show(said.state);
+      this.change = change;
+      this.show(change);
     }
     if (said.state.share !== undefined) this.part("progress").value = said.state.share;
     if (!said.done) {
-      this.asking = setTimeout(() => this.ask(), TURN);
+      this.asking = setTimeout(() => this.ask(), Math.max(0, TURN - (performance.now() - began)));
       return;
     }
     this.part("working").hidden = true;

@@ -2,4 +2,14 @@
 
 from collections.abc import Callable
 
-PARTS: dict[str, Callable[[], None]] = {}
+from pages.ui.lessons import cues, heads, masking, pooling, positions, regression, scoring
+
+PARTS: dict[str, Callable[[], None]] = {
+    "cues": cues.draw,
+    "regression": regression.draw,
+    "scoring": scoring.draw,
+    "masking": masking.draw,
+    "heads": heads.draw,
+    "positions": positions.draw,
+    "pooling": pooling.draw,
+}

@@ -9,6 +9,7 @@ import streamlit as st
 from engine.figures.theme import Figure
 from engine.spec import Spec
 from pages.ui import linked, state
+from pages.ui.components.moving import moving
 from pages.ui.strings import language, locale, t
 
 PLAIN = {"displayModeBar": False}
@@ -60,10 +61,24 @@ def picture(part: str, name: str, figure: Figure) -> None:
     st.plotly_chart(figure, theme=None, key=f"{part}-picture-{name}", config=PLAIN)
 
 
-def notice(part: str, **facts: Any) -> None:
+def moves(part: str, name: str, figure: Figure, **more: Any) -> None:
+    """A figure that changes in place; `lesson.<part>.<name>.alt` says what it shows."""
+    height = figure.layout.height
+    moving(
+        f"{part}-moves-{name}", figure, t, alt=words(part, f"{name}.alt"), height=height, **more
+    )
+
+
+def trouble(part: str, why: str, **facts: Any) -> None:
+    """Why what was chosen can't be shown, and what is allowed: `lesson.<part>.trouble.<why>`."""
+    with st.container(key=f"trouble-{part}"):
+        st.text(words(part, f"trouble.{why}", **facts))
+
+
+def notice(part: str, name: str = "notice", **facts: Any) -> None:
     """What to notice, with the person's own numbers: the largest words under the picture."""
     with st.container(key="sentence"):
-        st.text(words(part, "notice", **facts))
+        st.text(words(part, name, **facts))
 
 
 def closing(part: str, formula: str, code: str, door: Spec | None = None) -> None:

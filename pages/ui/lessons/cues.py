@@ -1,0 +1,91 @@
+"""Attention cues: what stands out by itself, and what is looked for."""
+
+import streamlit as st
+
+from engine.figures import lessons_cues
+from engine.lessons import cues
+from engine.lessons.cues import FEATURES, WITHOUT, Glance, Object, Wish
+from pages.ui import frame as page
+from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider, words
+from pages.ui.strings import t
+
+PART = "cues"
+ANY = "any"
+
+
+def draw() -> None:
+    """The scene, with a query or without, and what comes of it."""
+    opening(PART)
+    wish: Wish | None = None
+    without, strength, pull = "fixed", 0.0, 0.0
+    with st.sidebar:
+        if choice(PART, "cue", ("none", "query")) == "query":
+            wish = {kind: wished(kind) for kind in FEATURES}
+            strength = slider(PART, "strength", 0.0, 6.0, 3.0, 0.5)
+            pull = slider(PART, "pull", 0.0, 2.0, 0.0, 0.25)
+        else:
+            without = choice(PART, "without", WITHOUT, "fixed")
+        seed = slider(PART, "seed", 0, 50, 0)
+    objects = cues.scene(seed)
+    glance = cues.look(objects, wish, without=without, strength=strength, pull=pull)
+    moves(PART, "scene", lessons_cues.scene(objects, glance, wish, look=page.look(), t=t))
+    told(objects, glance, wish, without, pull)
+    closing(PART, formula(objects, glance, wish, without, strength, pull),
+            code(seed, wish, without, strength, pull))  # fmt: skip
+
+
+def wished(kind: str) -> str | None:
+    """What is looked for, of one kind of feature."""
+    found = choice(PART, kind, (ANY, *FEATURES[kind]), "blue" if kind == "colour" else ANY)
+    return None if found == ANY else found
+
+
+def told(
+    objects: list[Object], glance: Glance, wish: Wish | None, without: str, pull: float
+) -> None:
+    """Who was seen, and why."""
+    best = int(glance.weights.argmax())
+    facts = {
+        "which": " ".join(words(PART, f"{k}.{getattr(objects[best], k)}") for k in
+                          ("size", "colour", "shape")),
+        "weight": float(glance.weights[best]), "output": glance.output, "count": len(objects),
+    }  # fmt: skip
+    if wish is None:
+        notice(PART, f"notice.{without}", **facts)
+    elif not any(wish.values()):
+        notice(PART, "notice.pulled" if pull else "notice.open", **facts)
+    else:
+        met = int((glance.matches == glance.matches.max()).sum())
+        notice(PART, "notice.query", met=met, **facts)
+
+
+def formula(
+    objects: list[Object], glance: Glance, wish: Wish | None, without: str, strength: float,
+    pull: float,
+) -> str:  # fmt: skip
+    """The output with the numbers of the object that is seen most."""
+    best = int(glance.weights.argmax())
+    sum_ = rf"\sum_i \alpha_i v_i = {glance.output:.2f}"
+    if wish is None and without == "average":
+        return rf"\alpha_i = \frac{{1}}{{{len(objects)}}}, \qquad {sum_}"
+    if wish is None and without == "max":
+        return rf"\alpha_i = [\, i = \operatorname{{argmax}}_j a_j \,], \qquad {sum_}"
+    score = rf"{strength:g}\, q^\top k_i" + (rf" + {pull:g}\, a_i" if pull else "")
+    score = "a_i" if wish is None else score
+    number = float(glance.scores[best])
+    return (
+        rf"\alpha_i = \operatorname{{softmax}}_i\left({score}\right), \qquad"
+        rf"\max_i \alpha_i = \frac{{e^{{{number:.2f}}}}}{{\sum_j e^{{s_j}}}}"
+        rf" = {float(glance.weights[best]):.3f}, \qquad {sum_}"
+    )
+
+
+def code(seed: int, wish: Wish | None, without: str, strength: float, pull: float) -> str:
+    """The same in a notebook."""
+    lines = ["from engine.lessons import cues", f"objects = cues.scene({seed})"]
+    if wish is None:
+        lines.append(f'glance = cues.look(objects, None, without="{without}")')
+    else:
+        said = {kind: value for kind, value in wish.items() if value}
+        lines.append(f"glance = cues.look(objects, {said}, strength={strength}, pull={pull})")
+    return "\n".join([*lines, "glance.weights, glance.output"])

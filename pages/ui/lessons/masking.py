@@ -1,0 +1,95 @@
+"""Masked softmax: padded batches, causal masks, a person's own; a row with nothing to see."""
+
+import streamlit as st
+
+from engine.figures import lessons_masking
+from engine.lessons import masking
+from engine.lessons.masking import SENTENCES, SIDE
+from engine.spec import Spec
+from pages.ui import frame, samples
+from pages.ui.components.paint import paint
+from pages.ui.lessons.frame import choice, closing, notice, opening, picture, slider, words
+from pages.ui.strings import language, t
+
+PART = "masking"
+OWN = f"{PART}-own"  # in the URL, hexadecimal
+FIRST = "80c0e0f0783c1e00"  # a window of four that looks back only; the last row sees nothing
+LENGTHS = (8, 5, 2, 0)
+
+
+def draw() -> None:
+    """The part."""
+    opening(PART)
+    kind = choice(PART, "kind", ("lengths", "causal", "own"))
+    lengths, own = LENGTHS, FIRST
+    with st.sidebar:
+        if kind == "lengths":
+            lengths = [
+                int(slider(PART, f"length{i}", 0, SIDE, LENGTHS[i - 1]))
+                for i in range(1, SENTENCES + 1)
+            ]
+        row = int(slider(PART, "row", 1, SIDE, 4)) - 1
+        seed = int(slider(PART, "seed", 0, 20, 0))
+    if kind == "lengths":
+        batch = masking.padded(lengths, seed)
+    elif kind == "causal":
+        batch = [masking.square(seed, causal=True)]
+    else:
+        own = chosen()
+        batch = [masking.painted(masking.read(own), seed)]
+    found = masking.masked(batch)
+    look = frame.look()
+    columns = st.columns(3 if kind == "own" else 2, gap="large")
+    if kind == "own":
+        with columns[0]:
+            st.text(words(PART, "paint"))
+            paint(f"{PART}-paint", found.mask.tolist(), t, on_paint=painted)
+    sides = lessons_masking.sides(found, kind, row, look=look, t=t)
+    for column, name, figure in zip(columns[-2:], ("before", "after"), sides, strict=True):
+        with column:
+            picture(PART, name, figure)
+    name = lessons_masking.row_names(kind)[row]
+    seen, kept = int(found.mask[row].sum()), found.kept(row)
+    if seen:
+        notice(PART, row=name, seen=seen, total=SIDE, kept=kept)
+    else:
+        notice(PART, "notice.empty", row=name, share=1 / SIDE)
+    ways = lessons_masking.ways(found, row, look=look, t=t)
+    for column, (way, figure) in zip(st.columns(3, gap="large"), ways.items(), strict=True):
+        with column:
+            picture(PART, f"way-{way}", figure)
+    fraction = rf"\frac{{w_{{ij}}\,m_{{ij}}}}{{{kept:.2f}}}" if seen else "0"
+    formula = (
+        r"w'_{ij}=\frac{m_{ij}\,e^{z_{ij}}}{\sum_k m_{ik}\,e^{z_{ik}}}"
+        r"=\frac{w_{ij}\,m_{ij}}{\sum_k w_{ik}\,m_{ik}}="
+        rf"{fraction}\quad\text{{({name})}}"
+    )
+    door = Spec(content=samples.first(language())) if kind == "causal" else None
+    closing(PART, formula, masking.code(kind, seed, lengths, own), door)
+
+
+def chosen() -> str:
+    """The person's mask: painted, else from the URL, else the first; one that is none is told."""
+    text = st.session_state.get(OWN) or st.query_params.get(OWN, FIRST)
+    try:
+        masking.read(text)
+    except ValueError:
+        with st.container(key="trouble"):
+            st.text(words(PART, "bad", digits=SIDE * SIDE // 4))
+        text = FIRST
+    tell(text)
+    return text
+
+
+def painted(cells: list[list[bool]]) -> None:
+    """Keep what was painted."""
+    tell(masking.spelt(cells))
+
+
+def tell(text: str) -> None:
+    """Keep the mask, and make the URL say it."""
+    st.session_state[OWN] = text
+    if text == FIRST:
+        st.query_params.pop(OWN, None)
+    elif st.query_params.get(OWN) != text:
+        st.query_params[OWN] = text

@@ -1,0 +1,174 @@
+"""Self-attention and positions: a sentence permuted, encodings, and what a layer costs."""
+
+import streamlit as st
+
+from engine.figures import lessons_positions
+from engine.lessons import positions
+from engine.spec import Spec
+from engine.tokens import isolated
+from pages.ui import frame, linked, samples
+from pages.ui.lessons.frame import (
+    choice,
+    closing,
+    notice,
+    opening,
+    picture,
+    slider,
+    toggle,
+    words,
+)
+from pages.ui.strings import language, t
+
+PART = "positions"
+LONGEST = 65536
+
+
+def draw() -> None:
+    """The part."""
+    opening(PART)
+    view = choice(PART, "view", ("permute", "encoding", "cost"))
+    {"permute": permute, "encoding": encoding, "cost": cost}[view]()
+
+
+def trouble(name: str, **facts: object) -> None:
+    """Says what can't be drawn and why."""
+    with st.container(key="trouble"):
+        st.text(words(PART, name, **facts))
+
+
+def permute() -> None:
+    """A sentence in another order: do its outputs only change places?"""
+    kind = choice(PART, "kind", positions.KINDS)
+    with st.sidebar:
+        sentence = st.text_input(
+            words(PART, "sentence"), words(PART, "sentence.first"), max_chars=200,
+            key=f"{PART}-sentence-{language()}", bind="query-params",
+        )  # fmt: skip
+        order = choice(PART, "order", positions.ORDERS)
+        causal = toggle(PART, "causal")
+        seed = int(slider(PART, "seed", 0, 20, 0))
+    try:
+        tokens = positions.words(sentence)
+    except ValueError:
+        trouble("bad.sentence")
+        return
+    moved = positions.order_of(order, len(tokens), seed)
+    found = positions.permuted(tokens, moved, kind, causal=causal, seed=seed)
+    st.text(words(PART, "moved", sentence=" ".join(isolated(tokens[i]) for i in moved.tolist())))
+    figures = lessons_positions.outputs(found, tokens, look=frame.look(), t=t)
+    for column, name, figure in zip(
+        st.columns(3, gap="medium"), ("before", "after", "gap"), figures, strict=True
+    ):
+        with column:
+            picture(PART, name, figure)
+    same = found.difference < 1e-4
+    notice(PART, "notice.same" if same else "notice.differ", difference=found.difference)
+    formula = (
+        r"\mathrm{Attn}(PX)\;" + ("=" if same else r"\neq") + r"\;P\,\mathrm{Attn}(X),\quad"
+        rf"\max|P^\top\mathrm{{Attn}}(PX)-\mathrm{{Attn}}(X)|={scientific(found.difference)}"
+    )
+    code = positions.code(
+        "permute", tokens=tokens, order=moved.tolist(), kind=kind, causal=causal, seed=seed
+    )
+    closing(PART, formula, code, door(rotary=kind == "rotary"))
+
+
+def door(rotary: bool) -> Spec:
+    """What Explore opens: rotary positions put on the model's queries and keys, or the model."""
+    here = Spec(content=samples.first(language()))
+    return here.replace(mechanism="relative", params=(("kind", "rope"),)) if rotary else here
+
+
+def scientific(x: float) -> str:
+    """LaTeX of a number: in powers of ten where it is small or large."""
+    if x == 0 or 0.01 <= x < 1e4:
+        return f"{x:.2f}"
+    digits, power = f"{x:.1e}".split("e")
+    return rf"{digits}\cdot10^{{{int(power)}}}"
+
+
+def encoding() -> None:
+    """Sinusoids as a table and as curves, the rotation, learned and rotary positions beside."""
+    with st.sidebar:
+        n = int(slider(PART, "length", 0, 128, 64))
+        width = int(slider(PART, "width", 2, 64, 32))
+        dimension = int(slider(PART, "dimension", 0, 63, 8))
+        offset = int(slider(PART, "offset", 0, 64, 8))
+        seed = int(slider(PART, "seed", 0, 20, 0))
+    try:
+        table = positions.sinusoidal(n, width)
+    except ValueError:
+        if n < 1:
+            trouble("bad.length")
+        else:
+            trouble("bad.width", width=width, less=width - 1, more=width + 1)
+        return
+    dimension = min(dimension, width - 1)
+    look = frame.look()
+    left, right = st.columns(2, gap="large")
+    with left:
+        picture(PART, "table", lessons_positions.encoding(table, dimension, look=look, t=t))
+    with right:
+        picture(PART, "curves", lessons_positions.curves(table, dimension, look=look, t=t))
+    error = positions.rotation_error(n, width, offset)
+    notice(PART, "notice.encoding", offset=offset, error=error, length=n)
+    for column, kind in zip(st.columns(3, gap="medium"), positions.KINDS[1:], strict=True):
+        scores = positions.likeness(kind, n, width, seed)
+        with column:
+            picture(PART, kind, lessons_positions.likeness(scores, kind, offset, look=look, t=t))
+            if offset < n:
+                spread = positions.spread(scores, offset)
+                st.text(words(PART, f"{kind}.says", offset=offset, spread=spread))
+    turn = rf"{offset}\,\omega_j"
+    formula = (
+        r"\begin{aligned}&p_{i,2j}=\sin(i\,\omega_j),\ p_{i,2j+1}=\cos(i\,\omega_j),\ "
+        rf"\omega_j=10000^{{-2j/{width}}}\\[4pt]&"
+        rf"\begin{{pmatrix}}p_{{i+{offset},2j}}\\p_{{i+{offset},2j+1}}\end{{pmatrix}}="
+        rf"\begin{{pmatrix}}\cos {turn}&\sin {turn}\\-\sin {turn}&\cos {turn}\end{{pmatrix}}"
+        r"\begin{pmatrix}p_{i,2j}\\p_{i,2j+1}\end{pmatrix},\quad "
+        rf"\max|\cdot|={scientific(error)}\end{{aligned}}"
+    )
+    closing(
+        PART, formula, positions.code("encoding", n=n, width=width, offset=offset),
+        door(rotary=True),
+    )  # fmt: skip
+
+
+def cost() -> None:
+    """Operations, steps and paths of self-attention, recurrence and convolution."""
+    with st.sidebar:
+        lengths = [2**i for i in range(4, 17)]
+        n = linked.stops(words(PART, "n"), f"{PART}-n", lengths, 1024, "{:,}".format)
+        width = linked.stops(
+            words(PART, "d"), f"{PART}-d", [2**i for i in range(5, 14)], 512, "{:,}".format
+        )
+        kernel = int(slider(PART, "kernel", 2, 15, 3))
+    figures = lessons_positions.costs(n, width, kernel, LONGEST, look=frame.look(), t=t)
+    for column, (name, figure) in zip(st.columns(3, gap="medium"), figures.items(), strict=True):
+        with column:
+            picture(PART, name, figure)
+    attention = positions.cost("attention", n, width, kernel)
+    recurrence = positions.cost("recurrence", n, width, kernel)
+    ratio = attention.operations / recurrence.operations
+    notice(PART, "notice.cost" if ratio <= 1 else "notice.dear", n=n, d=width,
+           ratio=ratio if ratio > 1 else 1 / ratio, steps=int(recurrence.steps))  # fmt: skip
+    path = positions.cost("convolution", n, width, kernel).path
+    dilated = positions.cost("dilated", n, width, kernel).path
+    of = {layer: positions.cost(layer, n, width, kernel).operations for layer in positions.LAYERS}
+    rows = (
+        ("attention", "n^2d", "1", "1"),
+        ("recurrence", "nd^2", f"n={n}", f"n={n}"),
+        ("convolution", "knd^2", "1", rf"\tfrac{{n}}{{k}}={path:.0f},\ \log_k n={dilated:.1f}"),
+    )
+    head = " & ".join(said(f"{name}.short") for name in ("operations", "steps", "path"))
+    lines = (
+        rf"{said(layer)} & {form}={scientific(of[layer])} & {steps} & {far}"
+        for layer, form, steps, far in rows
+    )
+    formula = rf"\begin{{array}}{{l|lll}} & {head}\\ \hline " + r"\\".join(lines) + r"\end{array}"
+    closing(PART, formula, positions.code("cost", n=n, width=width, kernel=kernel))
+
+
+def said(name: str) -> str:
+    """Words inside a formula."""
+    return rf"\text{{{words(PART, name)}}}"
