@@ -1,4 +1,4 @@
-"""Command line: `python -m engine attend`, `sweep`, `train`, `train-probes` or `bench`."""
+"""Command line: `python -m engine attend`, `sweep`, `mechanisms`, `train`, `bench`, …"""
 
 from __future__ import annotations
 
@@ -71,6 +71,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     probing = commands.add_parser(
         "train-probes", help="train the lab's small probes on few items, test them on many"
     )
+    commands.add_parser("mechanisms", help="every mechanism with its parameters, as a table")
     commands.add_parser(
         "bench", help="speed and memory, as ratios to torch's own attention; --peers: to packages"
     )
@@ -90,6 +91,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             run_attend(args, rest)
         elif args.command == "sweep":
             run_sweep(args, rest)
+        elif args.command == "mechanisms":
+            print(mechanism_table())
         elif rest:
             parser.error(f"unknown arguments: {' '.join(rest)}")
         elif args.command == "train-probes":
@@ -121,6 +124,17 @@ def _here() -> dict[str, str]:
     """An environment in which this engine is found first."""
     path = os.environ.get("PYTHONPATH")
     return os.environ | {"PYTHONPATH": f"{ROOT}{os.pathsep}{path}" if path else str(ROOT)}
+
+
+def mechanism_table() -> str:
+    """Every mechanism in Markdown, from what it declares; the README holds it."""
+    lines = ["| key | parameters and defaults | cost | paper |", "|---|---|---|---|"]
+    for key, cls in MECHANISMS.items():
+        declared = [f"{name} = {p.default}" for name, p in params_of(cls).items()]
+        marks = "" if cls.causal_ok else " (not causal)"
+        cells = (f"`{key}`{marks}", ", ".join(declared) or "–", cls.complexity, cls.paper)
+        lines.append(f"| {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def flags() -> str:

@@ -146,9 +146,13 @@ def sample(
         at, w, cols = index(block.rows, att.frame.n, att.device), block.weights, block.cols
         stats.append(metrics.of_weights(w, cols, at, att.frame, att.row_kind))
         values = v.to(w)
-        if isinstance(cols, Tensor) and cols.ndim == 3:  # padding weighs nothing
-            head = torch.arange(len(w), device=w.device)[:, None, None] // per
-            outputs.append((w[..., None] * values[head, cols.clamp_min(0)]).sum(2))
+        if isinstance(cols, Tensor) and cols.ndim == 3:
+            # a row over all keys is small beside the values of each row's own keys
+            high = max(1, AREA // (len(w) * att.frame.m))
+            for part, own in zip(w.split(high, 1), cols.split(high, 1), strict=True):
+                whole = w.new_zeros(*part.shape[:2], att.frame.m)
+                whole.scatter_add_(2, own.clamp_min(0), part)  # padding weighs nothing
+                outputs.append(whole @ values.repeat_interleave(per, 0))
         else:
             outputs.append(w @ values[:, cols].repeat_interleave(per, 0))
     return metrics.cat(stats), torch.cat(outputs, 1)

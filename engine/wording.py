@@ -2,6 +2,7 @@
 
 BYTES = ("B", "kB", "MB", "GB", "TB")
 COUNTS = ("", "k", "M", "G", "T", "P")
+RAISED = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 def _scaled(value: float, units: tuple[str, ...]) -> str:
@@ -32,3 +33,11 @@ def duration(seconds: float) -> str:
         return f"{seconds:.1f} s"
     minutes, rest = divmod(round(seconds), 60)
     return f"{minutes} min {rest} s"
+
+
+def tiny(value: float) -> str:
+    """A number near 0, to one digit: 2×10⁻⁷."""
+    if value == 0:
+        return "0"
+    digits, power = f"{value:.0e}".split("e")
+    return f"{digits}×10{str(int(power)).translate(RAISED)}"

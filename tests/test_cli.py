@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from engine.__main__ import main
+from engine.__main__ import ROOT, main
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:
@@ -107,3 +107,8 @@ def test_a_sweep_prints_and_writes(tmp_path, capsys) -> None:
 def test_a_sweep_that_can_not_be_is_a_sentence(words, reason, capsys) -> None:
     assert main(["sweep", *words]) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_the_readme_holds_the_table_of_mechanisms(capsys) -> None:
+    assert main(["mechanisms"]) == 0
+    assert capsys.readouterr().out.strip() in (ROOT / "README.md").read_text("utf-8")

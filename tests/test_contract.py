@@ -72,7 +72,7 @@ def test_one_head_is_the_head():
 
 
 def test_a_row_that_sees_nothing_is_zero_and_flagged():
-    qkv = engine.QKV(*tensors(), key_mask=torch.zeros(5, dtype=torch.bool))
+    qkv = engine.QKV(*tensors(d=4), key_mask=torch.zeros(5, dtype=torch.bool))
     for key in engine.MECHANISMS:
         att = engine.attend(qkv, key)
         assert not att.output.any() and not att.weights().any()

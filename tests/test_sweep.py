@@ -10,6 +10,7 @@ import pytest
 import torch
 
 import engine
+from engine import stream
 from engine.sweep import ROWS, SAMPLED, Plan, kept, measure, plan, run, sampled_rows, sweep
 
 MODULE = sys.modules["engine.sweep"]  # engine.sweep itself is the function
@@ -190,3 +191,13 @@ def test_a_plan_says_what_it_will_do() -> None:
     checked = plan(TWO, [32, 64], seeds=2)
     assert isinstance(checked, Plan) and len(checked.tasks) == 8
     assert len(list(run(checked))) == 8 * 4
+
+
+@pytest.mark.parametrize("key", ["softmax", "lsh", "entmax", "memory_tokens", "moba"])
+def test_a_sample_of_rows_is_some_of_all(key: str) -> None:
+    qkv = engine.sources.planted(n=96, heads=4, causal=True)
+    att = engine.attend(qkv, key)
+    rows = torch.tensor([3, 40, 41, 95])
+    stats, output = stream.sample(att, rows, qkv.v)
+    torch.testing.assert_close(output.float(), att.output[:, rows], atol=2e-5, rtol=1e-4)
+    torch.testing.assert_close(stats.entropy, att.rows().entropy[:, rows], atol=1e-5, rtol=1e-4)

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import plotly.graph_objects as go
 import torch
 
-from engine.figures.lessons_grid import grid
+from engine.figures.lessons_grid import grid, tokens_of
 from engine.figures.mosaic import mosaic
 from engine.figures.theme import Theme, Words, array, figure
 from engine.lessons.heads import Parts
@@ -39,7 +39,10 @@ def distances(found: Parts, off: int | None, *, look: Theme, t: Words) -> go.Fig
         text=escaped(t("lesson.heads.even", distance=found.even)),
         font={"size": 12, "color": look.faint},
     )  # fmt: skip
-    shape.update_xaxes(title_text=escaped(t("lesson.heads.distance")), rangemode="tozero")
+    shape.update_xaxes(
+        title_text=escaped(t("lesson.heads.distance")),
+        range=[0, 1.15 * max(float(found.distance.max()), found.even)],
+    )
     shape.update_yaxes(autorange="reversed", showgrid=False, type="category")
     shape.update_layout(title_text=escaped(t("lesson.heads.distance.title")), margin={"t": 58})
     return shape
@@ -49,6 +52,7 @@ def flow(
     found: Parts, off: int | None, tokens: Sequence[str], *, look: Theme, t: Words
 ) -> tuple[go.Figure, go.Figure, go.Figure]:
     """The heads side by side, W_oᵀ, and their product; a head that is off is blank."""
+    names = tokens_of(tokens)
     heads, each = len(found.heads), found.heads.shape[-1]
     concat, output = found.concat.clone(), found.output
     if off is not None:
@@ -58,7 +62,7 @@ def flow(
     words = {key: t(f"lesson.heads.{key}") for key in ("concat", "w_o", "output", "width")}
     top = float(found.output.abs().quantile(0.999))
     left = grid(
-        concat, look=look, title=words["concat"], rows=tokens, across=words["width"], signed=True,
+        concat, look=look, title=words["concat"], rows=names, across=words["width"], signed=True,
         top=float(found.concat.abs().quantile(0.999)), between=edges, height=420,
     )  # fmt: skip
     middle = grid(
@@ -66,7 +70,7 @@ def flow(
         top=float(found.w_o.abs().quantile(0.999)), beneath=edges, height=420,
     )  # fmt: skip
     right = grid(
-        output, look=look, title=words["output"], rows=tokens, across=words["width"], signed=True,
+        output, look=look, title=words["output"], rows=names, across=words["width"], signed=True,
         top=top, height=420,
     )  # fmt: skip
     if off is not None:
@@ -89,5 +93,5 @@ def changes(
     return grid(
         torch.stack([found.without(head) for head in heads]), look=look,
         title=t("lesson.heads.changes"), rows=[t("head.name", head=i) for i in heads],
-        cols=tokens, chosen=off, percent=True, bar=True, height=110 + 32 * len(heads),
+        cols=tokens_of(tokens), chosen=off, percent=True, bar=True, height=110 + 32 * len(heads),
     )  # fmt: skip

@@ -9,7 +9,7 @@ import plotly.graph_objects as go
 from torch import Tensor
 
 from engine.figures.dilution import pen, powers
-from engine.figures.lessons_grid import grid
+from engine.figures.lessons_grid import grid, tokens_of
 from engine.figures.theme import Theme, Words, array, figure
 from engine.lessons.positions import LAYERS, Permuted, cost
 from engine.tokens import escaped
@@ -26,8 +26,9 @@ def outputs(
     )  # fmt: skip
     before, after, gap = (
         grid(
-            values, look=look, title=t(f"lesson.positions.{name}"), rows=tokens, signed=True,
-            across=t("lesson.positions.dimension"), top=top, height=380, bar=name == "gap",
+            values, look=look, title=t(f"lesson.positions.{name}"), signed=True,
+            rows=tokens_of(tokens), across=t("lesson.positions.dimension"), top=top, height=380,
+            bar=name == "gap",
         )
         for name, values in triple
     )  # fmt: skip
@@ -66,8 +67,8 @@ def curves(table: Tensor, dimension: int, *, look: Theme, t: Words) -> go.Figure
     shape.update_xaxes(title_text=escaped(t("lesson.positions.position")))
     shape.update_yaxes(range=[-1.08, 1.08])
     shape.update_layout(
-        title_text=escaped(t("lesson.positions.curves")), margin={"t": 70, "r": 12},
-        legend={"y": 1.0},
+        title_text=escaped(t("lesson.positions.curves")), margin={"t": 40, "r": 12},
+        legend={"y": -0.2, "yanchor": "top"},
     )  # fmt: skip
     return shape
 
@@ -109,7 +110,7 @@ def costs(
         shape.add_vline(x=n, line={"color": look.accent, "width": 2})
         ticks = powers(1, longest)[::2]
         shape.update_xaxes(
-            type="log", title_text=escaped(t("dilution.axis.n")), tickvals=ticks,
+            type="log", title_text=escaped(t("lesson.positions.n")), tickvals=ticks,
             ticktext=[f"{x:,}" for x in ticks],
         )  # fmt: skip
         shape.update_yaxes(type="log", dtick=2 if what == "operations" else 1,

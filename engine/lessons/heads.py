@@ -153,14 +153,14 @@ def code(text: str, layer: int, inside: str, heads: int | None, seed: int, off: 
     drawn = (
         "" if heads is None else f"qkv = engine.lessons.heads.drawn(qkv, {heads}, seed={seed})\n"
     )
-    left_out = "" if off is None else f"heads[{off}] = 0                       # head {off} off\n"
+    left_out = "" if off is None else f"heads[{off}] = 0    # switched off\n"
     imports = "import engine\n" if heads is None else "import engine, engine.lessons.heads\n"
     return (
         f"{imports}"
         'model = engine.models.load("assets/models/tiny")\n'
         f"qkv = model.read({text!r}).layer({layer})\n"
         f"{drawn}"
-        f"heads = engine.attend(qkv, {inside!r}).output.clone()   # (heads, tokens, width)\n"
+        f'heads = engine.attend(qkv, "{inside}").output.clone()\n'
         f"{left_out}"
         "concat = heads.transpose(0, 1).flatten(1)\n"
         "out = concat @ qkv.layer.w_o.T"

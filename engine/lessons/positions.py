@@ -178,10 +178,10 @@ def permuted(
     Raises:
         ValueError: as `attended`.
     """
-    moved = [tokens[i] for i in order.tolist()]
-    before, after = (
-        attended(words, kind, causal=causal, width=width, seed=seed) for words in (tokens, moved)
-    )
+    places: list[int] = order.tolist()
+    moved = [tokens[i] for i in places]
+    before = attended(tokens, kind, causal=causal, width=width, seed=seed)
+    after = attended(moved, kind, causal=causal, width=width, seed=seed)
     return Permuted(order, before, after[order.argsort()])
 
 

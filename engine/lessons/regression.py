@@ -1,7 +1,7 @@
 """Nadaraya–Watson kernel regression (Nadaraya 1964; Watson 1964) as attention over data.
 
-Queries are where a value is wanted, keys the training inputs x, values the training outputs y. w is
-one over the kernel's width, as in the article: w = 0 is the mean, a large w the nearest key.
+Queries are where a value is wanted, keys the training inputs x, values the training outputs y. As
+in the article w is one over the kernel's width: 0 is the mean, a large w the nearest key.
 Everything is in float64; shapes: n training points, t test points, q queries.
 """
 
@@ -185,6 +185,26 @@ def scan(data: Data, others: bool = True, count: int = 61) -> tuple[list[float],
     low, high = (math.log(end) for end in SCANNED)
     ws = torch.linspace(low, high, count, dtype=torch.float64).exp().tolist()
     return ws, [loss(data, w, others)[0] / len(data.x) for w in ws]
+
+
+def best(data: Data, others: bool = True) -> tuple[float, float]:
+    """The w of the scan with the least mean squared error, and that error."""
+    ws, losses = scan(data, others)
+    least = min(losses)
+    return ws[losses.index(least)], least
+
+
+def value(data: Data, query: float, w: float, kernel: str = "gaussian") -> float | None:
+    """The estimate at one place; None where the kernel reaches no training point."""
+    found = float(predict(data, torch.tensor([query], dtype=torch.float64), w, kernel))
+    return None if math.isnan(found) else found
+
+
+def at(data: Data, query: float, w: float, kernel: str = "gaussian") -> tuple[float, float]:
+    """Of one query: over how many points its weight is in effect spread, and the largest."""
+    place = torch.tensor([query], dtype=torch.float64)
+    rows = attention(place, data.x, data.y, w, kernel).rows()
+    return float(rows.effective_tokens), float(rows.max_weight)
 
 
 def error(data: Data, w: float, kernel: str = "gaussian") -> float:

@@ -62,7 +62,7 @@ class Moving {
       clearTimeout(this.asking);
       this.version = -1;
       this.stopping = false;
-      this.part("working").hidden = !data.job || !!data.part;
+      this.part("working").hidden = !data.job || !!data.slot;
       if (data.job) this.ask();
     }
   }
@@ -128,7 +128,7 @@ class Moving {
       return;
     }
     if (this.closed || job !== this.data.job) return;
-    const change = this.data.part ? said.state[this.data.part] : said.state;
+    const change = this.data.slot ? said.state[this.data.slot] : said.state;
     if (said.version > this.version && change?.traces) {
       this.version = said.version;
       this.change = change;
@@ -140,6 +140,7 @@ class Moving {
       return;
     }
     this.part("working").hidden = true;
+    if (this.data.slot) return; // whoever has the stop button tells
     if (said.error) {
       const why = { stopped: words.stopped, gone: words.gone }[said.error] ?? said.error;
       this.part("note").textContent = [this.part("note").textContent, why].filter(Boolean).join(" ");

@@ -53,7 +53,7 @@ def moving(
     labels: Sequence[str] = (),
     at: int = 0,
     job: str | None = None,
-    part: str = "",
+    slot: str = "",
     height: int = 420,
     on_done: Callable[[], None] | None = None,
 ) -> None:
@@ -64,7 +64,7 @@ def moving(
         frames: changes to the figure, with a slider and a play button; each is of the figure as
             given, not of the frame before. labels: what the slider says at each. at: the first.
         job: token of a job (`live.JOBS`) whose states are changes, with "share" (0 … 1) for the
-            progress; a stop button stands by it. part: where several pictures follow one job, the
+            progress; a stop button stands by it. slot: where several pictures follow one job, the
             name under which its states hold this picture's changes; the stop button is not here.
         on_done: called once when the job has ended.
     """
@@ -83,7 +83,7 @@ def moving(
             "labels": list(labels),
             "at": at,
             "job": job,
-            "part": part,
+            "slot": slot,
             "height": height,
             "alt": alt,
             "words": words(t, "moving", ("play", "pause", "stop", "stopped", "gone", "frame")),

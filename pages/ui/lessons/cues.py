@@ -74,8 +74,8 @@ def formula(
     score = "a_i" if wish is None else score
     number = float(glance.scores[best])
     return (
-        rf"\alpha_i = \operatorname{{softmax}}_i\left({score}\right), \qquad"
-        rf"\max_i \alpha_i = \frac{{e^{{{number:.2f}}}}}{{\sum_j e^{{s_j}}}}"
+        rf"\begin{{aligned}}\alpha_i &= \operatorname{{softmax}}_i\left({score}\right) \\"
+        rf"\max_i \alpha_i & = \frac{{e^{{{number:.2f}}}}}{{\sum_j e^{{s_j}}}}"
         rf" = {float(glance.weights[best]):.3f}, \qquad {sum_}"
     )
 

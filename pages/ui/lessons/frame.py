@@ -1,7 +1,7 @@
 """What every part of the course has: controls in the URL, words, the formula, the code, a door."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 import streamlit as st
@@ -63,7 +63,7 @@ def picture(part: str, name: str, figure: Figure) -> None:
 
 def moves(part: str, name: str, figure: Figure, **more: Any) -> None:
     """A figure that changes in place; `lesson.<part>.<name>.alt` says what it shows."""
-    height = figure.layout.height
+    height = cast(int, figure["layout"]["height"])
     moving(
         f"{part}-moves-{name}", figure, t, alt=words(part, f"{name}.alt"), height=height, **more
     )
@@ -97,7 +97,7 @@ def closing(part: str, formula: str, code: str, door: Spec | None = None) -> Non
                     st.text(words(part, f"text.{i}"))
     with right:
         st.text(t("lesson.code"))
-        st.code(code, language="python")
+        st.code(code, language="python", wrap_lines=True)
         if door is not None:
             link = urlencode(door.replace(language=state.spec().language).query_params())
             st.link_button(t("lesson.door"), f"explore?{link}")

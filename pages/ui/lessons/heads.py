@@ -27,7 +27,7 @@ def draw() -> None:
     trace = scene.reading(spec)
     count, seed = None, 0
     with st.sidebar:
-        layer = min(int(slider(PART, "layer", 0, trace.layers - 1, 0)), trace.layers - 1)
+        layer = min(int(slider(PART, "layer", 0, trace.layers - 1, 1)), trace.layers - 1)
         given = trace.layer(layer)
         if weights == "random":
             width = heads.count(given).width

@@ -58,6 +58,8 @@ def draw() -> None:
     for column, (way, figure) in zip(st.columns(3, gap="large"), ways.items(), strict=True):
         with column:
             picture(PART, f"way-{way}", figure)
+    with st.container(key=f"caption-{PART}"):
+        st.text(words(PART, "ways"))
     fraction = rf"\frac{{w_{{ij}}\,m_{{ij}}}}{{{kept:.2f}}}" if seen else "0"
     formula = (
         r"w'_{ij}=\frac{m_{ij}\,e^{z_{ij}}}{\sum_k m_{ik}\,e^{z_{ik}}}"

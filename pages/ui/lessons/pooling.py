@@ -45,10 +45,11 @@ def draw() -> None:
         weight=float(found.weights[row, best]), x=float(found.output[row, 0]),
         y=float(found.output[row, 1]), vx=float(found.v[best, 0]), vy=float(found.v[best, 1]),
     )  # fmt: skip
+    width = params.get("width", 1)
     shown = {
         "dot": rf"\frac{{q_i^\top k_j}}{{\sqrt 2 \cdot {params.get('temperature', 1):g}}}",
         "additive": r"w_v^\top \tanh(W_q q_i + W_k k_j + b)",
-        "gaussian": rf"-\frac{{\lVert q_i - k_j \rVert^2}}{{2 \cdot {params.get('width', 1):g}^2}}",
+        "gaussian": rf"-\frac{{\lVert q_i - k_j \rVert^2}}{{2 \cdot {width:g}^2}}",
     }[kind]
     weights = [
         rf"{w:.2f}\,v_{j + 1}" for j, w in enumerate(found.weights[row].tolist()) if w >= 0.005

@@ -6,6 +6,7 @@ from engine.figures import lessons_positions
 from engine.lessons import positions
 from engine.spec import Spec
 from engine.tokens import isolated
+from engine.wording import tiny
 from pages.ui import frame, linked, samples
 from pages.ui.lessons.frame import (
     choice,
@@ -62,10 +63,14 @@ def permute() -> None:
         with column:
             picture(PART, name, figure)
     same = found.difference < 1e-4
-    notice(PART, "notice.same" if same else "notice.differ", difference=found.difference)
+    said = tiny(found.difference) if same else f"{found.difference:.2f}"
+    notice(PART, "notice.same" if same else "notice.differ", difference=said)
     formula = (
-        r"\mathrm{Attn}(PX)\;" + ("=" if same else r"\neq") + r"\;P\,\mathrm{Attn}(X),\quad"
+        r"\begin{gathered}\mathrm{Attn}(PX)\;"
+        + ("=" if same else r"\neq")
+        + r"\;P\,\mathrm{Attn}(X)\\"
         rf"\max|P^\top\mathrm{{Attn}}(PX)-\mathrm{{Attn}}(X)|={scientific(found.difference)}"
+        r"\end{gathered}"
     )
     code = positions.code(
         "permute", tokens=tokens, order=moved.tolist(), kind=kind, causal=causal, seed=seed
@@ -92,7 +97,7 @@ def encoding() -> None:
     with st.sidebar:
         n = int(slider(PART, "length", 0, 128, 64))
         width = int(slider(PART, "width", 2, 64, 32))
-        dimension = int(slider(PART, "dimension", 0, 63, 8))
+        dimension = int(slider(PART, "framed", 0, 63, 8))
         offset = int(slider(PART, "offset", 0, 64, 8))
         seed = int(slider(PART, "seed", 0, 20, 0))
     try:
@@ -111,22 +116,23 @@ def encoding() -> None:
     with right:
         picture(PART, "curves", lessons_positions.curves(table, dimension, look=look, t=t))
     error = positions.rotation_error(n, width, offset)
-    notice(PART, "notice.encoding", offset=offset, error=error, length=n)
+    notice(PART, "notice.encoding", offset=offset, error=tiny(error), length=n)
     for column, kind in zip(st.columns(3, gap="medium"), positions.KINDS[1:], strict=True):
         scores = positions.likeness(kind, n, width, seed)
         with column:
             picture(PART, kind, lessons_positions.likeness(scores, kind, offset, look=look, t=t))
             if offset < n:
                 spread = positions.spread(scores, offset)
-                st.text(words(PART, f"{kind}.says", offset=offset, spread=spread))
+                told = tiny(spread) if spread < 1e-4 else f"{spread:.2f}"
+                st.text(words(PART, f"{kind}.says", offset=offset, spread=told))
     turn = rf"{offset}\,\omega_j"
     formula = (
         r"\begin{aligned}&p_{i,2j}=\sin(i\,\omega_j),\ p_{i,2j+1}=\cos(i\,\omega_j),\ "
         rf"\omega_j=10000^{{-2j/{width}}}\\[4pt]&"
         rf"\begin{{pmatrix}}p_{{i+{offset},2j}}\\p_{{i+{offset},2j+1}}\end{{pmatrix}}="
         rf"\begin{{pmatrix}}\cos {turn}&\sin {turn}\\-\sin {turn}&\cos {turn}\end{{pmatrix}}"
-        r"\begin{pmatrix}p_{i,2j}\\p_{i,2j+1}\end{pmatrix},\quad "
-        rf"\max|\cdot|={scientific(error)}\end{{aligned}}"
+        r"\begin{pmatrix}p_{i,2j}\\p_{i,2j+1}\end{pmatrix}\\[4pt]&"
+        rf"\max_i|p_{{i+{offset}}}-R_{{{offset}}}\,p_i|={scientific(error)}\end{{aligned}}"
     )
     closing(
         PART, formula, positions.code("encoding", n=n, width=width, offset=offset),
@@ -157,18 +163,19 @@ def cost() -> None:
     of = {layer: positions.cost(layer, n, width, kernel).operations for layer in positions.LAYERS}
     rows = (
         ("attention", "n^2d", "1", "1"),
-        ("recurrence", "nd^2", f"n={n}", f"n={n}"),
-        ("convolution", "knd^2", "1", rf"\tfrac{{n}}{{k}}={path:.0f},\ \log_k n={dilated:.1f}"),
+        ("recurrence", "nd^2", str(n), str(n)),
+        ("convolution", "knd^2", "1", rf"n/k={path:.0f}"),
+        ("dilated", "knd^2", "1", rf"\log_k n={dilated:.1f}"),
     )
-    head = " & ".join(said(f"{name}.short") for name in ("operations", "steps", "path"))
+    head = " & ".join(in_formula(f"{name}.short") for name in ("operations", "steps", "path"))
     lines = (
-        rf"{said(layer)} & {form}={scientific(of[layer])} & {steps} & {far}"
+        rf"{in_formula(layer)} & {form}={scientific(of[layer])} & {steps} & {far}"
         for layer, form, steps, far in rows
     )
     formula = rf"\begin{{array}}{{l|lll}} & {head}\\ \hline " + r"\\".join(lines) + r"\end{array}"
     closing(PART, formula, positions.code("cost", n=n, width=width, kernel=kernel))
 
 
-def said(name: str) -> str:
+def in_formula(name: str) -> str:
     """Words inside a formula."""
     return rf"\text{{{words(PART, name)}}}"

@@ -81,6 +81,7 @@ def scale() -> None:
         rf"q, k \sim \mathcal N(0, I_{{{d}}}): \quad \operatorname{{Var}}(q^\top k) = {d} \;"
         rf"(\text{{{one.variance[0]:.1f}}}), \qquad \operatorname{{Var}}\left(\frac{{q^\top k}}"
         rf"{{\sqrt{{{d}}}}}\right) = 1 \; (\text{{{one.variance[1]:.2f}}})",
-        f"from engine.lessons import scoring\none = scoring.spread({d}, keys={keys}, seed={seed})\n"
+        "from engine.lessons import scoring\n"
+        f"one = scoring.spread({d}, keys={keys}, seed={seed})\n"
         "one.variance, one.largest, one.entropy",
     )  # fmt: skip
