@@ -473,7 +473,7 @@ def head_maps(
             {
                 f"xaxis{axis}": {
                     "domain": [left, left + wide], "anchor": f"y{axis}", "tickvals": ends,
-                    "ticktext": ["0", f"{n:,}"], "showgrid": False,
+                    "ticktext": ["0" if i == 1 else "", f"{n:,}"], "showgrid": False,
                     "title_text": escaped(t("axis.keys")),
                 },
                 f"yaxis{axis}": {

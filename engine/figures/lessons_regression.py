@@ -59,6 +59,7 @@ def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.F
     data, moving = one.data, one.changing(w, look)
     x, y = array(data.x).tolist(), array(data.y).tolist()
     low, high = min(0.0, *y), max(3.6, *y)
+    high += 0.06 * (high - low)
     low -= 0.35 * (high - low)  # room for the bars
 
     def name(key: str) -> str:
@@ -101,8 +102,7 @@ def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.F
         bargap=0, legend={"font": {"size": 13}},
     )  # fmt: skip
     shape.update_xaxes(title_text="x", range=[-0.05, SPAN + 0.05], fixedrange=True)
-    shape.update_yaxes(selector={"title.text": None}, fixedrange=True)
-    shape.update_layout(yaxis={"range": [low, high], "title": {"text": "y"}})
+    shape.update_layout(yaxis={"range": [low, high], "title": {"text": "y"}, "fixedrange": True})
     return shape
 
 

@@ -42,7 +42,7 @@ def weights(values: Tensor, *, look: Theme, t: Words, height: int = 250) -> go.F
 
 def histograms(one: Spread, *, look: Theme, t: Words, height: int = 320) -> go.Figure:
     """Densities of q·k and of q·k/√d as they were counted, each beside the normal density that it
-    has for large d."""
+    has for large d; on one axis, which shows what the scale does."""
     shape = make_subplots(
         rows=1, cols=2, horizontal_spacing=0.07,
         subplot_titles=[escaped(t(f"lesson.scoring.{key}")) for key in ("raw", "scaled")],
@@ -74,7 +74,7 @@ def histograms(one: Spread, *, look: Theme, t: Words, height: int = 320) -> go.F
         template=template(look), height=height, bargap=0, margin={"t": 64, "r": 8},
         legend={"orientation": "h", "y": 1.13, "x": 0, "yanchor": "bottom"},
     )  # fmt: skip
-    shape.update_xaxes(fixedrange=True)
+    shape.update_xaxes(fixedrange=True, range=[-REACH * one.d**0.5, REACH * one.d**0.5])
     shape.update_yaxes(fixedrange=True, showticklabels=False, rangemode="tozero")
     return shape
 

@@ -123,8 +123,16 @@ def _finite(value: Any) -> Any:
     return value
 
 
+def _own(state: State) -> State:
+    """A state without what it holds for other pictures."""
+    return {k: v for k, v in state.items() if not (isinstance(v, dict) and "traces" in v)}
+
+
 async def live(request: Request) -> Response:
-    """GET /api/live?token[&stop=1]: {version, done, error, state}"""
+    """GET /api/live?token[&stop=1][&slot=…]: {version, done, error, state}
+
+    What a slot of the state holds, for a picture of its own, is told to those who ask for it.
+    """
     job = JOBS.get(request.query_params.get("token", ""))
     headers = {"Cache-Control": "no-store"}
     if job is None:
@@ -132,8 +140,10 @@ async def live(request: Request) -> Response:
     job.asked = time.monotonic()
     if request.query_params.get("stop") == "1":
         job.stopping = True
+    slot = request.query_params.get("slot")
+    state = _own(job.state) if slot is None else job.state.get(slot, {})
     said = {"version": job.version, "done": job.done, "error": job.error}
-    return JSONResponse(said | {"state": _finite(job.state)}, 200, headers)
+    return JSONResponse(said | {"state": _finite(state)}, 200, headers)
 
 
 ROUTES = [Route("/api/live", live)]

@@ -1,6 +1,6 @@
 // A picture that moves in place. See moving.py for what `data` holds.
 
-const TURN = 80; // ms between questions to a job
+const TURN = 60; // ms between questions to a job
 const STEP = 450; // ms a frame is shown while playing
 
 class Moving {
@@ -61,6 +61,7 @@ class Moving {
     if (job) {
       clearTimeout(this.asking);
       this.version = -1;
+      this.told = null;
       this.stopping = false;
       this.part("working").hidden = !data.job || !!data.slot;
       if (data.job) this.ask();
@@ -118,7 +119,10 @@ class Moving {
     const { job, live, words } = this.data;
     const began = performance.now();
     const url = new URL(live, document.baseURI);
-    url.search = new URLSearchParams(this.stopping ? { token: job, stop: 1 } : { token: job });
+    const asked = { token: job };
+    if (this.stopping) asked.stop = 1;
+    if (this.data.slot) asked.slot = this.data.slot;
+    url.search = new URLSearchParams(asked);
     let said;
     try {
       const reply = await fetch(url);
@@ -128,11 +132,15 @@ class Moving {
       return;
     }
     if (this.closed || job !== this.data.job) return;
-    const change = this.data.slot ? said.state[this.data.slot] : said.state;
-    if (said.version > this.version && change?.traces) {
+    const change = said.state;
+    if (said.version > this.version && change.traces) {
       this.version = said.version;
-      this.change = change;
-      this.show(change);
+      const told = this.data.slot ? JSON.stringify(change) : null; // a slot changes now and then
+      if (told === null || told !== this.told) {
+        this.told = told;
+        this.change = change;
+        this.show(change);
+      }
     }
     if (said.state.share !== undefined) this.part("progress").value = said.state.share;
     if (!said.done) {

@@ -6,7 +6,7 @@ from engine.figures import lessons_cues
 from engine.lessons import cues
 from engine.lessons.cues import FEATURES, WITHOUT, Glance, Object, Wish
 from pages.ui import frame as page
-from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider, words
+from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider, stacked, words
 from pages.ui.strings import t
 
 PART = "cues"
@@ -46,8 +46,9 @@ def told(
     """Who was seen, and why."""
     best = int(glance.weights.argmax())
     facts = {
-        "which": " ".join(words(PART, f"{k}.{getattr(objects[best], k)}") for k in
-                          ("size", "colour", "shape")),
+        "which": words(
+            PART, "which", **{k: words(PART, f"{k}.{getattr(objects[best], k)}") for k in FEATURES}
+        ),
         "weight": float(glance.weights[best]), "output": glance.output, "count": len(objects),
     }  # fmt: skip
     if wish is None:
@@ -67,16 +68,17 @@ def formula(
     best = int(glance.weights.argmax())
     sum_ = rf"\sum_i \alpha_i v_i = {glance.output:.2f}"
     if wish is None and without == "average":
-        return rf"\alpha_i = \frac{{1}}{{{len(objects)}}}, \qquad {sum_}"
+        return stacked(rf"\alpha_i = \frac{{1}}{{{len(objects)}}}", sum_)
     if wish is None and without == "max":
-        return rf"\alpha_i = [\, i = \operatorname{{argmax}}_j a_j \,], \qquad {sum_}"
+        return stacked(r"\alpha_i = [\, i = \operatorname{argmax}_j a_j \,]", sum_)
     score = rf"{strength:g}\, q^\top k_i" + (rf" + {pull:g}\, a_i" if pull else "")
     score = "a_i" if wish is None else score
     number = float(glance.scores[best])
-    return (
-        rf"\begin{{aligned}}\alpha_i &= \operatorname{{softmax}}_i\left({score}\right) \\"
-        rf"\max_i \alpha_i & = \frac{{e^{{{number:.2f}}}}}{{\sum_j e^{{s_j}}}}"
-        rf" = {float(glance.weights[best]):.3f}, \qquad {sum_}"
+    return stacked(
+        rf"\alpha_i = \operatorname{{softmax}}_i\left({score}\right)",
+        rf"\max_i \alpha_i = \frac{{e^{{{number:.2f}}}}}{{\sum_j e^{{s_j}}}}"
+        rf" = {float(glance.weights[best]):.3f}",
+        sum_,
     )
 
 

@@ -81,6 +81,13 @@ def notice(part: str, name: str = "notice", **facts: Any) -> None:
         st.text(words(part, name, **facts))
 
 
+def stacked(*lines: str) -> str:
+    """Formulas in LaTeX under one another, so that they fit a narrow column."""
+    return (
+        r"\begin{aligned}" + r" \\[0.5em] ".join(f"& {line}" for line in lines) + r"\end{aligned}"
+    )
+
+
 def closing(part: str, formula: str, code: str, door: Spec | None = None) -> None:
     """The formula in LaTeX with current numbers, further paragraphs, the code, a link to Explore.
 

@@ -9,7 +9,7 @@ from engine.lessons import pooling
 from engine.lessons.pooling import SCORINGS
 from engine.spec import Spec
 from pages.ui import frame as page
-from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider
+from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider, stacked
 from pages.ui.strings import t
 
 PART = "pooling"
@@ -57,8 +57,11 @@ def draw() -> None:
     said = ", ".join(f"{name}={value}" for name, value in params.items())
     closing(
         PART,
-        rf"s_{{ij}} = {shown}, \qquad \alpha_{{ij}} = \frac{{e^{{s_{{ij}}}}}}{{\sum_{{j'}} "
-        rf"e^{{s_{{ij'}}}}}}, \qquad o_{{{row + 1}}} = {' + '.join(weights)}",
+        stacked(
+            rf"s_{{ij}} = {shown}",
+            r"\alpha_{ij} = \frac{e^{s_{ij}}}{\sum_{j'} e^{s_{ij'}}}",
+            rf"o_{{{row + 1}}} = {' + '.join(weights)}",
+        ),
         f"from engine.lessons import pooling\n"
         f"qkv = pooling.drawn({queries}, {keys}, seed={seed}, first={first})\n"
         f'pooling.attend(qkv, "{kind}", {said}).output',

@@ -13,7 +13,17 @@ from engine.lessons.regression import KERNELS, SPAN, STEPS, Data, Step
 from engine.spec import Spec
 from pages.ui import frame as page
 from pages.ui import linked
-from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider, trouble, words
+from pages.ui.lessons.frame import (
+    choice,
+    closing,
+    moves,
+    notice,
+    opening,
+    slider,
+    stacked,
+    trouble,
+    words,
+)
 from pages.ui.live import JOBS, Busy, Say
 from pages.ui.strings import speaker, t
 from pages.ui.waiting import obtain
@@ -22,6 +32,8 @@ PART = "regression"
 POOLS = ("average", "gaussian", "learned")
 RATES = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 50.0)
 PACE = 1 / 16  # seconds a step takes at least, so that it can be seen
+MATRIX = 3
+"""Steps from one matrix to the next: it is the dearest to draw."""
 SHORT = 1.02
 """Times the least loss of any w above which training has stopped short of it."""
 
@@ -61,6 +73,8 @@ def draw() -> None:
     query = st.session_state.get(f"{PART}-query", SPAN / 2)
     if mine:
         mine["query"] = query
+    if learns and not why:
+        start(chosen, job)
     shapes = pictures_of(chosen, data, w, query)
     left, right = st.columns([3, 2], gap="large")
     with left:
@@ -71,8 +85,10 @@ def draw() -> None:
     if why and (learns or why != "flat"):  # a w of 0 is fine where nothing is learned
         trouble(PART, why)
     elif learns:
-        training(chosen, data, steps, job)
-    if why in ("", "flat"):
+        descent(chosen, data, steps, job)
+    if job is not None:
+        notice(PART, "notice.training")
+    elif why in ("", "flat"):
         told(pool, chosen, data, steps, w, query)
     closing(PART, formula(data, chosen, w, query), code(pool, chosen, query), door(w))
     if why in ("", "flat"):
@@ -116,17 +132,21 @@ def running(run: dict[str, Any] | None) -> str | None:
     return run["token"] if run and job is not None and not job.done else None
 
 
-def training(chosen: Choice, data: Data, steps: list[Step], job: str | None) -> None:
-    """The button, and the loss as it falls."""
+def start(chosen: Choice, job: str | None) -> None:
+    """The button that starts it."""
     with st.container(horizontal=True, vertical_alignment="center"):
         st.button(
             words(PART, "train"), on_click=begin, args=(chosen,), type="primary",
             key=f"{PART}-start", disabled=job is not None,
         )  # fmt: skip
         st.text(st.session_state.pop("regression-refused", words(PART, "train.text", n=STEPS)))
-    first = [Step(0, chosen.w, regression.loss(data, chosen.w, chosen.others)[0] / len(data.x))]
+
+
+def descent(chosen: Choice, data: Data, steps: list[Step], job: str | None) -> None:
+    """The loss as it falls, and over w."""
+    first = Step(0, chosen.w, regression.loss(data, chosen.w, chosen.others)[0] / len(data.x))
     shape = pictures.descent(
-        regression.scan(data, chosen.others), steps or first, STEPS, look=page.look(), t=t
+        regression.scan(data, chosen.others), steps or [first], STEPS, look=page.look(), t=t
     )
     moves(PART, "descent", shape, job=job, slot="descent")
 
@@ -139,16 +159,19 @@ def begin(chosen: Choice) -> None:
     }  # fmt: skip
 
     def work(say: Say) -> None:
+        matrix: dict[str, Any] = {}
         for step in regression.train(data, chosen.w, chosen.rate, others=chosen.others):
             began = time.monotonic()
             run["steps"].append(step)
             note = t("lesson.regression.note", step=step.step, w=abs(step.w), loss=step.loss)
-            cells, _, _ = pictures.cells(data, step.w, chosen.kernel)
+            if step.step % MATRIX == 0 or step.end:
+                cells, _, _ = pictures.cells(data, step.w, chosen.kernel)
+                matrix = {"matrix": {"traces": [{"z": cells}]}}
             say(
-                {
+                matrix
+                | {
                     "traces": Fit(data, run["query"], chosen.kernel).changing(step.w, look),
                     "note": note, "share": step.step / STEPS,
-                    "matrix": {"traces": [{"z": cells}]},
                     "descent": {"traces": pictures.walk(run["steps"])},
                 }
             )  # fmt: skip
@@ -212,9 +235,10 @@ def formula(data: Data, chosen: Choice, w: float, query: float) -> str:
         )
     if not w:
         return rf"f({query:g}) = \frac{{1}}{{{len(data.x)}}} \sum_i y_i = {said}"
-    return (
-        rf"f({query:g}) = \sum_i \operatorname{{softmax}}_i\left(-\tfrac12 \big(({query:g} - x_i)"
-        rf"\cdot {abs(w):.3g}\big)^2\right) y_i = {said}"
+    return stacked(
+        rf"\alpha_i = \operatorname{{softmax}}_i\left(-\tfrac12 \big(({query:g} - x_i)"
+        rf"\cdot {abs(w):.3g}\big)^2\right)",
+        rf"f({query:g}) = \sum_i \alpha_i y_i = {said}",
     )
 
 

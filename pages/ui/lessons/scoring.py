@@ -8,7 +8,17 @@ from engine.lessons.scoring import WIDTHS
 from engine.spec import Spec
 from pages.ui import frame as page
 from pages.ui import linked
-from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider, trouble, words
+from pages.ui.lessons.frame import (
+    choice,
+    closing,
+    moves,
+    notice,
+    opening,
+    slider,
+    stacked,
+    trouble,
+    words,
+)
 from pages.ui.strings import t
 
 PART = "scoring"
@@ -51,8 +61,11 @@ def functions() -> None:
     product = rf"\frac{{q^\top k}}{{\sqrt{{{d}}}}}" if dot is not None else r"\text{–}"
     closing(
         PART,
-        rf"s_{{\text{{dot}}}} = {product}, \qquad s_{{\text{{add}}}} = w_v^\top \tanh(W_q q + "
-        rf"W_k k + b), \quad {hidden}\,({d} + {dk} + 2) = {count}",
+        stacked(
+            rf"s_{{\text{{dot}}}} = {product}",
+            r"s_{\text{add}} = w_v^\top \tanh(W_q q + W_k k + b)",
+            rf"|\theta_{{\text{{add}}}}| = {hidden}\,({d} + {dk} + 2) = {count}",
+        ),
         f"from engine.lessons import scoring\nqkv = scoring.drawn({d}, {dk}, seed={seed})\n"
         f"additive, dot = scoring.both(qkv, hidden={hidden})\nadditive.weights()",
         Spec(mechanism="additive", params=(("hidden", hidden),)),
@@ -78,9 +91,12 @@ def scale() -> None:
             moves(PART, what, pictures.growth(found, what, d, look=look, t=t))
     closing(
         PART,
-        rf"q, k \sim \mathcal N(0, I_{{{d}}}): \quad \operatorname{{Var}}(q^\top k) = {d} \;"
-        rf"(\text{{{one.variance[0]:.1f}}}), \qquad \operatorname{{Var}}\left(\frac{{q^\top k}}"
-        rf"{{\sqrt{{{d}}}}}\right) = 1 \; (\text{{{one.variance[1]:.2f}}})",
+        stacked(
+            rf"q, k \sim \mathcal N(0, I_{{{d}}})",
+            rf"\operatorname{{Var}}(q^\top k) = {d} \approx {one.variance[0]:.1f}",
+            rf"\operatorname{{Var}}\left(\frac{{q^\top k}}{{\sqrt{{{d}}}}}\right) = 1 "
+            rf"\approx {one.variance[1]:.2f}",
+        ),
         "from engine.lessons import scoring\n"
         f"one = scoring.spread({d}, keys={keys}, seed={seed})\n"
         "one.variance, one.largest, one.entropy",

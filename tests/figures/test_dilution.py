@@ -1,0 +1,87 @@
+"""The lab's charts hold what was measured and what the closed forms say."""
+
+import numpy as np
+import pytest
+
+from engine import theory
+from engine.figures import dilution
+from engine.figures.dilution import Curve, Setting
+from engine.figures.theme import LIGHT
+from engine.growth import Grown
+from engine.words import locale
+
+
+def t(key: str, **facts) -> str:
+    return locale("en")[key].format(**facts)
+
+
+def record(mechanism: str, n: int, value: float | None, seed: int = 0, **params) -> dict:
+    return {"mechanism": mechanism, "params": params, "n": n, "seed": seed, "needle_mass": value}
+
+
+def test_a_line_is_the_mean_and_its_band_the_extremes() -> None:
+    records = [
+        record("softmax", 64, 0.2),
+        record("softmax", 64, 0.4, 1),
+        record("softmax", 32, 0.9),
+    ]
+    records.append(record("window", 32, None, window=8))
+    names = {"softmax": "full", "window:window=8": "window"}
+    full, window = dilution.measured(records, names, "needle_mass")
+    assert (full.n, full.low, full.high) == ([32, 64], [0.9, 0.2], [0.9, 0.4])
+    assert full.y == pytest.approx([0.9, 0.3]) and window.n == []
+    shape = dilution.curves([full, window], metric="needle_mass", look=LIGHT, t=t, limits=False)
+    assert len(shape.data) == 6  # every mechanism has its traces, also before it has records
+    assert list(shape.data[2].x) == [32, 64] and shape.data[2].name == "full"
+
+
+def test_limits_are_those_of_even_and_single_rows() -> None:
+    n = np.array(dilution.between(4, 1024))
+    for metric, even, one in (
+        ("max_weight", 1 / n, 1), ("effective_tokens", n, 1), ("normalised_entropy", 1, 0),
+    ):  # fmt: skip
+        found = dict(dilution.limit_lines(metric, 4, 1024))
+        np.testing.assert_allclose(found["even"], np.broadcast_to(even, n.shape))
+        np.testing.assert_allclose(found["one"], np.broadcast_to(one, n.shape), atol=1e-12)
+
+
+def test_closed_forms_are_the_theorys() -> None:
+    n = np.array([64.0, 1024.0])
+    setting = Setting(gap=5.0, noise=0.4, start=64)
+    plain = dilution.closed_form("softmax", "needle_mass", n, setting)
+    assert plain == pytest.approx(theory.needle_mass(n, 5.0, 0.4).tolist())
+    scaled = dilution.closed_form("ssmax", "needle_mass", n, setting)
+    assert scaled[0] == pytest.approx(plain[0]) and (scaled[1] or 0) > (plain[1] or 1)
+    frozen = dilution.closed_form("softmax", "entropy", np.array([16.0]), Setting(noise=3.0))
+    assert frozen == [None]
+    with pytest.raises(ValueError, match="closed form"):
+        dilution.sharpness("window", n, setting)
+
+
+def test_the_chosen_head_stands_out_and_training_ends() -> None:
+    def head(n: int, h: int) -> Grown:
+        return Grown(n, 0, h, n, 0.5, float(n) / (1 + h), 0.0, None, 1.0, 2.0, n > 100)
+
+    grown = [head(n, h) for n in (64, 128) for h in (0, 1)]
+    shape = dilution.heads(grown, chosen=(0, 1), trained=100, look=LIGHT, t=t)
+    mine = [trace for trace in shape.data if trace.line.color == LIGHT.accent]
+    assert [list(trace.y) for trace in mine] == [[32.0, 64.0], [2.0, 2.0]]
+    assert shape.layout.shapes[0].x0 == 100
+    bars = dilution.ranking({(0, 0): 1.0, (0, 1): 0.2}, (0, 1), look=LIGHT, t=t).data[0]
+    assert list(bars.x) == [0.2, 1.0] and bars.marker.color[0] == LIGHT.accent
+
+
+def test_rows_are_thinned_out_on_a_logarithmic_axis() -> None:
+    row = (np.arange(1, 5001, dtype=float) ** -1.0).tolist()
+    row[-1] = 0.0
+    shape = dilution.rank_row({"full": row}, look=LIGHT, t=t, longest=8192, least=1e-6)
+    x, y = shape.data[0].x, shape.data[0].y
+    assert len(x) <= 200 and x[0] == 1 and x[-1] == 5000 and y[-1] is None
+    assert y[0] == 1.0 and Curve("a", [1], [1.0]).pen == 0
+
+
+def test_maps_share_one_scale() -> None:
+    maps = {64: np.full((4, 4), 2.0), 128: np.full((4, 4), 50.0)}
+    shape = dilution.head_maps(maps, look=LIGHT, t=t)
+    assert {trace.zmax for trace in shape.data} == {np.log10(50.0)}
+    assert float(shape.data[0].z[0][0]) == pytest.approx(np.log10(2.0))

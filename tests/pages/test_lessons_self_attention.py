@@ -1,0 +1,121 @@
+"""Foundations without a browser: masking, heads, positions."""
+
+import json
+from urllib.parse import parse_qs, urlparse
+
+import pytest
+
+from engine.words import locale
+
+EN = locale("en")
+
+
+@pytest.fixture
+def lesson(page):
+    """lesson(part, **query) opens a part."""
+    return lambda part, **query: page("foundations", part=part, **{"lang": "en"} | query)
+
+
+def figures(opened) -> list[dict]:
+    """The charts on the page."""
+    return [json.loads(chart.proto.spec) for chart in opened.test.get("plotly_chart")]
+
+
+def says(opened, words: str) -> bool:
+    return any(words in text for text in opened.words)
+
+
+def test_a_row_that_sees_nothing_is_said(lesson) -> None:
+    opened = lesson("masking").healthy()
+    assert says(opened, "Row B2 may see 5 of 8 keys") and len(figures(opened)) == 5
+    opened.test.slider(key="masking-row").set_value(8)
+    opened.run().healthy()
+    assert says(opened, "Row D2 may see nothing") and says(opened, "12.5%")
+    broken = figures(opened)[-1]
+    assert any(note["text"] == "NaN" for note in broken["layout"]["annotations"])
+    opened.test.slider(key="masking-length4").set_value(3)
+    opened.run().healthy()
+    assert says(opened, "Row D2 may see 3 of 8 keys")
+
+
+def test_a_painted_mask_is_in_the_link_and_a_wrong_one_is_a_sentence(lesson) -> None:
+    query = {"masking-kind": "own", "masking-row": "2"}
+    opened = lesson("masking", **query, **{"masking-own": "ff" * 8}).healthy()
+    assert says(opened, "Row 2 may see 8 of 8 keys") and opened.said["masking-own"] == "ff" * 8
+    given = json.loads(opened.test.get("bidi_component")[0].proto.json)
+    assert given["cells"] == [[1] * 8] * 8
+    opened = lesson("masking", **query, **{"masking-own": "<b>"}).healthy()
+    assert says(opened, "16 hexadecimal digits") and says(opened, "Row 2 may see 2 of 8 keys")
+
+
+def test_causal_opens_in_explore(lesson) -> None:
+    opened = lesson("masking", **{"masking-kind": "causal"}).healthy()
+    assert says(opened, "Row 4 may see 4 of 8 keys")
+    assert opened.test.get("link_button")[0].proto.url.startswith("explore?")
+
+
+def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:
+    from pages.ui import scene
+
+    monkeypatch.setattr(scene, "TINY", folder)
+    opened = lesson("heads").healthy()
+    assert says(opened, "tokens away on average, head") and len(figures(opened)) == 6
+    before = figures(opened)[-2]
+    opened.test.selectbox(key="heads-off").set_value("2")
+    opened.run().healthy()
+    assert says(opened, "Without head 2") and opened.said["heads-off"] == "2"
+    assert figures(opened)[-2] != before
+    door = parse_qs(urlparse(opened.test.get("link_button")[0].proto.url).query)
+    assert door["layer"] == ["1"] and door["head"] == ["2"]
+
+
+def test_random_heads_with_additive_scores(lesson, folder, monkeypatch) -> None:
+    from pages.ui import scene
+
+    monkeypatch.setattr(scene, "TINY", folder)
+    query = {"heads-weights": "random", "heads-inside": "additive", "heads-count": "8"}
+    opened = lesson("heads", **query).healthy()
+    assert says(opened, "R²") and len(opened.test.selectbox(key="heads-off").options) == 9
+    opened = lesson("heads", **query, **{"heads-off": "7"}).healthy()
+    opened.test.select_slider(key="heads-count").set_value(4)  # there is no head 7 any more
+    opened.run().healthy()
+    assert opened.test.selectbox(key="heads-off").value == "none"
+
+
+def test_positions_break_the_symmetry(lesson) -> None:
+    opened = lesson("positions").healthy()
+    assert says(opened, "only change places") and len(figures(opened)) == 3
+    opened = lesson("positions", **{"positions-kind": "rotary"}).healthy()
+    assert says(opened, "do more than change places")
+    opened.test.text_input(key="positions-sentence-en").set_value("   ")
+    opened.run().healthy()
+    assert says(opened, EN["lesson.positions.bad.sentence"])
+
+
+def test_odd_widths_and_no_positions_are_sentences(lesson) -> None:
+    opened = lesson("positions", **{"positions-view": "encoding"}).healthy()
+    assert says(opened, "One rotation takes each of the 64 positions")
+    assert len(figures(opened)) == 5
+    opened.test.slider(key="positions-width").set_value(7)
+    opened.run().healthy()
+    assert says(opened, "Choose an even width: 6 or 8") and not figures(opened)
+    opened.test.slider(key="positions-length").set_value(0)
+    opened.run().healthy()
+    assert says(opened, "length 0")
+
+
+def test_costs_cross_at_the_width(lesson) -> None:
+    opened = lesson("positions", **{"positions-view": "cost", "positions-n": "256"}).healthy()
+    assert says(opened, "2 times fewer operations") and len(figures(opened)) == 3
+    opened.test.select_slider(key="positions-n").set_value(2048)
+    opened.run().healthy()
+    assert says(opened, "4 times the operations")
+
+
+@pytest.mark.parametrize("part", ["masking", "heads", "positions"])
+def test_it_speaks_chinese(lesson, part, folder, monkeypatch) -> None:
+    from pages.ui import scene
+
+    monkeypatch.setattr(scene, "TINY", folder)
+    opened = lesson(part, lang="zh").healthy()
+    assert says(opened, locale("zh")[f"lesson.{part}.text"])
