@@ -19,7 +19,8 @@ from jaxtyping import Float
 from engine.contract import params_of
 from engine.fields import Problem
 from engine.mechanisms import MECHANISMS
-from engine.sources import SOURCES
+from engine.mechanisms.softmax import Softmax
+from engine.sources import SOURCES, planted
 from engine.spec import Choice, Pairs, declarations
 from engine.sweep import (
     ROWS,
@@ -30,13 +31,17 @@ from engine.sweep import (
     Task,
     calibrated,
     found,
+    hits,
     kept,
     make_source,
     plan,
+    sampled_rows,
 )  # fmt: skip
 
 MOST_MECHANISMS = 12
 LONGEST = 2**17
+NOISE_ROWS = 256
+"""Rows that are looked at for each noise and length."""
 MATCHES = ("none", "entropy", "needle_mass")
 
 
@@ -296,18 +301,22 @@ def sorted_rows(
 
 
 def against_noise(
-    gap: float, lengths: Sequence[int], noises: Sequence[float], seeds: int = 2
+    gap: float,
+    lengths: Sequence[int],
+    noises: Sequence[float],
+    seeds: int = 2,
+    progress: Callable[[float], None] | None = None,
 ) -> tuple[Float[np.ndarray, "s n"], Float[np.ndarray, "s n"]]:
     """Needle mass, and how often the needle has the largest weight, over noise (rows) and length
-    (columns), measured under softmax."""
+    (columns), measured under softmax on NOISE_ROWS rows of four heads a seed."""
     mass, first = (np.zeros((len(noises), len(lengths))) for _ in range(2))
     for i, noise in enumerate(noises):
-        params = {"gap": gap, "noise": noise, "heads": 4}
-        checked = plan([("softmax", {})], list(lengths), "planted", seeds,
-                       source_params=params, rows=ROWS)  # fmt: skip
-        made = gathered(checked)
         for j, n in enumerate(lengths):
-            mine = [r for r in made if r["n"] == n]
-            mass[i, j] = np.mean([r["needle_mass"] for r in mine])
-            first[i, j] = np.mean([r["needle_hit"] for r in mine])
+            for seed in range(seeds):
+                qkv = planted(n=n, gap=gap, noise=noise, heads=4, seed=seed)
+                stats = Softmax().attend(qkv).rows(sampled_rows(n, NOISE_ROWS, seed))
+                mass[i, j] += float(stats.needle_mass.mean()) / seeds
+                first[i, j] += float(hits(stats, qkv).mean()) / seeds
+        if progress is not None:
+            progress((i + 1) / len(noises))
     return mass, first

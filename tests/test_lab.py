@@ -2,11 +2,12 @@
 
 import shlex
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine import lab
+from engine import lab, theory
 from engine.lab import Lab, doublings, parse, parsed, read, spell
 
 CHOICES = st.sampled_from(
@@ -92,3 +93,23 @@ def test_a_plan_is_checked_as_a_whole() -> None:
         Lab(lengths=(64, 32)).plan()
     with pytest.raises(ValueError, match="no needles"):
         Lab(source="identical", match="needle_mass").plan()
+
+
+def test_noise_takes_mass_and_then_rank() -> None:
+    gap, lengths, noises = 6.0, (64, 512), (0.25, 1.0, 3.0)
+    seen: list[float] = []
+    mass, first = lab.against_noise(gap, lengths, noises, progress=seen.append)
+    expected = theory.needle_mass(*np.meshgrid(lengths, [gap]), np.array(noises)[:, None])
+    assert mass[:2] == pytest.approx(expected[:2], rel=0.1)
+    assert (np.diff(mass, axis=0) < 0).all() and (np.diff(mass, axis=1) < 0).all()
+    assert first[0] == pytest.approx(1.0) and (first[2] < 1).all() and seen[-1] == 1.0
+
+
+def test_rows_from_largest_to_smallest() -> None:
+    rows = lab.sorted_rows([("softmax", ()), ("entmax", ())], "planted", (), (16, 64))
+    assert [len(row["softmax"]) for row in rows] == [16, 64]
+    for row in rows:
+        for weights in row.values():
+            assert sum(weights) == pytest.approx(1, abs=1e-5)
+            assert weights == sorted(weights, reverse=True)
+    assert rows[1]["entmax"][-1] == 0 < rows[1]["softmax"][-1]

@@ -34,7 +34,8 @@ def scene(
     its weight; below them weights as bars, values, and the output."""
     shape, paint = figure(look, height), colours(look)
     weights, count = array(glance.weights).tolist(), len(objects)
-    middle, top = (count - 1) / 2, max(max(weights), 1e-9)
+    left, right = -2.35, count - 0.4
+    middle, top = (left + right) / 2, max(max(weights), 1e-9)
     for i, weight in enumerate(weights):
         shape.add_trace(
             go.Scatter(
@@ -99,23 +100,24 @@ def scene(
     )  # fmt: skip
     words = wanted(wish, t) if wish is not None else t("lesson.cues.picture.none")
     lines = (
-        (QUERY + 0.32, words, look.faint if wish is None else look.accent, 16),
-        (OUTPUT, t("lesson.cues.picture.output", output=glance.output), look.ink, 18),
+        (QUERY + 0.32, words, look.faint if wish is None else look.accent),
+        (OUTPUT, t("lesson.cues.picture.output", output=glance.output), look.ink),
     )
-    for y, said, colour, size in lines:
+    for y, said, colour in lines:
         shape.add_annotation(
-            x=middle,
+            x=0.5,
+            xref="paper",
             y=y,
             text=escaped(said),
             showarrow=False,
-            font={"size": size, "color": colour},
+            font={"size": 16, "color": colour},
         )
     for y, row in ((KEY, "keys"), (FLOOR + 0.12, "weights"), (VALUE, "values")):
         shape.add_annotation(
             x=-0.7, y=y, text=escaped(t(f"lesson.cues.picture.{row}")), showarrow=False,
-            xanchor="right", font={"size": 14, "color": look.faint},
+            xanchor="right", font={"size": 13, "color": look.faint},
         )  # fmt: skip
-    shape.update_xaxes(range=[-2.1, count - 0.4], visible=False, fixedrange=True)
+    shape.update_xaxes(range=[left, right], visible=False, fixedrange=True)
     shape.update_yaxes(range=[OUTPUT - 0.3, QUERY + 0.6], visible=False, fixedrange=True)
     shape.update_layout(showlegend=False, margin={"l": 0, "r": 0, "t": 0, "b": 0})
     return shape

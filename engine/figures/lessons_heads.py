@@ -63,15 +63,15 @@ def flow(
     top = float(found.output.abs().quantile(0.999))
     left = grid(
         concat, look=look, title=words["concat"], rows=names, across=words["width"], signed=True,
-        top=float(found.concat.abs().quantile(0.999)), between=edges, height=420,
+        top=float(found.concat.abs().quantile(0.999)), between=edges, bar=True, height=420,
     )  # fmt: skip
     middle = grid(
         found.w_o.mT, look=look, title=words["w_o"], across=words["width"], signed=True,
-        top=float(found.w_o.abs().quantile(0.999)), beneath=edges, height=420,
+        top=float(found.w_o.abs().quantile(0.999)), beneath=edges, bar=True, height=420,
     )  # fmt: skip
     right = grid(
         output, look=look, title=words["output"], rows=names, across=words["width"], signed=True,
-        top=top, height=420,
+        top=top, bar=True, height=420,
     )  # fmt: skip
     if off is not None:
         left.add_vrect(

@@ -78,7 +78,7 @@ def likeness(scores: Tensor, name: str, offset: int, *, look: Theme, t: Words) -
     n = len(scores)
     shape = grid(
         scores, look=look, title=t(f"lesson.positions.{name}"), signed=True, height=330,
-        down=t("lesson.positions.position"),
+        down=t("lesson.positions.position"), across=t("lesson.positions.position"), bar=True,
     )  # fmt: skip
     if offset < n:
         shape.add_trace(

@@ -16,6 +16,7 @@ from engine.tokens import escaped
 
 FINE = torch.linspace(0, SPAN, 251, dtype=torch.float64)
 BARS = 0.24  # of the height, that the largest weight takes
+STILL = {"automargin": False}  # margins that are worked out anew at every step take half its time
 MOST_CELLS = 120
 """Rows or columns of the matrix beyond which every second, third, … is drawn."""
 
@@ -102,6 +103,8 @@ def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.F
         bargap=0, legend={"font": {"size": 13}},
     )  # fmt: skip
     shape.update_xaxes(title_text="x", range=[-0.05, SPAN + 0.05], fixedrange=True)
+    shape.update_xaxes(**STILL).update_yaxes(**STILL)
+    shape.update_layout(margin={"l": 44, "r": 8, "t": 52, "b": 44})
     shape.update_layout(yaxis={"range": [low, high], "title": {"text": "y"}, "fixedrange": True})
     return shape
 
@@ -141,6 +144,8 @@ def matrix(
         title_text=escaped(t("lesson.regression.queries.axis")), showgrid=False, fixedrange=True,
         autorange="reversed", nticks=6, tickformat="d",
     )  # fmt: skip
+    shape.update_xaxes(**STILL).update_yaxes(**STILL)
+    shape.update_layout(margin={"l": 52, "r": 72, "t": 8, "b": 44})
     return shape
 
 
@@ -195,6 +200,8 @@ def descent(
         fixedrange=True,
     )  # fmt: skip
     shape.update_xaxes(title_text="w", type="log", dtick=1, col=2, fixedrange=True)
+    shape.update_xaxes(**STILL).update_yaxes(**STILL)
+    shape.update_layout(margin={"l": 52, "r": 12, "t": 8, "b": 44})
     return shape
 
 

@@ -4,6 +4,10 @@ import re
 
 from playwright.sync_api import expect
 
+RATE = 5
+"""Pictures a second at least while training: a shared machine without a GPU draws them; ten and
+more where it is a machine's own."""
+
 
 def drawn(page, name: str) -> str:
     """What a chart of a lesson shows: its pictures, curves and words."""
@@ -70,8 +74,56 @@ def test_positions_break_the_symmetry_and_turn(tab) -> None:
     changed(page, "positions-picture-gap", before)
     page.get_by_role("radio", name="Encodings").click()
     before = drawn(page, "positions-picture-sinusoidal")
-    page.locator('.st-key-positions-offset [role="slider"]').focus()
+    page.locator(".st-key-positions-offset input").focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_text("to the one 9 further on")).to_be_visible()
     changed(page, "positions-picture-sinusoidal", before)
+    tab.fine()
+
+
+def moved(page, slider: str, picture: str) -> None:
+    """One step of a slider changes a picture, in place."""
+    before = drawn(page, picture)
+    place = f".st-key-{picture} .js-plotly-plot"
+    page.evaluate("(place) => { window.kept = document.querySelector(place); }", place)
+    page.locator(f'.st-key-{slider} [role="slider"]').first.focus()
+    page.keyboard.press("ArrowRight")
+    changed(page, picture, before)
+    assert page.evaluate("(place) => window.kept === document.querySelector(place)", place)
+
+
+def test_a_query_is_asked_of_the_scene(tab) -> None:
+    page = tab.open("foundations?lang=en&part=cues")
+    before = drawn(page, "cues-moves-scene")
+    page.get_by_role("radio", name="Look for …").click()
+    expect(page.get_by_text("The wish decides")).to_be_visible()
+    changed(page, "cues-moves-scene", before)
+    page.wait_for_url(re.compile("cues-cue=query"))
+    moved(page, "cues-strength", "cues-moves-scene")
+    tab.fine()
+
+
+def test_scores_and_pooling_move(tab) -> None:
+    page = tab.open("foundations?lang=en&part=scoring")
+    moved(page, "scoring-d", "scoring-moves-histograms")
+    page = tab.open("foundations?lang=en&part=pooling")
+    moved(page, "pooling-x", "pooling-moves-sum")
+    page.wait_for_url(re.compile("pooling-x=1.6"))
+    tab.fine()
+
+
+def test_training_moves_in_place_and_can_be_stopped(tab) -> None:
+    page = tab.open("foundations?lang=en&part=regression&regression-pool=learned")
+    moved(page, "regression-query", "regression-moves-picture")
+    turns = "Number(document.querySelector('.st-key-regression-moves-picture .mv').dataset.turns)"
+    page.locator(".st-key-regression-start button").click()
+    page.locator(".st-key-regression-moves-picture .mv-working:not([hidden])").wait_for()
+    first = page.evaluate(turns)
+    page.wait_for_timeout(3000)
+    rate = (page.evaluate(turns) - first) / 3
+    assert rate >= RATE, rate
+    page.locator(".st-key-regression-moves-picture .mv-stop").click()
+    expect(page.get_by_role("button", name="Train")).to_be_enabled()
+    told = re.compile(r"In \d+ steps w went|After \d+ steps w is")
+    expect(page.get_by_text(told)).to_be_visible()
     tab.fine()

@@ -96,9 +96,10 @@ def home(
     own["origin"] = t("component.home.origin", layer=picture.layer, head=picture.head)
     if picture.trained_length:
         own["beyond"] = t("component.home.beyond", trained=picture.trained_length)
-    own["families"] = {name: t(f"family.{name}") for name in families}
-    own["names"] = {name: t(f"mechanism.{name}.name") for name in MECHANISMS}
-    own["shorts"] = {name: t(f"mechanism.{name}.short") for name in MECHANISMS}
+    names: dict[str, Any] = {}
+    names["families"] = {name: t(f"family.{name}") for name in families}
+    names["names"] = {name: t(f"mechanism.{name}.name") for name in MECHANISMS}
+    names["shorts"] = {name: t(f"mechanism.{name}.short") for name in MECHANISMS}
     component(
         key=key,
         data={
@@ -113,7 +114,7 @@ def home(
             "rows": {name: [_row(row) for row in found] for name, found in rows.items()},
             "doors": {name: list(links) for name, links in doors.items()},
             "looks": LOOKS,
-            "words": own,
+            "words": own | names,
         },
         on_open_change=opened,
         on_want_change=wanted,

@@ -20,7 +20,8 @@ def draw() -> None:
         gap = slider("gap", 0.0, 16.0, 6.0, 0.25)
     mass, first = obtain(
         f"noise:{gap}", t("gate.source"),
-        lambda report: lab.against_noise(gap, LENGTHS, NOISES), lambda made: 2**12,
+        lambda report: lab.against_noise(gap, LENGTHS, NOISES, progress=report),
+        lambda made: 2**12,
     )  # fmt: skip
     look = frame.look()
     for values, key in ((mass, "needle_mass"), (first, "needle_hit")):

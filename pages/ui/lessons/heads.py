@@ -45,6 +45,8 @@ def draw() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         picture(PART, "maps", lessons_heads.maps(found, out, look=look, t=t))
+        with st.container(key=f"caption-{PART}"):
+            st.text(words(PART, "maps"))
     with right:
         picture(PART, "distance", lessons_heads.distances(found, out, look=look, t=t))
     near, far = int(found.distance.argmin()), int(found.distance.argmax())

@@ -273,9 +273,9 @@ def door(w: float) -> Spec:
 def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
     """The article's questions, answered with the person's own numbers."""
     st.subheader(words(PART, "questions"), anchor=False)
-    start = chosen.w or 1.0
+    start = 1.0  # the article's kernel before it is trained
     trained = bool(steps) and steps[-1].end != "diverged"
-    best, least = regression.best(data, True)
+    best, _ = regression.best(data)
     learned = abs(w) if trained else best
     before, after = (regression.sharpness(data, each) for each in (start, learned))
     *_, five = regression.train(data, start, 0.5, steps=5)
@@ -286,7 +286,6 @@ def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
         "turns": before.turns, "more": after.turns, "restless": regression.sharpness(
             data, five.w).turns, "truth": regression.turns(regression.truth(pictures.FINE)),
         "best": best, "error": regression.error(data, best), "was": regression.error(data, start),
-        "least": least,
     }  # fmt: skip
     source = "trained" if trained else "scanned"
     left, right = st.columns(2, gap="large")
@@ -294,10 +293,12 @@ def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
         for name in ("smooth", "sharp", "better", "own"):
             st.text(words(PART, f"question.{name}"))
             with st.container(key=f"caption-answer-{name}"):
-                said = words(PART, f"answer.{name}", **facts)
                 if name in ("smooth", "sharp"):
-                    said = words(PART, f"answer.{source}", **facts) + " " + said
-                st.text(said)
+                    how = name if learned > start else "wider"
+                    said = [words(PART, f"answer.{key}", **facts) for key in (source, how)]
+                    st.text(t("lesson.join").join(said))
+                else:
+                    st.text(words(PART, f"answer.{name}", **facts))
     with right:
         st.text(words(PART, "question.more"))
         shown = abs(w) or 1.0

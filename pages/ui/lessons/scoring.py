@@ -93,9 +93,10 @@ def scale() -> None:
         PART,
         stacked(
             rf"q, k \sim \mathcal N(0, I_{{{d}}})",
-            rf"\operatorname{{Var}}(q^\top k) = {d} \approx {one.variance[0]:.1f}",
-            rf"\operatorname{{Var}}\left(\frac{{q^\top k}}{{\sqrt{{{d}}}}}\right) = 1 "
-            rf"\approx {one.variance[1]:.2f}",
+            rf"\operatorname{{Var}}(q^\top k) = {d}, "
+            rf"\quad \widehat{{\operatorname{{Var}}}} = {one.variance[0]:.1f}",
+            rf"\operatorname{{Var}}\left(\frac{{q^\top k}}{{\sqrt{{{d}}}}}\right) = 1, "
+            rf"\quad \widehat{{\operatorname{{Var}}}} = {one.variance[1]:.2f}",
         ),
         "from engine.lessons import scoring\n"
         f"one = scoring.spread({d}, keys={keys}, seed={seed})\n"

@@ -1,0 +1,59 @@
+"""A scene, with a query and without."""
+
+import numpy as np
+import pytest
+import torch
+
+from engine.lessons import cues
+
+
+@pytest.mark.parametrize("seed", range(12))
+def test_one_object_stands_out(seed: int) -> None:
+    objects = cues.scene(seed)
+    loud = cues.salience(cues.keys(objects))
+    assert len(objects) == cues.COUNT and objects == cues.scene(seed)
+    best = objects[int(loud.argmax())]
+    assert best.colour != "grey"
+    expected = [
+        -sum(
+            np.log(np.mean([getattr(o, kind) == getattr(one, kind) for o in objects]))
+            for kind in cues.FEATURES
+        )
+        for one in objects
+    ]
+    np.testing.assert_allclose(loud, expected, atol=1e-12)
+
+
+def test_without_a_query() -> None:
+    objects = cues.scene(3)
+    loud = cues.salience(cues.keys(objects))
+    values = torch.tensor([one.value for one in objects]).double()
+    even = cues.look(objects, None, without="average")
+    assert even.output == pytest.approx(float(values.mean()))
+    most = cues.look(objects, None, without="max")
+    assert most.output == pytest.approx(objects[int(loud.argmax())].value)
+    fixed = cues.look(objects, None, without="fixed")
+    torch.testing.assert_close(fixed.weights.double(), loud.softmax(0), atol=1e-6, rtol=0)
+
+
+def test_the_query_decides_and_salience_may_pull() -> None:
+    objects = cues.scene(0)
+    wish = {"colour": "grey", "shape": "circle", "size": None}
+    seen = cues.look(objects, wish, strength=4.0)
+    met = [(o.colour == "grey") + (o.shape == "circle") for o in objects]
+    assert seen.matches.tolist() == met
+    torch.testing.assert_close(
+        seen.weights.double(), (4.0 * torch.tensor(met).double()).softmax(0), atol=1e-6, rtol=0
+    )
+    pulled = cues.look(objects, wish, strength=4.0, pull=1.5)
+    loud = int(cues.salience(cues.keys(objects)).argmax())
+    assert pulled.weights[loud] > seen.weights[loud]
+    open_ = cues.look(objects, {}, strength=4.0)
+    torch.testing.assert_close(open_.weights, torch.full_like(open_.weights, 1 / 8))
+
+
+def test_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        cues.look([], None)
+    with pytest.raises(ValueError, match="average, max, fixed"):
+        cues.look(cues.scene(), None, without="loud")

@@ -1,0 +1,126 @@
+"""Foundations, cues to scoring and pooling: pictures, words, code lines, what can't be shown."""
+
+import json
+import time
+
+import pytest
+
+from engine.fields import LANGUAGES
+from engine.lessons import regression
+from pages.ui.lessons import regression as part
+from pages.ui.live import JOBS
+from pages.ui.strings import locale
+
+VIEWS = (
+    {"part": "cues"},
+    {"part": "cues", "cues-without": "max"},
+    {"part": "cues", "cues-cue": "query", "cues-shape": "circle", "cues-pull": "1.0"},
+    {"part": "regression"},
+    {"part": "regression", "regression-pool": "average"},
+    {"part": "regression", "regression-kernel": "boxcar", "regression-w": "9.0"},
+    {"part": "regression", "regression-pool": "learned", "regression-keys": "all"},
+    {"part": "scoring", "scoring-d": "256"},
+    {"part": "scoring", "scoring-view": "functions", "scoring-key": "7"},
+    {"part": "pooling"},
+    {"part": "pooling", "pooling-scoring": "additive", "pooling-queries": "1"},
+    {"part": "pooling", "pooling-scoring": "gaussian", "pooling-row": "2"},
+)
+
+
+@pytest.fixture
+def lesson(page):
+    """lesson(**query) opens a part."""
+    return lambda **query: page("foundations", **({"lang": "en"} | query))
+
+
+def pictures(page) -> list[dict]:
+    return [json.loads(one.proto.json) for one in page.test.get("bidi_component")]
+
+
+def says(page, key: str) -> bool:
+    """Some text on the page begins as this string does."""
+    start = locale("en")[key].split("{")[0]
+    return any(said.startswith(start) for said in page.words)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("view", VIEWS, ids=lambda view: "-".join(view.values()))
+def test_every_view_is_drawn_and_its_code_runs(lesson, view, language) -> None:
+    page = lesson(lang=language, **view).healthy()
+    assert pictures(page) and all(one["alt"] for one in pictures(page))
+    assert locale(language)[f"lesson.{view['part']}.text"] in page.words
+    (code,) = page.test.code
+    exec(code.value, {})
+    assert page.said["part"] == view["part"] or view["part"] == "cues"
+
+
+def test_a_query_changes_the_scene(lesson) -> None:
+    page = lesson(part="cues").healthy()
+    before = pictures(page)[0]["figure"]
+    page.test.segmented_control(key="cues-cue").set_value("query").run()
+    page.healthy()
+    assert pictures(page)[0]["figure"] != before
+    assert page.said["cues-cue"] == "query"
+    assert says(page, "lesson.cues.notice.query")
+
+
+@pytest.mark.parametrize(
+    ("choices", "why"),
+    [
+        ({"n": "1"}, "alone"),
+        ({"n": "1", "keys": "all"}, "one"),
+        ({"span": "0.0"}, "same"),
+        ({"w": "0.0"}, "flat"),
+    ],
+)
+def test_what_can_not_be_learned_is_said(lesson, choices, why) -> None:
+    query = {f"regression-{key}": value for key, value in choices.items()}
+    page = lesson(part="regression", **{"regression-pool": "learned"} | query).healthy()
+    assert says(page, f"lesson.regression.trouble.{why}")
+    assert not [button for button in page.test.button if button.key == "regression-start"]
+
+
+def test_widths_that_differ_have_no_dot_product(lesson) -> None:
+    page = lesson(part="scoring", **{"scoring-view": "functions", "scoring-query": "3"})
+    assert any("one width, not 3 and 4" in said for said in page.healthy().words)
+    assert len(pictures(page)) == 1
+
+
+def trained(page) -> None:
+    """Wait, asking as the browser does, until the training has ended."""
+    job = JOBS.get(page.test.session_state["regression-run"]["token"])
+    end = time.monotonic() + 60
+    while not job.done:
+        job.asked = time.monotonic()
+        assert time.monotonic() < end
+        time.sleep(0.02)
+    page.run().healthy()
+
+
+def test_training_is_watched_and_told(lesson, monkeypatch) -> None:
+    monkeypatch.setattr(part, "PACE", 0.0)
+    page = lesson(part="regression", **{"regression-pool": "learned", "regression-rate": "0.1"})
+    before = pictures(page)[0]["figure"]
+    page.test.button(key="regression-start").click().run()
+    page.healthy()
+    token = page.test.session_state["regression-run"]["token"]
+    drawn = {one["slot"] for one in pictures(page) if one["job"] == token}
+    assert drawn == {"", "matrix", "descent"} or JOBS.get(token).done
+    trained(page)
+    state = JOBS.get(token).state
+    assert len(state["traces"]) == len(before["data"]) and state["share"] == 1
+    assert len(state["descent"]["traces"][1]["y"]) == regression.STEPS + 1
+    assert says(page, "lesson.regression.notice.learned")
+    assert pictures(page)[0]["figure"]["data"][1] != before["data"][1]
+    page.test.slider(key="regression-seed").set_value(3).run()
+    assert says(page.healthy(), "lesson.regression.notice.untrained")
+
+
+def test_a_rate_that_diverges_is_stopped_and_told(lesson, monkeypatch) -> None:
+    monkeypatch.setattr(part, "PACE", 0.0)
+    page = lesson(part="regression", **{"regression-pool": "learned", "regression-rate": "50.0"})
+    page.test.button(key="regression-start").click().run()
+    trained(page)
+    assert says(page, "lesson.regression.notice.diverged")
+    for one in pictures(page):
+        assert "NaN" not in json.dumps(one["figure"])
