@@ -96,10 +96,11 @@ def home(
     own["origin"] = t("component.home.origin", layer=picture.layer, head=picture.head)
     if picture.trained_length:
         own["beyond"] = t("component.home.beyond", trained=picture.trained_length)
-    names: dict[str, Any] = {}
-    names["families"] = {name: t(f"family.{name}") for name in families}
-    names["names"] = {name: t(f"mechanism.{name}.name") for name in MECHANISMS}
-    names["shorts"] = {name: t(f"mechanism.{name}.short") for name in MECHANISMS}
+    names = {
+        "families": {name: t(f"family.{name}") for name in families},
+        "names": {name: t(f"mechanism.{name}.name") for name in MECHANISMS},
+        "shorts": {name: t(f"mechanism.{name}.short") for name in MECHANISMS},
+    }
     component(
         key=key,
         data={
