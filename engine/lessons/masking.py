@@ -43,9 +43,8 @@ class Masked:
     def ways(self, row: int) -> dict[str, Float[Tensor, " c"]]:
         """One row, three ways: the engine's, hidden scores filled with −10⁶, and with −∞.
 
-        Where something may be seen the three agree. Where nothing may, −10⁶ shifts all scores
-        alike, which a softmax doesn't see (in float32 it even rounds them to one number: uniform
-        weights); −∞ is 0/0.
+        Where something may be seen the three agree. Where nothing may, −10⁶ makes all scores the
+        same number, and so the weights uniform; −∞ is 0/0.
         """
         hidden = ~self.mask[row]
         fill = {"filled": FILL, "infinite": -torch.inf}

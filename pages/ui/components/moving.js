@@ -61,7 +61,6 @@ class Moving {
     if (job) {
       clearTimeout(this.asking);
       this.version = -1;
-      this.told = null;
       this.stopping = false;
       this.part("working").hidden = !data.job || !!data.slot;
       if (data.job) this.ask();
@@ -118,6 +117,7 @@ class Moving {
   async ask() {
     const { job, live, words } = this.data;
     const began = performance.now();
+    const turn = this.data.slot ? 3 * TURN : TURN; // those beside leave the main picture its time
     const url = new URL(live, document.baseURI);
     const asked = { token: job };
     if (this.stopping) asked.stop = 1;
@@ -135,16 +135,12 @@ class Moving {
     const change = said.state;
     if (said.version > this.version && change.traces) {
       this.version = said.version;
-      const told = this.data.slot ? JSON.stringify(change) : null; // a slot changes now and then
-      if (told === null || told !== this.told) {
-        this.told = told;
-        this.change = change;
-        this.show(change);
-      }
+      this.change = change;
+      this.show(change);
     }
     if (said.state.share !== undefined) this.part("progress").value = said.state.share;
     if (!said.done) {
-      this.asking = setTimeout(() => this.ask(), Math.max(0, TURN - (performance.now() - began)));
+      this.asking = setTimeout(() => this.ask(), Math.max(0, turn - (performance.now() - began)));
       return;
     }
     this.part("working").hidden = true;

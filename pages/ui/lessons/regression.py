@@ -32,8 +32,6 @@ PART = "regression"
 POOLS = ("average", "gaussian", "learned")
 RATES = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 50.0)
 PACE = 1 / 16  # seconds a step takes at least, so that it can be seen
-MATRIX = 3
-"""Steps from one matrix to the next: it is the dearest to draw."""
 SHORT = 1.02
 """Times the least loss of any w above which training has stopped short of it."""
 
@@ -159,22 +157,20 @@ def begin(chosen: Choice) -> None:
     }  # fmt: skip
 
     def work(say: Say) -> None:
-        matrix: dict[str, Any] = {}
         for step in regression.train(data, chosen.w, chosen.rate, others=chosen.others):
             began = time.monotonic()
             run["steps"].append(step)
             note = t("lesson.regression.note", step=step.step, w=abs(step.w), loss=step.loss)
-            if step.step % MATRIX == 0 or step.end:
-                cells, _, _ = pictures.cells(data, step.w, chosen.kernel)
-                matrix = {"matrix": {"traces": [{"z": cells}]}}
+            cells, _, _ = pictures.cells(data, step.w, chosen.kernel)
             say(
-                matrix
-                | {
+                {
                     "traces": Fit(data, run["query"], chosen.kernel).changing(step.w, look),
-                    "note": note, "share": step.step / STEPS,
+                    "note": note,
+                    "share": step.step / STEPS,
+                    "matrix": {"traces": [{"z": cells}]},
                     "descent": {"traces": pictures.walk(run["steps"])},
                 }
-            )  # fmt: skip
+            )
             time.sleep(max(0.0, PACE - (time.monotonic() - began)))
 
     try:
