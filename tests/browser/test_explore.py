@@ -69,7 +69,7 @@ def test_a_visit(tab) -> None:
         "text => new URLSearchParams(location.search).get('text') === text", arg=TEXT
     )
     drawn(page)
-    pick(page, "mechanism", "Window with sinks")
+    pick(page, "mechanism", "Segments · Window with sinks")
     until_said(page, "mechanism")
     before = sentence(page).inner_text()
     total, chosen = page.locator(".tt").get_attribute("data-drawn").split()

@@ -86,7 +86,7 @@ def moved(page, slider: str, picture: str) -> None:
     before = drawn(page, picture)
     place = f".st-key-{picture} .js-plotly-plot"
     page.evaluate("(place) => { window.kept = document.querySelector(place); }", place)
-    page.locator(f'.st-key-{slider} [role="slider"]').first.focus()
+    page.locator(f".st-key-{slider} input").first.focus()
     page.keyboard.press("ArrowRight")
     changed(page, picture, before)
     assert page.evaluate("(place) => window.kept === document.querySelector(place)", place)

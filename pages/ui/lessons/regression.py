@@ -76,7 +76,7 @@ def draw() -> None:
     shapes = pictures_of(chosen, data, w, query)
     left, right = st.columns([3, 2], gap="large")
     with left:
-        moves(PART, "picture", shapes[0], job=job, on_done=settle)
+        moves(PART, "picture", shapes[0], job=job)
     with right:
         moves(PART, "matrix", shapes[1], job=job, slot="matrix")
     slider(PART, "query", 0.0, SPAN, SPAN / 2, 0.05)
@@ -179,10 +179,6 @@ def begin(chosen: Choice) -> None:
         st.session_state["regression-refused"] = words(PART, "busy")
         return
     st.session_state["regression-run"] = run
-
-
-def settle() -> None:
-    """The training has ended: the run draws what it came to."""
 
 
 # -- words and numbers ---------------------------------------------------------------------------
