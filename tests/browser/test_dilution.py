@@ -62,7 +62,7 @@ def test_the_theory_moves_and_the_url_keeps_it(tab) -> None:
     page = tab.open("dilution?lang=en")
     page.wait_for_selector(".js-plotly-plot .scatterlayer")
     said = page.get_by_text("At 4,096 keys a").inner_text()
-    slider = page.locator('.st-key-lab-gap input')
+    slider = page.locator(".st-key-lab-gap input")
     slider.focus()
     page.keyboard.press("ArrowRight")
     expect(page.get_by_text("At 4,096 keys a")).not_to_have_text(said)

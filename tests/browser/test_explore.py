@@ -120,7 +120,9 @@ def test_the_language_changes_every_word_and_keeps_the_choices(tab) -> None:
     expect(page.locator(".st-key-sentence")).to_contain_text("词元")
     drawn(page)
     assert said(page, "mechanism") == "segmented" and said(page, "m.segment") == "16"
-    assert page.locator(".st-key-choose-mechanism-zh input").get_attribute("value") == "分段 · 分段"
+    assert (
+        page.locator(".st-key-choose-mechanism-zh input").get_attribute("value") == "分段 · 分段"
+    )
     tab.fine()
 
 
