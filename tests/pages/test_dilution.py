@@ -85,3 +85,20 @@ def test_heads_are_ranked(lab, monkeypatch) -> None:
     lines, ranking, _ = figures(opened)
     assert len(lines["data"]) > 3 and ranking["data"][0]["type"] == "bar"
     assert any("exponent" in words for words in opened.words)
+
+
+def test_a_full_disk_is_a_sentence(lab, monkeypatch) -> None:
+    from pages.ui.lab import measured
+
+    def full(*_) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(measured, "kept", full)
+    opened = lab("measured", **{"sweep.of": "softmax", "sweep.lengths": "32,64"}).healthy()
+    job = JOBS.get(opened.test.session_state["sweep-job"][0])
+    assert job is not None
+    for _ in range(200):
+        if job.done:
+            break
+        opened.run()
+    assert job.error == EN["dilution.disk"]

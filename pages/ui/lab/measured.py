@@ -198,10 +198,12 @@ def start(choice: Lab, plan: Plan, needed: bool, job: str | None, chart: Any, me
         "tasks": len(plan.tasks),
     }
 
+    full = t("dilution.disk")
+
     def begin() -> None:
         st.session_state["sweep-begun"] = choice
         try:
-            token = JOBS.start(lambda say: gather(plan, say, chart, metric))
+            token = JOBS.start(lambda say: gather(plan, say, chart, metric, full))
         except Busy:
             st.session_state["sweep-refused"] = t("dilution.busy")
             return
@@ -215,13 +217,23 @@ def start(choice: Lab, plan: Plan, needed: bool, job: str | None, chart: Any, me
         st.text(t("dilution.estimate", **facts))
 
 
-def gather(plan: Plan, say: Say, chart: Any, metric: str) -> None:
-    """Make the records, task by task, and say how the chart looks by now."""
+def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
+    """Make the records, task by task, and say how the chart looks by now.
+
+    Args:
+        full: words for a disk that takes no more.
+
+    Raises:
+        ValueError: with these words.
+    """
     made: list[dict[str, Any]] = []
     total, done, began = sum(lab.work(task) for task in plan.tasks), 0.0, time.monotonic()
     for task in plan.tasks:
         say({"share": done / total})
-        made += kept(task, plan.make, folder())
+        try:
+            made += kept(task, plan.make, folder())
+        except OSError as error:
+            raise ValueError(full) from error
         done += lab.work(task)
         left = (time.monotonic() - began) * (total - done) / done
         words = f"n = {task.n:,} · {wording.duration(left)}"
