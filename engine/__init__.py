@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine import contract, devices, metrics, models, sources, theory, views
+from engine import contract, devices, fits, metrics, models, sources, theory, views
 from engine.comparison import Comparison, compare
 from engine.contract import QKV, Attention, Block, Mechanism
 from engine.effort import measure
@@ -30,6 +30,7 @@ __all__ = [
     "contract",
     "devices",
     "estimate",
+    "fits",
     "measure",
     "metrics",
     "models",

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 import engine
+from engine import fits
 from engine.contract import QKV, Attention, Colour, Pool
 from engine.highlights import Look, best_layer, look, sharpest
 from engine.models import Model, Trace
@@ -17,6 +18,7 @@ from engine.sources.arrays import read as read_arrays
 from engine.spec import Spec
 from engine.stream import Summary
 from pages.ui import contents, samples
+from pages.ui.disk import folder
 from pages.ui.gate import Report
 from pages.ui.strings import t
 from pages.ui.waiting import Trouble, ask, desk, obtain
@@ -199,15 +201,18 @@ def scene(spec: Spec) -> Scene:
 
     def work(report: Report) -> tuple[Attention, Summary, float]:
         start = time.perf_counter()
-        if isinstance(given, QKV):
-            att = engine.attend(given, spec.mechanism, **spec.arguments())
-        else:
+        if isinstance(given, Attention):
             att = given
+        else:
+            made = engine.make(spec.mechanism, **spec.arguments())
+            ready = fits.kept(made, given, folder("fits"))
+            start = time.perf_counter()  # a fit is not counted, as training is not
+            att = ready.attend(given)
         if hidden:
             att = att.hide(torch.tensor(hidden))
         with torch.inference_mode():
-            made = att.summary(SUMMARY_SIZE, pools, colour, report)
-        return att, made, time.perf_counter() - start
+            summary = att.summary(SUMMARY_SIZE, pools, colour, report)
+        return att, summary, time.perf_counter() - start
 
     key = f"attend:{spec.attention_key()}:{colour}:{pools}"
     n = given.n if isinstance(given, QKV) else given.frame.n

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from torch.utils.flop_counter import FlopCounterMode
 
 import engine
-from engine.learned import Learned, load, save
+from engine.fits import load, save
+from engine.learned import Learned
 from engine.mechanisms.linear import CHUNK, FEATURE_MAPS, Linear, chunked, directions
 from engine.mechanisms.linformer import PROJECTIONS, Linformer
 from engine.mechanisms.nystrom import Nystrom

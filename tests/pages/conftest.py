@@ -13,6 +13,12 @@ ROOT = Path(__file__).parents[2]
 SECONDS = 60
 
 
+@pytest.fixture(autouse=True)
+def disk(tmp_path_factory, monkeypatch):
+    """What the app keeps from run to run goes to a folder of the tests' own."""
+    monkeypatch.setenv("ATTENTION_EXPLORER_CACHE", str(tmp_path_factory.getbasetemp() / "kept"))
+
+
 @pytest.fixture(scope="session")
 def folder(tmp_path_factory) -> str:
     """A model folder: two layers of four heads, trained length 64, context 512."""

@@ -42,6 +42,26 @@ def test_every_mechanism_is_drawn_from_its_declaration(explore, mechanism):
     assert {f"params.{mechanism}.{name}" for name in page.spec.arguments()} <= drawn
 
 
+def test_what_was_fitted_is_kept_for_the_next_start(explore, tmp_path, monkeypatch):
+    monkeypatch.setenv("ATTENTION_EXPLORER_CACHE", str(tmp_path))
+    where = {"mechanism": "routing", "text": "A text that no other test reads, for its fit."}
+    first = explore(**where).healthy()
+    assert len(list((tmp_path / "fits").iterdir())) == 1
+    desk.clear()  # as after a restart
+
+    def never(*_):
+        raise AssertionError("fitted again")
+
+    monkeypatch.setattr(MECHANISMS["routing"], "fit", never)
+    again = explore(**where).healthy()
+    assert _untimed(again) == _untimed(first)
+
+
+def _untimed(page) -> list[str]:
+    """What the page says, but for how long it took."""
+    return [words for words in page.words if " ms for the output" not in words]
+
+
 @pytest.mark.parametrize("source", SOURCES)
 def test_made_sources_are_drawn(explore, source):
     explore(source=source, **{"s.n": "64"}).healthy()

@@ -16,7 +16,8 @@ from engine.sources import SOURCES
 from engine.sweep import Plan, kept
 from pages.ui import frame
 from pages.ui.components.moving import moving
-from pages.ui.lab.shared import caption, folder, pick, place, powers, sentence
+from pages.ui.disk import folder
+from pages.ui.lab.shared import caption, pick, place, powers, sentence
 from pages.ui.live import JOBS, Busy, Say
 from pages.ui.strings import speaker, t
 
@@ -74,7 +75,7 @@ def draw() -> None:
         with st.container(key="trouble"):
             st.text(t("error.refused", reason=str(error)))
         return
-    found = lab.done(plan, folder())
+    found = lab.done(plan, folder("sweeps"))
     names = {spell(one): named(one) for one in choice.mechanisms}
     span = (choice.lengths[0], max(choice.lengths[-1], choice.lengths[0] + 1))
     job = running(choice)
@@ -231,7 +232,7 @@ def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
     for task in plan.tasks:
         say({"share": done / total})
         try:
-            made += kept(task, plan.make, folder())
+            made += kept(task, plan.make, folder("sweeps"))
         except OSError as error:
             raise ValueError(full) from error
         done += lab.work(task)

@@ -1,8 +1,6 @@
-"""What the parts of the lab share: controls in the URL, places on disk, charts."""
+"""What the parts of the lab share: controls in the URL, charts."""
 
-import os
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
@@ -12,12 +10,6 @@ from pages.ui import linked
 from pages.ui.strings import t
 
 PLAIN = {"displayModeBar": False}
-
-
-def folder() -> Path:
-    """Where records are kept from run to run: $ATTENTION_EXPLORER_CACHE, or the user's cache."""
-    named = os.environ.get("ATTENTION_EXPLORER_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "attention-explorer" / "sweeps"
 
 
 def slider(name: str, low: Any, high: Any, default: Any, step: Any = None, **more: Any) -> Any:
