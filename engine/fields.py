@@ -7,6 +7,7 @@ from typing import Any
 
 from engine.contract import Param
 from engine.mechanisms import MECHANISMS
+from engine.refusal import Refusal
 from engine.sources import SOURCES
 
 CONTENT = ("sample", "text", "file", "arrays")
@@ -29,13 +30,14 @@ class Problem:
     """One value that could not be used.
 
     Attributes:
-        field: the URL key. value: what was found. allowed: what may stand there, in symbols.
+        field: the URL key. value: what was found. allowed: what may stand there, in symbols, or
+            the sentence that refused it.
         kind: "choice" (not among those allowed), "number" (not one, or out of range), "length".
     """
 
     field: str
     value: str
-    allowed: str
+    allowed: str | ValueError
     kind: str = "choice"
 
     def __str__(self) -> str:
@@ -134,7 +136,7 @@ CONTENT_CHECKS = {
     "file": _matching(DIGEST, "16 hexadecimal digits"),
     "arrays": _matching(DIGEST, "16 hexadecimal digits"),
 }
-ALLOWED = {
+ALLOWED: dict[str, str | ValueError] = {
     "by": ", ".join(READINGS),
     "sight": ", ".join(SIGHTS),
     "layer": "≥ 0",
@@ -149,7 +151,7 @@ ALLOWED = {
     "hide": f"0,1,2, … (≤ {MOST_HIDDEN})",
     "zoom": "r0,r1,c0,c1",
     "lang": ", ".join(LANGUAGES),
-    "model": "tiny, a folder, owner/name",
+    "model": Refusal("tiny, a folder, owner/name"),
     "file": "16 × 0…f",
     "arrays": "16 × 0…f",
 }

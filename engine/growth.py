@@ -19,6 +19,7 @@ from engine.contract import QKV
 from engine.demo import SENTENCE
 from engine.mechanisms.softmax import Softmax
 from engine.models import Model
+from engine.refusal import Refusal
 from engine.sources.text import whole_offsets
 
 ROWS = 64
@@ -41,11 +42,9 @@ class Needle:
 
     def __post_init__(self) -> None:
         if not self.cue or not self.sentence.startswith(self.cue) or self.cue == self.sentence:
-            raise ValueError(
-                "the cue must be a beginning of the needle sentence, and not all of it"
-            )
+            raise Refusal("the cue must be a beginning of the needle sentence, and not all of it")
         if not 0 <= self.depth <= 1:
-            raise ValueError("depth must lie between 0 (the start) and 1 (the end)")
+            raise Refusal("depth must lie between 0 (the start) and 1 (the end)")
 
 
 @dataclass(frozen=True)
@@ -94,9 +93,11 @@ def cut(model: Model, text: str, n: int, needle: Needle | None = None) -> str:
     room = n - (0 if needle is None else _length(model, needle.sentence + needle.cue) + 4)
     spans = _spans(model, text)
     if room < 1:
-        raise ValueError(f"{n} tokens are too few for this needle")
+        raise Refusal("{n} tokens are too few for this needle", n=n)
     if len(spans) < room:
-        raise ValueError(f"the text has {len(spans):,} tokens; {room:,} are needed")
+        raise Refusal(
+            "the text has {found:,} tokens; {room:,} are needed", found=len(spans), room=room
+        )
     filler = text[: int(spans[room - 1, 1])]
     if needle is None:
         return filler
@@ -124,7 +125,7 @@ def grow(
             found among the tokens.
     """
     if not tokens or any(a >= b for a, b in pairwise(tokens)):
-        raise ValueError("lengths must rise, each longer than the one before")
+        raise Refusal("lengths must rise, each longer than the one before")
     pieces = [cut(model, text, n, needle) for n in tokens]
     total, done = sum(n * n for n in tokens), 0
     for n, piece in zip(tokens, pieces, strict=True):
@@ -150,7 +151,7 @@ def planted(text: str, offsets: Int[Tensor, "n 2"], needle: Needle) -> Int[Tenso
     stop = start + len(needle.sentence)
     inside = (offsets[:, 0] < stop) & (offsets[:, 1] > start) & (start >= 0)
     if not bool(inside.any()) or int(offsets[-1, 1]) < len(text):
-        raise ValueError("the needle sentence is not among the tokens that the model read")
+        raise Refusal("the needle sentence is not among the tokens that the model read")
     return inside.nonzero()[:, 0]
 
 
@@ -218,7 +219,7 @@ def exponents(grown: Sequence[Grown]) -> dict[tuple[int, int], float]:
         ValueError: fewer than two lengths.
     """
     if len({g.n for g in grown}) < 2:
-        raise ValueError("an exponent needs at least two lengths")
+        raise Refusal("an exponent needs at least two lengths")
     by_head: dict[tuple[int, int], list[tuple[float, float]]] = {}
     for g in grown:
         point = (math.log(g.n), math.log(max(g.effective_tokens, 1.0)))

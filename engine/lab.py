@@ -20,6 +20,7 @@ from engine.contract import params_of
 from engine.fields import Problem
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.softmax import Softmax
+from engine.refusal import Refusal, one_of
 from engine.sources import SOURCES, planted
 from engine.spec import Choice, Pairs, declarations
 from engine.sweep import (
@@ -80,29 +81,29 @@ class Lab:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.mechanisms) <= MOST_MECHANISMS:
-            raise ValueError(f"a sweep compares 1 … {MOST_MECHANISMS} mechanisms")
+            raise Refusal("a sweep compares 1 … {most} mechanisms", most=MOST_MECHANISMS)
         checked = []
         for key, pairs in self.mechanisms:
             if key not in MECHANISMS:
-                raise ValueError(f"no mechanism {key!r}; there are {', '.join(MECHANISMS)}")
+                raise Refusal(
+                    "no mechanism {key!r}; there are {known}", key=key, known=", ".join(MECHANISMS)
+                )
             checked.append((key, _checked(params_of(MECHANISMS[key]), pairs, f"{key}: ")))
         if len(set(checked)) < len(checked):
-            raise ValueError("the same mechanism with the same parameters stands there twice")
+            raise Refusal("the same mechanism with the same parameters stands there twice")
         object.__setattr__(self, "mechanisms", tuple(checked))
-        if self.source not in SOURCES:
-            raise ValueError(f"source must be one of {', '.join(SOURCES)}, not {self.source!r}")
+        one_of("source", self.source, SOURCES)
         own = {k: p for k, p in params_of(SOURCES[self.source]).items() if k not in ("n", "seed")}
         object.__setattr__(self, "source_params", _checked(own, self.source_params, "s."))
         if any(not 1 <= n <= LONGEST for n in self.lengths):
-            raise ValueError(f"lengths must lie in 1 … {LONGEST:,}")
+            raise Refusal("lengths must lie in 1 … {longest:,}", longest=LONGEST)
         if not 1 <= self.seeds <= 100:
-            raise ValueError(f"seeds must be 1 … 100, not {self.seeds}")
-        if self.match not in MATCHES:
-            raise ValueError(f"match must be one of {', '.join(MATCHES)}, not {self.match!r}")
+            raise Refusal("seeds must be 1 … 100, not {seeds}", seeds=self.seeds)
+        one_of("match", self.match, MATCHES)
         if not 0 <= self.match_at <= LONGEST:
-            raise ValueError(f"match_at must lie in 0 … {LONGEST:,}")
+            raise Refusal("match_at must lie in 0 … {longest:,}", longest=LONGEST)
         if not 1 <= self.rows <= 2**16:
-            raise ValueError(f"rows must be 1 … 65,536, not {self.rows}")
+            raise Refusal("rows must be 1 … 65,536, not {rows}", rows=self.rows)
 
     def plan(self, device: str = "cpu") -> Plan:
         """The sweep, checked as a whole.
@@ -150,8 +151,11 @@ def _spelt(value: Any) -> str:
 def _checked(declared: Mapping[str, Any], pairs: Pairs, prefix: str) -> Pairs:
     given = dict(pairs)
     if unknown := given.keys() - declared.keys():
-        known = ", ".join(declared) or "none"
-        raise ValueError(f"{prefix}no parameter {min(unknown)}; there are {known}")
+        known = ", ".join(declared) or Refusal("none")
+        raise Refusal(
+            "{prefix}no parameter {name}; there are {known}",
+            prefix=prefix, name=min(unknown), known=known,
+        )  # fmt: skip
     found = {k: p.check(f"{prefix}{k}", given[k]) for k, p in declared.items() if k in given}
     return tuple((k, v) for k, v in found.items() if v != declared[k].default)
 
@@ -165,13 +169,17 @@ def parse(text: str) -> Choice:
     key, *parts = text.strip().split(":")
     declared = declarations(MECHANISMS, key)
     if key not in MECHANISMS:
-        raise ValueError(f"no mechanism {key!r}; there are {', '.join(MECHANISMS)}")
+        raise Refusal(
+            "no mechanism {key!r}; there are {known}", key=key, known=", ".join(MECHANISMS)
+        )
     pairs = []
     for part in parts:
         name, equals, value = part.partition("=")
         if not equals or name not in declared:
-            known = ", ".join(declared) or "none"
-            raise ValueError(f"{key} has no parameter {name!r}; it has {known}")
+            known = ", ".join(declared) or Refusal("none")
+            raise Refusal(
+                "{key} has no parameter {name!r}; it has {known}", key=key, name=name, known=known
+            )
         pairs.append((name, declared[name].parse(name, value)))
     return key, tuple(pairs)
 
@@ -183,8 +191,8 @@ def _lengths(text: str) -> tuple[int, ...]:
             return doublings(max(1, int(first)), min(int(last), LONGEST))
         return tuple(int(part) for part in text.split(","))
     except ValueError:
-        raise ValueError(
-            f"lengths are numbers with commas, or 256-4096 for doublings, not {text!r}"
+        raise Refusal(
+            "lengths are numbers with commas, or 256-4096 for doublings, not {text!r}", text=text
         ) from None
 
 
@@ -192,7 +200,7 @@ def _whole(text: str) -> int:
     try:
         return int(text)
     except ValueError:
-        raise ValueError(f"a whole number is needed, not {text!r}") from None
+        raise Refusal("a whole number is needed, not {text!r}", text=text) from None
 
 
 def parsed(query: Mapping[str, str]) -> Lab:
@@ -217,7 +225,7 @@ def parsed(query: Mapping[str, str]) -> Lab:
         elif key.startswith("s.") and key[2:] in declared:
             pairs.append((key[2:], declared[key[2:]].parse(key, value)))
         else:
-            raise ValueError(f"a sweep has no {key!r}")
+            raise Refusal("a sweep has no {key!r}", key=key)
     return Lab(**fields, source_params=tuple(pairs))
 
 
@@ -235,7 +243,7 @@ def read(query: Mapping[str, str]) -> tuple[Lab, list[Problem]]:
             parsed({**alone, key: value})
             kept[key] = value
         except ValueError as error:
-            problems.append(Problem(key, value, str(error)))
+            problems.append(Problem(key, value, error))
     return parsed(kept), problems
 
 

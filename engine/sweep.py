@@ -25,6 +25,7 @@ from engine import stream
 from engine.calibrate import Calibrated, calibrate
 from engine.contract import QKV, Mechanism
 from engine.metrics import RowStats
+from engine.refusal import Refusal, one_of
 from engine.sources import SOURCES
 
 SAMPLED = 4096
@@ -105,28 +106,27 @@ def plan(
     """
     lengths, params = list(lengths), dict(source_params or {})
     if not mechanisms:
-        raise ValueError("a sweep needs at least one mechanism")
+        raise Refusal("a sweep needs at least one mechanism")
     if not lengths or any(type(n) is not int or n < 1 for n in lengths):
-        raise ValueError("lengths must be whole numbers from 1 up, at least one")
+        raise Refusal("lengths must be whole numbers from 1 up, at least one")
     if any(a >= b for a, b in pairwise(lengths)):
-        raise ValueError("lengths must rise, each longer than the one before")
+        raise Refusal("lengths must rise, each longer than the one before")
     drawn = tuple(range(seeds)) if isinstance(seeds, int) else tuple(seeds)
     if not drawn or any(type(s) is not int or s < 0 for s in drawn):
-        raise ValueError("seeds must be a number of seeds from 1 up, or whole numbers from 0 up")
+        raise Refusal("seeds must be a number of seeds from 1 up, or whole numbers from 0 up")
     if rows < 1:
-        raise ValueError("at least one row must be looked at")
+        raise Refusal("at least one row must be looked at")
     if match not in ("", "entropy", "needle_mass"):
-        raise ValueError(f"match must be entropy, needle_mass or nothing, not {match!r}")
+        raise Refusal("match must be entropy, needle_mass or nothing, not {match!r}", match=match)
     made = [make_mechanism(key, given) for key, given in mechanisms]
     name, make = (source, None) if isinstance(source, str) else ("", source)
     if isinstance(source, str):
-        if source not in SOURCES:
-            raise ValueError(f"source must be one of {', '.join(SOURCES)}, not {source!r}")
+        one_of("source", source, SOURCES)
         if taken := {"n", "seed"} & set(params):
-            raise ValueError(f"{min(taken)} is the sweep's to choose")
+            raise Refusal("{name} is the sweep's to choose", name=min(taken))
     shortest = make_source(name, params, lengths[0], drawn[0], make)
     if match == "needle_mass" and shortest.needles is None:
-        raise ValueError("this source has no needles to match: choose entropy")
+        raise Refusal("this source has no needles to match: choose entropy")
     for mechanism in made:
         mechanism.check(shortest)
     for n in lengths[1:] if name else ():

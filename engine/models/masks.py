@@ -16,9 +16,10 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.contract import Bias
+from engine.refusal import Refusal
 
 
-class ModelError(ValueError):
+class ModelError(Refusal):
     """A model can't be opened or read; the message says why, and what is allowed."""
 
 
