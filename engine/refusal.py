@@ -14,11 +14,8 @@ class Refusal(ValueError):
     """
 
     def __init__(self, template: str, /, **facts: Any) -> None:
-        super().__init__(template)
+        super().__init__(template.format(**facts) if facts else template)
         self.template, self.facts = template, facts
-
-    def __str__(self) -> str:
-        return self.template.format(**self.facts)
 
 
 def one_of(name: str, value: Any, allowed: Collection[str]) -> None:

@@ -5,8 +5,9 @@ from urllib.parse import urlencode
 import streamlit as st
 
 from engine import demo
+from engine.sources import samples
 from engine.spec import Spec
-from pages.ui import contents, samples, state
+from pages.ui import contents, state
 from pages.ui.components.home import home
 from pages.ui.scene import model
 from pages.ui.strings import language, t

@@ -5,9 +5,9 @@ from typing import Any
 import streamlit as st
 
 from engine.fields import CONTENT, LONGEST_TEXT, READINGS
-from engine.sources import SOURCES
+from engine.sources import SOURCES, samples
 from engine.spec import Spec, declarations
-from pages.ui import contents, controls, samples, state
+from pages.ui import contents, controls, state
 from pages.ui.strings import t
 
 UPLOADS = {"file": ["txt", "md"], "arrays": ["npz", "safetensors"]}

@@ -13,11 +13,11 @@ from engine import fits
 from engine.contract import QKV, Attention, Colour, Pool
 from engine.highlights import Look, best_layer, look, sharpest
 from engine.models import Model, Trace
-from engine.sources import SOURCES
+from engine.sources import SOURCES, samples
 from engine.sources.arrays import read as read_arrays
 from engine.spec import Spec
 from engine.stream import Summary
-from pages.ui import contents, samples
+from pages.ui import contents
 from pages.ui.disk import folder
 from pages.ui.gate import Report
 from pages.ui.strings import t

@@ -10,8 +10,8 @@ from typing import Any
 import streamlit as st
 
 from engine.fields import CONTENT, MOST_COLUMNS, PARSERS, Problem
+from engine.sources import samples
 from engine.spec import DEFAULT, Choice, Spec, prefix_of, read
-from pages.ui import samples
 
 OURS = {*CONTENT, *PARSERS, "source", "with"}
 PREFIXES = ("s.", *(prefix_of(column) for column in range(1, MOST_COLUMNS + 1)))

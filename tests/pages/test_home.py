@@ -6,8 +6,9 @@ from urllib.parse import parse_qsl
 import pytest
 
 from engine.mechanisms import MECHANISMS
+from engine.sources import samples
 from engine.spec import read
-from pages.ui import contents, samples, scene
+from pages.ui import contents, scene
 
 
 @pytest.fixture

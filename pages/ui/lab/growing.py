@@ -8,7 +8,8 @@ from engine import growth
 from engine.figures import dilution
 from engine.growth import Grown, Needle
 from engine.mechanisms.softmax import Softmax
-from pages.ui import frame, samples
+from engine.sources import samples
+from pages.ui import frame
 from pages.ui.lab.shared import caption, pick, place, sentence, slider, toggle
 from pages.ui.scene import model
 from pages.ui.strings import language, t

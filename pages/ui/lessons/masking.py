@@ -5,8 +5,9 @@ import streamlit as st
 from engine.figures import lessons_masking
 from engine.lessons import masking
 from engine.lessons.masking import SENTENCES, SIDE
+from engine.sources import samples
 from engine.spec import Spec
-from pages.ui import frame, samples
+from pages.ui import frame
 from pages.ui.components.paint import paint
 from pages.ui.lessons.frame import choice, closing, notice, opening, picture, slider, words
 from pages.ui.strings import language, t

@@ -4,10 +4,11 @@ import streamlit as st
 
 from engine.figures import lessons_positions
 from engine.lessons import positions
+from engine.sources import samples
 from engine.spec import Spec
 from engine.tokens import isolated
 from engine.wording import tiny
-from pages.ui import frame, linked, samples
+from pages.ui import frame, linked
 from pages.ui.lessons.frame import (
     choice,
     closing,

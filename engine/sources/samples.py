@@ -4,12 +4,17 @@ import json
 from functools import cache
 from pathlib import Path
 
-EXAMPLES = Path(__file__).parents[2] / "assets" / "examples"
+from engine.refusal import Refusal
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
 
 
 @cache
 def listing() -> dict[str, dict[str, str]]:
-    """Sample id -> its language and the key of its title, in order."""
+    """Sample id -> its language and the key of its title, in order; none without the app's
+    assets."""
+    if not EXAMPLES.is_dir():
+        return {}
     entries = json.loads((EXAMPLES / "examples.json").read_text("utf-8"))
     return {entry["id"]: entry for entry in entries}
 
@@ -29,6 +34,11 @@ def text(sample: str) -> str:
     """A sample's text.
 
     Raises:
-        KeyError: there is no such sample.
+        ValueError: there is no such sample.
     """
+    if sample not in listing():
+        raise Refusal(
+            "there is no sample {name}; there are {names}",
+            name=sample, names=", ".join(listing()) or "–",
+        )  # fmt: skip
     return (EXAMPLES / f"{listing()[sample]['id']}.txt").read_text("utf-8")
