@@ -15,6 +15,7 @@ from engine.comparison import Comparison, compare
 from engine.contract import QKV, Attention, Block, Mechanism
 from engine.effort import measure
 from engine.mechanisms import MECHANISMS
+from engine.refusal import Refusal
 from engine.stream import estimate
 from engine.sweep import sweep
 
@@ -63,14 +64,18 @@ def make(mechanism: str | Mechanism, **parameters: Any) -> Mechanism:
     """
     if isinstance(mechanism, Mechanism):
         if parameters:
-            raise ValueError("a mechanism that is made already takes no more parameters")
+            raise Refusal("a mechanism that is made already takes no more parameters")
         return mechanism
     if mechanism not in MECHANISMS:
-        raise ValueError(f"no mechanism {mechanism!r}; there are {', '.join(MECHANISMS)}")
+        raise Refusal(
+            "no mechanism {key!r}; there are {known}", key=mechanism, known=", ".join(MECHANISMS)
+        )
     cls = MECHANISMS[mechanism]
     if unknown := set(parameters) - set(contract.params_of(cls)):
-        known = ", ".join(contract.params_of(cls)) or "none"
-        raise ValueError(
-            f"{mechanism} has no parameter {', '.join(sorted(unknown))}; it has {known}"
+        raise Refusal(
+            "{key} has no parameter {unknown}; it has {known}",
+            key=mechanism,
+            unknown=", ".join(sorted(unknown)),
+            known=", ".join(contract.params_of(cls)) or Refusal("none"),
         )
     return cls(**parameters)

@@ -12,6 +12,7 @@ import torch
 from engine.contract import QKV, Attention, Index, Mechanism, index
 from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.ssmax import SSMax
+from engine.refusal import Refusal
 
 Match = Literal["entropy", "needle_mass"]
 SAMPLE = 256
@@ -59,7 +60,7 @@ def calibrate(
             needle, which is at most 1 while others don't give way, too small a share.
     """
     if match == "needle_mass" and (qkv.needles is None or not len(qkv.needles)):
-        raise ValueError("there are no needles: match the entropy instead")
+        raise Refusal("there are no needles: match the entropy instead")
     if rows is None:
         rows = torch.linspace(0, qkv.n - 1, min(SAMPLE, qkv.n), device=qkv.device).long()
     rows = index(rows, qkv.n, qkv.device)
@@ -79,7 +80,7 @@ def calibrate(
     start = 1 / log(max(2.8, float(qkv.frame.seen(rows)[0].double().mean())))
     target = value(Calibrated(Softmax()))
     if target != target or (now := value(at(1.0))) != now:
-        raise ValueError(f"{mechanism.key} has no {match}: its rows are signed")
+        raise Refusal("{key} has no {match}: its rows are signed", key=mechanism.key, match=match)
     if abs(now - target) < 1e-6:
         return at(1.0)
     for low, high, above in _brackets(lambda x: value(at(2.0**x)) - target, now - target):
@@ -90,8 +91,11 @@ def calibrate(
                 break
             low, high = (middle, high) if (off > 0) == above else (low, middle)
         return at(2.0 ** ((low + high) / 2))
-    raise ValueError(
-        f"{mechanism.key} can't be brought to softmax's mean {match} of {target:.3g} here"
+    raise Refusal(
+        "{key} can't be brought to softmax's mean {match} of {target:.3g} here",
+        key=mechanism.key,
+        match=match,
+        target=target,
     )
 
 

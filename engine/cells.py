@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import Frame
+from engine.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Cells:
 
     def __post_init__(self) -> None:
         if self.size < 1 or self.stop <= self.start:
-            raise ValueError("a heatmap needs at least one cell, one row and one column")
+            raise Refusal("a heatmap needs at least one cell, one row and one column")
 
     @property
     def width(self) -> int:

@@ -17,6 +17,7 @@ from torch import Tensor
 from engine.cells import Cells
 from engine.contract import Attention, Colour, Frame, Index, Pool, index
 from engine.metrics import TOP
+from engine.refusal import Refusal
 
 WHOLE = 2048
 """Rows up to which all are compared."""
@@ -96,7 +97,7 @@ def compare(
     at = _rows(None, frame.n) if rows is None else index(rows, frame.n)
     own, other = _output(att), _output(reference)
     if own is not None and other is not None and own.shape != other.shape:
-        raise ValueError("the outputs differ in width")
+        raise Refusal("the outputs differ in width")
     parts = []
     signed = "signed" in (att.row_kind, reference.row_kind)
     for part, w, given in _pieces(att, reference, at, progress):
@@ -112,9 +113,10 @@ def _same(att: Attention, reference: Attention) -> Frame:
     own, other = att.frame, reference.frame
     shapes = [(f.heads, f.n, f.m) for f in (own, other)]
     if shapes[0] != shapes[1]:
-        raise ValueError(
-            "only attentions over the same heads, queries and keys compare, not "
-            f"{' × '.join(map(str, shapes[0]))} and {' × '.join(map(str, shapes[1]))}"
+        raise Refusal(
+            "only attentions over the same heads, queries and keys compare, not {one} and {other}",
+            one=" × ".join(map(str, shapes[0])),
+            other=" × ".join(map(str, shapes[1])),
         )
     return own
 

@@ -30,6 +30,7 @@ from engine.learned import Fidelity, Learned
 from engine.params import Param as Param
 from engine.params import param as param
 from engine.params import params_of as params_of
+from engine.refusal import Refusal
 from engine.views import View
 
 if TYPE_CHECKING:
@@ -93,7 +94,7 @@ def index(part: Index | None, total: int, device: torch.device | str = "cpu") ->
     """Positions that a slice, a tensor of positions or None (all) stands for."""
     if isinstance(part, Tensor):
         if part.numel() and not (int(part.min()) >= 0 and int(part.max()) < total):
-            raise ValueError(f"positions must lie in 0 … {total - 1}")
+            raise Refusal("positions must lie in 0 … {last}", last=total - 1)
         return part.to(device)
     start, stop, step = (part or slice(None)).indices(total)
     return torch.arange(start, stop, step, device=device)
@@ -125,20 +126,24 @@ class Frame:
 
     def __post_init__(self) -> None:
         if min(self.heads, self.n, self.m) < 1:
-            raise ValueError("attention needs at least one head, one query and one key")
+            raise Refusal("attention needs at least one head, one query and one key")
         if self.key_mask is not None and (
             self.key_mask.shape != (self.m,) or self.key_mask.dtype != torch.bool
         ):
-            raise ValueError(f"key_mask must be {self.m} booleans, one a key")
+            raise Refusal("key_mask must be {keys} booleans, one a key", keys=self.m)
         if self.tokens is not None and len(self.tokens) != self.m:
-            raise ValueError(f"{len(self.tokens)} tokens for {self.m} keys")
+            raise Refusal("{tokens} tokens for {keys} keys", tokens=len(self.tokens), keys=self.m)
         if self.needles is not None:
             index(self.needles, self.m)
         for name, spans in self.units.items():
             edges = spans.flatten()
             whole = len(edges) >= 2 and edges[0] == 0 and edges[-1] == self.m
             if not whole or (spans[1:, 0] != spans[:-1, 1]).any():
-                raise ValueError(f"units '{name}' must partition the {self.m} keys in order")
+                raise Refusal(
+                    "units '{name}' must partition the {keys} keys in order",
+                    name=name,
+                    keys=self.m,
+                )
 
     @property
     def offset(self) -> int:
@@ -239,25 +244,27 @@ class QKV:
         for name in "qkv":
             x = getattr(self, name)
             if x.ndim != 3 or not x.is_floating_point():
-                raise ValueError(f"{name} must be floating point, (heads, positions, width)")
+                raise Refusal(
+                    "{name} must be floating point, (heads, positions, width)", name=name
+                )
             if not bool(torch.isfinite(x).all()):
-                raise ValueError(f"{name} holds values that are not finite")
+                raise Refusal("{name} holds values that are not finite", name=name)
         h, g, m = self.q.shape[0], self.k.shape[0], self.k.shape[1]
         if min(self.q.shape + self.k.shape + self.v.shape) < 1:
-            raise ValueError("q, k and v must not be empty")
+            raise Refusal("q, k and v must not be empty")
         if self.v.shape[:2] != (g, m):
             k, v = tuple(self.k.shape), tuple(self.v.shape)
-            raise ValueError(f"k is {k} but v {v}: heads and positions differ")
+            raise Refusal("k is {k} but v {v}: heads and positions differ", k=k, v=v)
         if h % g:
-            raise ValueError(f"{g} key heads do not divide {h} query heads")
+            raise Refusal("{g} key heads do not divide {h} query heads", g=g, h=h)
         if len({(x.device, x.dtype) for x in (self.q, self.k, self.v)}) > 1:
-            raise ValueError("q, k and v must share one device and one data type")
+            raise Refusal("q, k and v must share one device and one data type")
         if self.scale is None:
             object.__setattr__(self, "scale", self.q.shape[-1] ** -0.5)
         if self.sinks is not None and self.sinks.shape != (h,):
-            raise ValueError(f"sinks must be {h} logits, one a head")
+            raise Refusal("sinks must be {h} logits, one a head", h=h)
         if self.softcap is not None and not self.softcap > 0:
-            raise ValueError("softcap must be above 0")
+            raise Refusal("softcap must be above 0")
         self.frame  # noqa: B018  (checks masks, tokens, units and needles)
 
     @cached_property
@@ -326,7 +333,7 @@ class QKV:
             ValueError: there is no such head.
         """
         if not 0 <= h < self.heads:
-            raise ValueError(f"head {h} is not one of 0 … {self.heads - 1}")
+            raise Refusal("head {h} is not one of 0 … {last}", h=h, last=self.heads - 1)
         g = h // (self.heads // self.groups)
         layer, bias = self.layer, self.bias
         if layer is not None:
@@ -562,11 +569,16 @@ class Mechanism(ABC):
     def check(self, qkv: QKV) -> None:
         """Raises ValueError, with the field's name, where this mechanism can't honour the QKV."""
         if qkv.causal and not self.causal_ok:
-            raise ValueError(
-                f"{self.key} mixes positions before it weighs them: causal must be False"
+            raise Refusal(
+                "{key} mixes positions before it weighs them: causal must be False", key=self.key
             )
         if self.square_only and qkv.n != qkv.m:
-            raise ValueError(f"{self.key} needs as many queries as keys, not {qkv.n} and {qkv.m}")
+            raise Refusal(
+                "{key} needs as many queries as keys, not {n} and {m}",
+                key=self.key,
+                n=qkv.n,
+                m=qkv.m,
+            )
 
     @abstractmethod
     def attend(self, qkv: QKV) -> Attention:

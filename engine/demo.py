@@ -20,6 +20,7 @@ from torch import Tensor
 from engine.contract import QKV, Mechanism
 from engine.mechanisms import MECHANISMS
 from engine.models import Model, Trace
+from engine.refusal import Refusal
 from engine.sources.text import whole_offsets
 
 LENGTHS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
@@ -106,7 +107,7 @@ def pieces(trace: Trace, name: str) -> tuple[list[int], list[int]]:
     """
     starts = [found.start() for found in re.finditer(re.escape(name), trace.text)]
     if len(starts) < 2:
-        raise ValueError(f"the story must name {name!r} twice")
+        raise Refusal("the story must name {name!r} twice", name=name)
     spans = trace.offsets.tolist()
 
     def at(start: int) -> list[int]:
@@ -115,7 +116,7 @@ def pieces(trace: Trace, name: str) -> tuple[list[int], list[int]]:
 
     first, last = at(starts[0]), at(starts[-1])
     if [trace.tokens[i] for i in first] != [trace.tokens[i] for i in last]:
-        raise ValueError(f"the two mentions of {name!r} are not spelt with the same tokens")
+        raise Refusal("the two mentions of {name!r} are not spelt with the same tokens", name=name)
     return first, last
 
 

@@ -6,6 +6,11 @@ import dataclasses
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.refusal import Refusal, one_of
+
+LONGEST = 400
+"""Characters of a name or path."""
+
 
 @dataclass(frozen=True)
 class Param:
@@ -38,26 +43,40 @@ class Param:
             ValueError: it is outside what is valid; says what is allowed.
         """
         if self.choices:
-            if value not in self.choices:
-                raise ValueError(f"{name} must be one of {', '.join(self.choices)}, not {value!r}")
+            one_of(name, value, self.choices)
+            return value
+        if self.kind is str:
+            if not isinstance(value, str) or not 0 < len(value) <= LONGEST:
+                raise Refusal(
+                    "{name} must be a word or a path of at most {most} characters",
+                    name=name, most=LONGEST,
+                )  # fmt: skip
             return value
         if self.kind is bool:
             if not isinstance(value, bool):
-                raise ValueError(f"{name} must be true or false, not {value!r}")
+                raise Refusal(
+                    "{name} must be true or false, not {value!r}", name=name, value=value
+                )
             return value
         if isinstance(value, bool) or not isinstance(value, (int, float)):
-            raise ValueError(f"{name} must be a number, not {value!r}")
-        if value != value or (self.kind is int and value != int(value)):
-            raise ValueError(
-                f"{name} must be {'a whole' if self.kind is int else 'a'} number, not {value}"
-            )
+            raise Refusal("{name} must be a number, not {value!r}", name=name, value=value)
+        if self.kind is int and (value != value or value != int(value)):
+            raise Refusal("{name} must be a whole number, not {value}", name=name, value=value)
+        if value != value:
+            raise Refusal("{name} must be a number, not {value!r}", name=name, value=value)
         low, high = self.low, self.high
-        if low is not None and (value < low or (self.open_low and value == low)):
-            raise ValueError(
-                f"{name} must be {'above' if self.open_low else 'at least'} {low:g}, not {value:g}"
+        if low is not None and self.open_low and value <= low:
+            raise Refusal(
+                "{name} must be above {low:g}, not {value:g}", name=name, low=low, value=value
+            )
+        if low is not None and value < low:
+            raise Refusal(
+                "{name} must be at least {low:g}, not {value:g}", name=name, low=low, value=value
             )
         if high is not None and value > high:
-            raise ValueError(f"{name} must be at most {high:g}, not {value:g}")
+            raise Refusal(
+                "{name} must be at most {high:g}, not {value:g}", name=name, high=high, value=value
+            )
         return self.kind(value)
 
     def parse(self, name: str, text: str) -> Any:
@@ -70,14 +89,16 @@ class Param:
             return self.check(name, text)
         if self.kind is bool:
             if text not in ("true", "false"):
-                raise ValueError(f"{name} must be true or false, not {text!r}")
+                raise Refusal("{name} must be true or false, not {value!r}", name=name, value=text)
             return text == "true"
         try:
             return self.check(name, float(text) if self.kind is float else int(text))
-        except (ValueError, OverflowError) as error:
-            if "must be" in str(error):
-                raise
-            raise ValueError(f"{name} must be a number, not {text!r}") from None
+        except Refusal:
+            raise
+        except (ValueError, OverflowError):
+            raise Refusal(
+                "{name} must be a number, not {value!r}", name=name, value=text
+            ) from None
 
 
 def param(default: Any, **declared: Any) -> Any:

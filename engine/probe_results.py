@@ -27,6 +27,7 @@ from engine.probes import (
     sharpened,
     train,
 )
+from engine.refusal import Refusal
 
 Finding = tuple[str, dict[str, Any]]
 """A sentence's name and its facts."""
@@ -134,16 +135,16 @@ def results(folder: Path = FOLDER) -> dict[str, Any]:
     try:
         return json.loads((folder / "results.json").read_text("utf-8"))
     except FileNotFoundError:
-        raise ValueError("no probes are trained yet: python -m engine train-probes") from None
+        raise Refusal("no probes are trained yet: python -m engine train-probes") from None
     except json.JSONDecodeError as error:
-        raise ValueError(f"results.json can't be read: {error}") from error
+        raise Refusal("results.json can't be read: {reason}", reason=error) from error
 
 
 def mean(records: Sequence[Record], metric: str, **where: Any) -> float:
     """A metric's mean over the records whose fields are these."""
     found = [r[metric] for r in records if all(r[k] == v for k, v in where.items())]
     if not found:
-        raise ValueError(f"no record with {where}")
+        raise Refusal("no record with {where}", where=where)
     return sum(found) / len(found)
 
 

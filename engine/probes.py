@@ -30,6 +30,7 @@ from engine import normalisers, patterns
 from engine.mechanisms.adaptive_temperature import beta
 from engine.mechanisms.entmax import Entmax
 from engine.mechanisms.ssmax import SSMax
+from engine.refusal import Refusal, one_of
 from engine.threads import one_thread_each
 
 TASKS = ("max", "match")
@@ -123,28 +124,29 @@ class Recipe:
     rate: float = 5e-3
 
     def __post_init__(self) -> None:
-        _one_of("task", self.task, TASKS)
-        _one_of("mechanism", self.mechanism, KINDS)
+        one_of("task", self.task, TASKS)
+        one_of("mechanism", self.mechanism, KINDS)
         if not 1 <= len(self.seeds) <= 16 or len(set(self.seeds)) < len(self.seeds):
-            raise ValueError("seeds must be 1 … 16 different numbers")
+            raise Refusal("seeds must be 1 … 16 different numbers")
         for seed in self.seeds:
-            _within("a seed", seed, 0, SEEDS - 1)
+            _within(Refusal("a seed"), seed, 0, SEEDS - 1)
         _within("steps", self.steps, 1, 100_000)
         _within("batch", self.batch, 1, 4096)
         _within("longest", self.longest, 1, 1024)
         _within("shortest", self.shortest, 1, self.longest)
         if not 0 < self.rate <= 1:
-            raise ValueError(f"rate must be above 0 and at most 1, not {self.rate}")
+            raise Refusal("rate must be above 0 and at most 1, not {rate}", rate=self.rate)
 
 
-def _one_of(name: str, value: str, allowed: Sequence[str]) -> None:
-    if value not in allowed:
-        raise ValueError(f"{name} must be one of {', '.join(allowed)}, not {value!r}")
-
-
-def _within(name: str, value: int, low: int, high: int) -> None:
+def _within(name: str | Refusal, value: int, low: int, high: int) -> None:
     if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
-        raise ValueError(f"{name} must be a whole number in {low} … {high:,}, not {value!r}")
+        raise Refusal(
+            "{name} must be a whole number in {low} … {high:,}, not {value!r}",
+            name=name,
+            low=low,
+            high=high,
+            value=value,
+        )
 
 
 class Entmaxed(torch.autograd.Function):
@@ -293,7 +295,7 @@ def sharpened(probe: Probe) -> Probe:
         ValueError: the probe was not trained with softmax.
     """
     if probe.recipe.mechanism != "softmax":
-        raise ValueError(f"adaptive temperature is softmax's, not {probe.recipe.mechanism}'s")
+        raise Refusal("adaptive temperature is softmax's, not {key}'s", key=probe.recipe.mechanism)
     twin = copy.copy(probe)
     twin.recipe = replace(probe.recipe, mechanism="adaptive_temperature")
     return twin
@@ -378,7 +380,9 @@ def load(path: str | Path) -> Probe:
         probe = Probe(recipe)
         probe.load_state_dict(weights)
     except (SafetensorError, KeyError, TypeError, RuntimeError, ValueError) as error:
-        raise ValueError(f"{path.name} does not hold a probe: {error}") from error
+        raise Refusal(
+            "{file} does not hold a probe: {reason}", file=path.name, reason=error
+        ) from error
     return probe.eval()
 
 
@@ -389,8 +393,8 @@ def stored(task: str, mechanism: str, folder: Path = FOLDER) -> Probe:
         ValueError: no such task or mechanism, or a file that does not hold a probe.
         FileNotFoundError: nothing was trained there.
     """
-    _one_of("task", task, TASKS)
-    _one_of("mechanism", mechanism, KINDS)
+    one_of("task", task, TASKS)
+    one_of("mechanism", mechanism, KINDS)
     if mechanism == "adaptive_temperature":
         return sharpened(stored(task, "softmax", folder))
     return load(folder / f"{task}-{mechanism}.safetensors")

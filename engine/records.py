@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from engine.refusal import Refusal
+
 FORMS = ("csv", "json", "parquet")
 
 
@@ -37,12 +39,14 @@ def encoded(records: Sequence[Mapping[str, Any]], form: str) -> bytes:
         table.writerows(rows)
         return made.getvalue().encode()
     if form != "parquet":
-        raise ValueError(f"records are written as {', '.join(FORMS)}, not {form!r}")
+        raise Refusal(
+            "records are written as {allowed}, not {form!r}", allowed=", ".join(FORMS), form=form
+        )
     try:
         import pyarrow as pa
         import pyarrow.parquet as pq
     except ImportError:
-        raise ValueError("Parquet needs pyarrow: pip install pyarrow, or write CSV") from None
+        raise Refusal("Parquet needs pyarrow: pip install pyarrow, or write CSV") from None
     sink = io.BytesIO()
     pq.write_table(pa.Table.from_pylist(rows), sink)
     return sink.getvalue()
@@ -74,7 +78,7 @@ def read(path: str | Path) -> list[dict[str, Any]]:
     if path.suffix == ".json":
         return json.loads(path.read_text("utf-8"))
     if path.suffix != ".parquet":
-        raise ValueError("records are read from .json or .parquet")
+        raise Refusal("records are read from .json or .parquet")
     import pyarrow.parquet as pq
 
     rows = pq.read_table(path).to_pylist()

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import QKV
+from engine.refusal import Refusal
 
 TILE = 2**18
 """Hidden units × pairs that additive scores hold at once on a CPU, within its cache."""
@@ -54,18 +55,20 @@ class Features(Scoring, Protocol):
         return (q.flatten(1, 2) @ k.mT).unflatten(1, q.shape[1:3]).flatten(0, 1)
 
 
-def same_width(qkv: QKV, what: str) -> None:
+def same_width(qkv: QKV, what: Refusal) -> None:
     """Raises ValueError where queries and keys differ in width."""
     if qkv.q.shape[-1] != qkv.k.shape[-1]:
         q, k = qkv.q.shape[-1], qkv.k.shape[-1]
-        raise ValueError(f"{what} needs queries and keys of one width, not {q} and {k}")
+        raise Refusal(
+            "{what} needs queries and keys of one width, not {q} and {k}", what=what, q=q, k=k
+        )
 
 
 class Dot(Features):
     """Scaled dot product (arXiv 1706.03762)."""
 
     def check(self, qkv: QKV) -> None:
-        same_width(qkv, "a dot product")
+        same_width(qkv, Refusal("a dot product"))
 
     def queries(self, qkv: QKV, q: Tensor) -> Tensor:
         return q * qkv.factor
@@ -84,7 +87,7 @@ class Gaussian(Features):
     width: float
 
     def check(self, qkv: QKV) -> None:
-        same_width(qkv, "a kernel of their distance")
+        same_width(qkv, Refusal("a kernel of their distance"))
 
     def queries(self, qkv: QKV, q: Tensor) -> Tensor:
         q = q / self.width
@@ -117,7 +120,7 @@ class Additive(Scoring):
     def check(self, qkv: QKV) -> None:
         found = (len(self.w_q), self.w_q.shape[-1], self.w_k.shape[-1])
         if found != (qkv.heads, qkv.q.shape[-1], qkv.k.shape[-1]):
-            raise ValueError(
+            raise Refusal(
                 "additive weights are of other heads or widths than these queries and keys"
             )
 

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import Attention, Block, Frame, Index, RowKind, index
+from engine.refusal import Refusal
 
 
 class Stored(Attention):
@@ -27,12 +28,16 @@ class Stored(Attention):
         self, w: Float[Tensor, "h n m"], v: Float[Tensor, "g m e"] | None = None, **frame: Any
     ) -> None:
         if w.ndim != 3 or not w.is_floating_point():
-            raise ValueError("weights must be floating point, (heads, queries, keys)")
+            raise Refusal("weights must be floating point, (heads, queries, keys)")
         if not bool(torch.isfinite(w).all()):
-            raise ValueError("weights hold values that are not finite")
+            raise Refusal("weights hold values that are not finite")
         heads, n, m = w.shape
         if v is not None and (v.ndim != 3 or v.shape[1] != m or heads % v.shape[0]):
-            raise ValueError(f"values {tuple(v.shape)} do not fit weights {tuple(w.shape)}")
+            raise Refusal(
+                "values {values} do not fit weights {weights}",
+                values=tuple(v.shape),
+                weights=tuple(w.shape),
+            )
         super().__init__(Frame(heads=heads, n=n, m=m, **frame))
         self.w, self.v = w, v
         self.row_kind = kind_of(w)
@@ -43,7 +48,7 @@ class Stored(Attention):
 
     def weighted(self) -> Tensor:
         if self.v is None:
-            raise ValueError("weights were given without values, so there is no output")
+            raise Refusal("weights were given without values, so there is no output")
         w = self.w.unflatten(0, (len(self.v), -1))
         return torch.einsum("grnm,gme->grne", w, self.v.to(w)).flatten(0, 1)
 
@@ -67,7 +72,7 @@ class Hidden(Attention):
         return self.att.device
 
     def weighted(self) -> Tensor:
-        raise ValueError("hiding keys is a way to look at weights; it has no output")
+        raise Refusal("hiding keys is a way to look at weights; it has no output")
 
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
         for block in self.att.blocks(rows):

@@ -15,6 +15,7 @@ from engine.composed import Composed
 from engine.contract import QKV, Attention, Block, Colour, Index, Mechanism, Pool, index
 from engine.metrics import RowStats
 from engine.online import Progress, sweep
+from engine.refusal import Refusal
 
 LARGEST = 2**28
 """Weights that one exact window may hold (1 GiB in float32)."""
@@ -54,9 +55,12 @@ def summarise(
     """Statistics of all rows or of some, and, of all rows, output and maps."""
     began = time.perf_counter()
     if rows is not None and (pools or output):
-        raise ValueError("output and maps are of all rows")
+        raise Refusal("output and maps are of all rows")
     if unknown := set(pools) - {"max", "mean", "sum"}:
-        raise ValueError(f"a heatmap pools by max, mean or sum, not {', '.join(sorted(unknown))}")
+        raise Refusal(
+            "a heatmap pools by max, mean or sum, not {unknown}",
+            unknown=", ".join(sorted(unknown)),
+        )
     if isinstance(att, Composed) and att.streams:
         found = sweep(
             att, rows=rows, output=output, size=size, pools=pools, colour=colour, progress=progress
@@ -206,9 +210,12 @@ def window(att: Attention, rows: Index | None, cols: Index | None) -> Float[Tens
     frame = att.frame
     at, keys = index(rows, frame.n, att.device), index(cols, frame.m, att.device)
     if frame.heads * len(at) * len(keys) > LARGEST:
-        raise ValueError(
-            f"{frame.heads} heads × {len(at):,} rows × {len(keys):,} columns are too many weights "
-            "for one window; take a smaller one, a heatmap, or blocks"
+        raise Refusal(
+            "{heads} heads × {rows:,} rows × {columns:,} columns are too many weights for "
+            "one window; take a smaller one, a heatmap, or blocks",
+            heads=frame.heads,
+            rows=len(at),
+            columns=len(keys),
         )
     if not len(at) or not len(keys):
         return torch.zeros(frame.heads, len(at), len(keys), device=att.device)
@@ -251,13 +258,13 @@ def heatmap(
     """A pooled window; see Attention.heatmap."""
     frame = att.frame
     if pool not in ("max", "mean", "sum"):
-        raise ValueError(f"a heatmap pools by max, mean or sum, not {pool!r}")
+        raise Refusal("a heatmap pools by max, mean or sum, not {pool!r}", pool=pool)
     if size < 1:
-        raise ValueError("a heatmap needs at least one cell a side")
+        raise Refusal("a heatmap needs at least one cell a side")
     a, b, _ = (rows if isinstance(rows, slice) else slice(None)).indices(frame.n)
     c, d, _ = (cols if isinstance(cols, slice) else slice(None)).indices(frame.m)
     if isinstance(rows, Tensor) or isinstance(cols, Tensor):
-        raise ValueError("a heatmap is of consecutive rows and columns: give slices")
+        raise Refusal("a heatmap is of consecutive rows and columns: give slices")
     row_cells, col_cells = Cells(a, b, size), Cells(c, d, size)
     if (a, b, c, d) == (0, frame.n, 0, frame.m):
         known = att.known
@@ -291,13 +298,17 @@ def group(att: Attention, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n group
     """Mass that each row gives to each group; see Attention.group."""
     frame = att.frame
     if labels.shape != (frame.m,) or labels.is_floating_point() or int(labels.min()) < -1:
-        raise ValueError(f"labels must be {frame.m} whole numbers from −1 up, one a key")
+        raise Refusal("labels must be {keys} whole numbers from −1 up, one a key", keys=frame.m)
     labels = labels.to(att.device).long()
     count = int(labels.max()) + 1
     if count < 1:
-        raise ValueError("every key is in no group")
+        raise Refusal("every key is in no group")
     if frame.heads * frame.n * count > LARGEST:
-        raise ValueError(f"{count:,} groups of {frame.n:,} rows are too many; take larger groups")
+        raise Refusal(
+            "{count:,} groups of {rows:,} rows are too many; take larger groups",
+            count=count,
+            rows=frame.n,
+        )
     out = torch.zeros(frame.heads, frame.n, count, device=att.device)
     for block in att.blocks():
         w, c = block.weights, block.cols

@@ -12,6 +12,8 @@ import math
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from engine.refusal import Refusal
+
 Numbers = NDArray[np.float64]
 erfc = np.vectorize(math.erfc, otypes=[np.float64])
 
@@ -23,7 +25,7 @@ def _floats(*values: ArrayLike) -> list[Numbers]:
 
 def _check(n: Numbers, fewest: Numbers | int = 1) -> None:
     if (n < fewest).any():
-        raise ValueError(f"n must be at least {np.max(fewest):g}")
+        raise Refusal("n must be at least {fewest:g}", fewest=np.max(fewest))
 
 
 def needle_mass(
@@ -94,7 +96,7 @@ def gap_needed(
     n, mass, noise, k = _floats(n, mass, noise, needles)
     _check(n, k + 1)
     if (mass <= 0).any() or (mass >= 1).any():
-        raise ValueError("mass must lie between 0 and 1")
+        raise Refusal("mass must lie between 0 and 1")
     return np.log(n - k) - np.log(k) + noise**2 / 2 + np.log(mass) - np.log1p(-mass)
 
 
@@ -166,7 +168,7 @@ def entmax_needle_mass(n: ArrayLike, gap: ArrayLike, alpha: ArrayLike) -> Number
     n, gap, alpha = _floats(n, gap, alpha)
     _check(n)
     if (alpha < 1).any() or (gap < 0).any():
-        raise ValueError("alpha must be at least 1, gap at least 0")
+        raise Refusal("alpha must be at least 1, gap at least 0")
     a = np.where(alpha > 1, alpha - 1, 1.0)
     low, high = np.zeros_like(n), n**-a  # all equal: n u^p = 1
     for _ in range(100):

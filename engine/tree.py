@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import Frame
+from engine.refusal import Refusal
 from engine.sources.planted import group_units
 
 KEYS = ("tokens", "characters")
@@ -33,7 +34,11 @@ class Tree:
         for i in range(1, len(self.names)):
             if not bool(torch.isin(self.edges[i - 1], self.edges[i]).all()):
                 outer, inner = self.names[i - 1 : i + 1]
-                raise ValueError(f"units: each of the {outer} must be made of whole {inner}")
+                raise Refusal(
+                    "units: each of the {outer} must be made of whole {inner}",
+                    outer=outer,
+                    inner=inner,
+                )
 
     @classmethod
     def of(cls, frame: Frame, levels: int | None = None) -> Tree:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 import engine
 from engine.contract import QKV, Layer
+from engine.refusal import Refusal
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,9 +57,14 @@ def projected(
         ValueError: there is no token, or the heads don't divide the projections.
     """
     if not len(x):
-        raise ValueError("a sequence of no tokens has nothing to attend to")
+        raise Refusal("a sequence of no tokens has nothing to attend to")
     if len(w_q) % heads or len(w_v) % heads:
-        raise ValueError(f"{heads} heads do not divide projections of {len(w_q)} and {len(w_v)}")
+        raise Refusal(
+            "{heads} heads do not divide projections of {queries} and {values}",
+            heads=heads,
+            queries=len(w_q),
+            values=len(w_v),
+        )
     q, k, v = ((x @ w.mT).unflatten(1, (heads, -1)).transpose(0, 1) for w in (w_q, w_k, w_v))
     return QKV(q, k, v, causal=causal, layer=Layer(x=x, q=q, k=k, w_o=w_o))
 
@@ -71,7 +77,7 @@ def drawn(qkv: QKV, heads: int, seed: int = 0) -> QKV:
     """
     layer = qkv.layer
     if layer is None or layer.x is None:
-        raise ValueError("the layer's input is not known")
+        raise Refusal("the layer's input is not known")
     width = layer.x.shape[1]
     draw = torch.Generator().manual_seed(seed)
     made = torch.randn(4, width, width, generator=draw) * width**-0.5
@@ -87,7 +93,7 @@ def parts(qkv: QKV, inside: str = "softmax") -> Parts:
         ValueError: the layer's output projection isn't known.
     """
     if qkv.layer is None or qkv.layer.w_o is None:
-        raise ValueError("the layer's output projection is not known")
+        raise Refusal("the layer's output projection is not known")
     w_o = qkv.layer.w_o.float()
     att = engine.attend(qkv, inside)
     heads = att.output.float()
@@ -144,7 +150,7 @@ def count(qkv: QKV) -> Count:
         ValueError: the layer's output projection isn't known.
     """
     if qkv.layer is None or qkv.layer.w_o is None:
-        raise ValueError("the layer's output projection is not known")
+        raise Refusal("the layer's output projection is not known")
     return Count(len(qkv.layer.w_o), qkv.heads, qkv.groups, qkv.q.shape[-1], qkv.v.shape[-1])
 
 

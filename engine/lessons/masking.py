@@ -11,6 +11,7 @@ from torch import Tensor
 
 import engine
 from engine.contract import QKV
+from engine.refusal import Refusal
 
 SIDE = 8
 """Rows and keys of the grid."""
@@ -67,7 +68,12 @@ def padded(lengths: Sequence[int], seed: int = 0) -> list[QKV]:
         ValueError: not a length of 0 … SIDE for each sentence.
     """
     if len(lengths) != SENTENCES or not all(0 <= n <= SIDE for n in lengths):
-        raise ValueError(f"{SENTENCES} lengths of 0 … {SIDE} are needed, not {list(lengths)}")
+        raise Refusal(
+            "{sentences} lengths of 0 … {side} are needed, not {lengths}",
+            sentences=SENTENCES,
+            side=SIDE,
+            lengths=list(lengths),
+        )
     draw = torch.Generator().manual_seed(seed)
     each = SIDE // SENTENCES
     return [
@@ -115,7 +121,11 @@ def read(text: str) -> Bool[Tensor, "r c"]:
     """
     digits = SIDE * SIDE // 4
     if len(text) != digits or not set(text.lower()) <= set("0123456789abcdef"):
-        raise ValueError(f"a mask is {digits} hexadecimal digits, two for each of {SIDE} rows")
+        raise Refusal(
+            "a mask is {digits} hexadecimal digits, two for each of {side} rows",
+            digits=digits,
+            side=SIDE,
+        )
     bits = f"{int(text, 16):0{SIDE * SIDE}b}"
     return torch.tensor([bit == "1" for bit in bits]).view(SIDE, SIDE)
 

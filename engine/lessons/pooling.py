@@ -13,6 +13,7 @@ from torch import Tensor
 
 import engine
 from engine.contract import QKV, Attention
+from engine.refusal import Refusal, one_of
 
 SCORINGS = {"dot": "softmax", "additive": "additive", "gaussian": "gaussian"}
 """What a scoring function is called here -> the mechanism that has it."""
@@ -47,7 +48,9 @@ def drawn(
         ValueError: no query, or no key.
     """
     if min(queries, keys) < 1:
-        raise ValueError(f"at least one query and one key, not {queries} and {keys}")
+        raise Refusal(
+            "at least one query and one key, not {queries} and {keys}", queries=queries, keys=keys
+        )
     generator = torch.Generator().manual_seed(seed)
 
     def rounded(count: int) -> Tensor:
@@ -66,8 +69,7 @@ def attend(qkv: QKV, scoring: str, **parameters: float) -> Attention:
     Raises:
         ValueError: no such scoring function or parameter.
     """
-    if scoring not in SCORINGS:
-        raise ValueError(f"scoring must be one of {', '.join(SCORINGS)}, not {scoring!r}")
+    one_of("scoring", scoring, SCORINGS)
     return engine.attend(qkv, SCORINGS[scoring], **parameters)
 
 

@@ -12,6 +12,7 @@ from torch import Tensor
 import engine
 from engine.contract import QKV
 from engine.positions import BASE, frequencies, rotated
+from engine.refusal import Refusal, one_of
 
 KINDS = ("none", "sinusoidal", "learned", "rotary")
 ORDERS = ("swapped", "reversed", "shuffled")
@@ -32,9 +33,11 @@ def sinusoidal(n: int, width: int) -> Float[Tensor, "n d"]:
 
 def _check(n: int, width: int) -> None:
     if n < 1:
-        raise ValueError("a sequence of no positions has nothing to encode: give at least 1")
+        raise Refusal("a sequence of no positions has nothing to encode: give at least 1")
     if width < 2 or width % 2:
-        raise ValueError(f"sines and cosines come in pairs: the width must be even, not {width}")
+        raise Refusal(
+            "sines and cosines come in pairs: the width must be even, not {width}", width=width
+        )
 
 
 def rotation(width: int, offset: int) -> Float[Tensor, "d d"]:
@@ -67,7 +70,7 @@ def learned(n: int, width: int, seed: int = 0) -> Float[Tensor, "n d"]:
         ValueError: there is no position.
     """
     if n < 1:
-        raise ValueError("a sequence of no positions has nothing to encode: give at least 1")
+        raise Refusal("a sequence of no positions has nothing to encode: give at least 1")
     return torch.randn(n, width, generator=torch.Generator().manual_seed(seed)) * 0.5**0.5
 
 
@@ -89,7 +92,7 @@ def likeness(kind: str, n: int, width: int, seed: int = 0) -> Float[Tensor, "n n
         return turned[0] @ turned[1].mT
     tables = {"sinusoidal": sinusoidal, "learned": lambda n, d: learned(n, d, seed)}
     if kind not in tables:
-        raise ValueError(f"kind must be sinusoidal, learned or rotary, not {kind!r}")
+        raise Refusal("kind must be sinusoidal, learned or rotary, not {kind!r}", kind=kind)
     p = tables[kind](n, width)
     return p @ p.mT * (2 / width)
 
@@ -128,7 +131,7 @@ def words(sentence: str) -> tuple[str, ...]:
     if len(found) == 1 and not found[0].isascii():
         found = list(found[0])
     if not found:
-        raise ValueError("a sentence of no words has nothing to attend to: write at least one")
+        raise Refusal("a sentence of no words has nothing to attend to: write at least one")
     return tuple(found[:MOST])
 
 
@@ -152,7 +155,7 @@ def attended(
         ValueError: there are no words, or the width is odd where pairs are needed.
     """
     if not tokens:
-        raise ValueError("a sentence of no words has nothing to attend to: write at least one")
+        raise Refusal("a sentence of no words has nothing to attend to: write at least one")
     draw = torch.Generator().manual_seed(seed)
     names = sorted(set(tokens))
     table = torch.randn(len(names), width, generator=draw)
@@ -205,15 +208,14 @@ def cost(layer: str, n: float, width: int, kernel: int) -> Cost:
         ValueError: no such layer; no positions; or a kernel that joins no two positions.
     """
     if n < 1:
-        raise ValueError("a sequence of no positions costs nothing: give at least 1")
+        raise Refusal("a sequence of no positions costs nothing: give at least 1")
     if kernel < 2:
-        raise ValueError(f"a kernel joins at least 2 positions, not {kernel}")
+        raise Refusal("a kernel joins at least 2 positions, not {kernel}", kernel=kernel)
     if layer == "attention":
         return Cost(n * n * width, 1, 1)
     if layer == "recurrence":
         return Cost(n * width * width, n, n)
-    if layer not in LAYERS:
-        raise ValueError(f"layer must be one of {', '.join(LAYERS)}, not {layer!r}")
+    one_of("layer", layer, LAYERS)
     path = n / kernel
     if layer == "dilated":
         path = float(torch.tensor(n, dtype=torch.float64).log()) / float(

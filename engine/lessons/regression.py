@@ -17,6 +17,7 @@ from torch import Tensor
 
 import engine
 from engine.contract import QKV, Attention
+from engine.refusal import Refusal, one_of
 
 KERNELS = ("gaussian", "boxcar")
 SPAN = 5.0
@@ -58,9 +59,9 @@ def draw(
         ValueError: no point at all, or noise or span that are not in their range.
     """
     if n < 1 or tests < 1:
-        raise ValueError("at least one training point and one test point are needed")
+        raise Refusal("at least one training point and one test point are needed")
     if not (0 <= span <= SPAN and 0 <= noise < math.inf):
-        raise ValueError(f"span must be within 0 … {SPAN:g}, noise finite and not below 0")
+        raise Refusal("span must be within 0 … {span:g}, noise finite and not below 0", span=SPAN)
     generator = torch.Generator().manual_seed(seed)
     x = (span * torch.rand(n, generator=generator, dtype=torch.float64)).sort().values
     y = truth(x) + noise * torch.randn(n, generator=generator, dtype=torch.float64)
@@ -99,10 +100,9 @@ def attention(
     Raises:
         ValueError: no such kernel, or a w that is no number.
     """
-    if kernel not in KERNELS:
-        raise ValueError(f"kernel must be one of {', '.join(KERNELS)}, not {kernel!r}")
+    one_of("kernel", kernel, KERNELS)
     if not math.isfinite(w):
-        raise ValueError(f"w must be finite, not {w}")
+        raise Refusal("w must be finite, not {w}", w=w)
     w = abs(w)  # the score holds its square
     reach = 1 / w if kernel == "boxcar" and w else math.inf
     mask = Near(queries, x, reach, others) if others or reach < math.inf else None

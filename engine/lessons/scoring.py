@@ -13,6 +13,7 @@ from torch import Tensor
 
 import engine
 from engine.contract import QKV, Attention
+from engine.refusal import Refusal
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 QUERIES, KEYS = 4, 8
@@ -27,7 +28,11 @@ def drawn(query_width: int, key_width: int, seed: int = 0) -> QKV:
         ValueError: a width below 1.
     """
     if min(query_width, key_width) < 1:
-        raise ValueError(f"widths must be at least 1, not {query_width} and {key_width}")
+        raise Refusal(
+            "widths must be at least 1, not {query_width} and {key_width}",
+            query_width=query_width,
+            key_width=key_width,
+        )
     generator = torch.Generator().manual_seed(seed)
     q = torch.randn(1, QUERIES, query_width, generator=generator)
     k = torch.randn(1, KEYS, key_width, generator=generator)
@@ -65,7 +70,9 @@ def spread(d: int, keys: int = 32, seed: int = 0, samples: int = SAMPLES) -> Spr
         ValueError: a width below 1, or fewer than two keys.
     """
     if d < 1 or keys < 2:
-        raise ValueError(f"width must be at least 1 and keys at least 2, not {d} and {keys}")
+        raise Refusal(
+            "width must be at least 1 and keys at least 2, not {d} and {keys}", d=d, keys=keys
+        )
     generator = torch.Generator().manual_seed(seed)
     raw = torch.empty(samples, keys)
     for part in raw.split(64):

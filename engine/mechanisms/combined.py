@@ -14,6 +14,7 @@ from engine.mechanisms.adaptive_temperature import beta, entropy
 from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned
 from engine.mechanisms.softmax import visible_pairs
 from engine.mechanisms.ssmax import length_scale
+from engine.refusal import Refusal
 
 PATTERNS = ("all", "window", "segments", "recurrent", "hashed", "clusters", "blocks")
 DISTANCE = 128
@@ -50,7 +51,7 @@ class Combined(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         if self.normaliser == "sigmoid" and qkv.sinks is not None:
-            raise ValueError("a sigmoid can't honour sinks: it has no denominator they'd join")
+            raise Refusal("a sigmoid can't honour sinks: it has no denominator they'd join")
 
     def fit(self, qkv: QKV) -> Combined:
         """What the bias learns, if it is one that is learnt."""

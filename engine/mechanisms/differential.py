@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engine.contract import QKV, Attention, Block, Index, Mechanism, RowKind, param
 from engine.mechanisms.softmax import Softmax, visible_pairs
+from engine.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -36,9 +37,11 @@ class Differential(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         if qkv.q.shape[-1] % 2 or qkv.k.shape[-1] % 2:
-            raise ValueError(
-                f"differential cuts queries and keys in two: their width must be even, not "
-                f"{qkv.q.shape[-1]} and {qkv.k.shape[-1]}"
+            raise Refusal(
+                "differential cuts queries and keys in two: their width must be even, not "
+                "{queries} and {keys}",
+                queries=qkv.q.shape[-1],
+                keys=qkv.k.shape[-1],
             )
 
     def attend(self, qkv: QKV) -> Attention:

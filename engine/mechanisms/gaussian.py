@@ -12,6 +12,7 @@ from engine.composed import Composed, fits_sdpa
 from engine.contract import QKV, Mechanism, param
 from engine.mechanisms.softmax import Softmax, visible_pairs
 from engine.patterns import Everything
+from engine.refusal import Refusal
 from engine.scoring import Gaussian as Kernel
 
 LARGEST = 32.0
@@ -69,9 +70,11 @@ def refuse_levels(key: str, qkv: QKV) -> None:
     """Raises ValueError for what compares a score with a level of its own."""
     for name in ("sinks", "softcap"):
         if getattr(qkv, name) is not None:
-            raise ValueError(
-                f"{key} can't honour {name}: a level learned beside scaled dot products means "
-                "nothing beside other scores"
+            raise Refusal(
+                "{key} can't honour {name}: a level learned beside scaled dot products "
+                "means nothing beside other scores",
+                key=key,
+                name=name,
             )
 
 

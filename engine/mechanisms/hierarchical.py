@@ -19,6 +19,7 @@ from engine import patterns
 from engine.composed import BLOCK, Composed
 from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
 from engine.mechanisms.softmax import visible_pairs
+from engine.refusal import Refusal
 from engine.scoring import Dot
 from engine.threads import in_order, one_thread_each
 from engine.tree import Tree
@@ -60,9 +61,11 @@ class Hierarchical(Mechanism):
         Dot().check(qkv)
         for name in ("mask", "bias"):
             if self.sparse and getattr(qkv, name) is not None:
-                raise ValueError(
-                    f"hierarchical can't honour a {name} with open={self.open}: a unit that is "
-                    "not opened has no scores pair by pair"
+                raise Refusal(
+                    "hierarchical can't honour a {name} with open={open}: a unit that is "
+                    "not opened has no scores pair by pair",
+                    name=name,
+                    open=self.open,
                 )
 
     @property

@@ -19,6 +19,7 @@ from engine.composed import BLOCK, Composed
 from engine.contract import QKV, Attention, Mechanism, RowKind, Steps, param
 from engine.normalisers import Normaliser
 from engine.patterns import Everything
+from engine.refusal import Refusal
 from engine.scoring import Dot
 from engine.threads import in_order, one_thread_each
 from engine.views import Factors
@@ -54,8 +55,9 @@ class Linear(Mechanism):
         Dot().check(qkv)
         for name in ("sinks", "softcap", "bias"):
             if getattr(qkv, name) is not None:
-                raise ValueError(
-                    f"linear can't honour {name}: its weights are not exponentials of a score"
+                raise Refusal(
+                    "linear can't honour {name}: its weights are not exponentials of a score",
+                    name=name,
                 )
 
     def attend(self, qkv: QKV) -> Attention:

@@ -17,6 +17,7 @@ from engine.contract import QKV, Attention, Block, Index, Mechanism, index, para
 from engine.learned import Fidelity, Learned
 from engine.mechanisms.softmax import Softmax
 from engine.projection import Dense, Pooling
+from engine.refusal import Refusal
 from engine.scoring import Dot
 from engine.views import Factors
 
@@ -66,15 +67,20 @@ class Linformer(Mechanism):
         Dot().check(qkv)
         for name in ("mask", "bias"):
             if getattr(qkv, name) is not None:
-                raise ValueError(
-                    f"linformer can't honour a {name}: a slot mixes keys and has no position"
+                raise Refusal(
+                    "linformer can't honour a {name}: a slot mixes keys and has no position",
+                    name=name,
                 )
         if self.learned is not None:
             shape, made = self.learned.weights["f"].shape, (qkv.heads, qkv.m)
             if (shape[0], shape[2]) != made:
-                raise ValueError(
-                    f"linformer was fitted to {shape[0]} heads and {shape[2]:,} keys, not "
-                    f"{made[0]} and {made[1]:,}: its projections are of one length"
+                raise Refusal(
+                    "linformer was fitted to {heads} heads and {keys:,} keys, not "
+                    "{given_heads} and {given_keys:,}: its projections are of one length",
+                    heads=shape[0],
+                    keys=shape[2],
+                    given_heads=made[0],
+                    given_keys=made[1],
                 )
 
     def attend(self, qkv: QKV) -> Attention:

@@ -17,6 +17,7 @@ from engine.composed import BLOCK, Composed
 from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
 from engine.online import NOTHING
 from engine.patterns import Hashed
+from engine.refusal import Refusal
 from engine.scoring import Dot
 from engine.threads import in_order, one_thread_each
 from engine.tiles import floor_of
@@ -60,13 +61,15 @@ class Lsh(Mechanism):
         if not self.shared_qk:
             Dot().check(qkv)
         if self.shared_qk and qkv.n != qkv.m:
-            raise ValueError(
-                f"lsh with shared_qk needs as many queries as keys, not {qkv.n} and {qkv.m}"
+            raise Refusal(
+                "lsh with shared_qk needs as many queries as keys, not {n} and {m}",
+                n=qkv.n,
+                m=qkv.m,
             )
         if self.shared_qk and qkv.mask is not None:
-            raise ValueError(
-                "lsh with shared_qk can't honour a mask: a token looks at itself only where it "
-                "finds no other"
+            raise Refusal(
+                "lsh with shared_qk can't honour a mask: a token looks at itself only "
+                "where it finds no other"
             )
 
     def _given(self, qkv: QKV) -> QKV:

@@ -20,6 +20,7 @@ from engine import ages, normalisers, patterns
 from engine.composed import BLOCK, Composed
 from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
 from engine.learned import Fidelity, Learned
+from engine.refusal import Refusal
 from engine.views import Memory, Slots
 
 KEPT = 2**24
@@ -55,8 +56,9 @@ class MemoryTokens(Mechanism):
         super().check(qkv)
         for name in ("mask", "bias"):
             if getattr(qkv, name) is not None:
-                raise ValueError(
-                    f"memory_tokens can't honour a {name}: a slot has no position of its own"
+                raise Refusal(
+                    "memory_tokens can't honour a {name}: a slot has no position of its own",
+                    name=name,
                 )
 
     def attend(self, qkv: QKV) -> Attention:
@@ -145,7 +147,7 @@ class Recurrence:
         taken, merged = (torch.full(s, -1, device=qkv.device) for s in shape)
         if found is not None:
             if (found["taken"].shape, found["merged"].shape) != shape:
-                raise ValueError("memory_tokens was fitted to other keys: shapes differ")
+                raise Refusal("memory_tokens was fitted to other keys: shapes differ")
             taken, merged = (found[x].to(qkv.device) for x in ("taken", "merged"))
             if qkv.key_mask is not None:
                 taken = taken.masked_fill(~qkv.key_mask.to(taken.device), -1)

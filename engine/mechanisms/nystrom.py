@@ -15,6 +15,7 @@ from engine.composed import BLOCK, Composed
 from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
 from engine.mechanisms.softmax import Softmax
 from engine.projection import Pooling
+from engine.refusal import Refusal
 from engine.scoring import Dot
 from engine.views import Factors
 
@@ -48,8 +49,9 @@ class Nystrom(Mechanism):
         Dot().check(qkv)
         for name in ("mask", "bias"):
             if getattr(qkv, name) is not None:
-                raise ValueError(
-                    f"nystrom can't honour a {name}: a landmark mixes positions and has none"
+                raise Refusal(
+                    "nystrom can't honour a {name}: a landmark mixes positions and has none",
+                    name=name,
                 )
 
     def attend(self, qkv: QKV) -> Attention:

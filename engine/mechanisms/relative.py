@@ -17,6 +17,7 @@ from engine.contract import QKV, Mechanism, param
 from engine.learned import Fidelity, Learned, explained
 from engine.mechanisms.softmax import visible_pairs
 from engine.patterns import Everything
+from engine.refusal import Refusal, one_of
 from engine.views import Bias
 
 KINDS = ("alibi", "rope", "t5", "shaw", "music")
@@ -114,8 +115,7 @@ def positioned(
     """
     if kind == "none":
         return qkv
-    if kind not in KINDS:
-        raise ValueError(f"kind must be one of none, {', '.join(KINDS)}, not {kind!r}")
+    one_of("kind", kind, ("none", *KINDS))
     q, k, _ = content(qkv)
     if kind == "rope":
         rows, cols = (torch.arange(x, device=qkv.device) for x in (qkv.n, qkv.m))
@@ -149,7 +149,7 @@ def bias_of_kind(
     assert learned is not None
     features, table = features_of(qkv, kind).to(exact(qkv)), learned.weights[kind]
     if (len(table), table.shape[-1]) != (qkv.heads, features.shape[-1]):
-        raise ValueError(f"what {kind} learned is of other heads or another width")
+        raise Refusal("what {kind} learned is of other heads or another width", kind=kind)
     names = named(qkv, kind, max_distance, table.shape[1])
     return positions.Embedded(features, table.to(features), names)
 

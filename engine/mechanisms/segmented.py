@@ -19,6 +19,7 @@ from torch import Tensor
 from engine import normalisers, patterns
 from engine.composed import BLOCK, Composed, fits_sdpa, sdpa, sdpa_blocks
 from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
+from engine.refusal import Refusal
 from engine.views import Segments
 
 INTEGRATE = ("none", "pool", "attention", "concat")
@@ -49,9 +50,11 @@ class Segmented(Mechanism):
             return
         for name in ("mask", "bias"):
             if getattr(qkv, name) is not None:
-                raise ValueError(
-                    f"segmented can't honour a {name} with integrate={self.integrate}: a summary "
-                    "has no position of its own"
+                raise Refusal(
+                    "segmented can't honour a {name} with integrate={integrate}: a "
+                    "summary has no position of its own",
+                    name=name,
+                    integrate=self.integrate,
                 )
 
     def attend(self, qkv: QKV) -> Attention:

@@ -9,6 +9,7 @@ from engine import normalisers, patterns
 from engine.composed import Composed
 from engine.contract import QKV, Mechanism
 from engine.mechanisms.softmax import visible_pairs
+from engine.refusal import Refusal
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,7 @@ class Sigmoid(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         if qkv.sinks is not None:
-            raise ValueError("sigmoid can't honour sinks: it has no denominator that they'd join")
+            raise Refusal("sigmoid can't honour sinks: it has no denominator that they'd join")
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)

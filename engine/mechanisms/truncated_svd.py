@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.composed import BLOCK
 from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
 from engine.mechanisms.softmax import Softmax
+from engine.refusal import Refusal
 from engine.scoring import Dot
 from engine.views import Factors
 
@@ -43,11 +44,13 @@ class TruncatedSVD(Mechanism):
         super().check(qkv)
         Dot().check(qkv)
         if qkv.mask is not None:
-            raise ValueError("truncated_svd can't honour a mask: the truncated map would cross it")
+            raise Refusal("truncated_svd can't honour a mask: the truncated map would cross it")
         if max(qkv.n, qkv.m) > MOST:
-            raise ValueError(
-                f"truncated_svd lays out the whole map and takes at most {MOST:,} queries and "
-                f"keys, not {max(qkv.n, qkv.m):,}"
+            raise Refusal(
+                "truncated_svd lays out the whole map and takes at most {most:,} queries "
+                "and keys, not {n:,}",
+                most=MOST,
+                n=max(qkv.n, qkv.m),
             )
 
     def attend(self, qkv: QKV) -> Attention:

@@ -125,7 +125,7 @@ def _attention(
     for name in UNKNOWN:
         if more.get(name) is not None:
             raise ModelError(
-                f"it chooses keys in a way of its own ('{name}'), which can't be read"
+                "it chooses keys in a way of its own ('{name}'), which can't be read", name=name
             )
     recorder = _recorder.get() or Recorder(keep=())
     number = len(recorder.seen)
@@ -222,8 +222,9 @@ def prepare(net: nn.Module) -> None:
         switch.set_attn_implementation(NAME)
     if switch.config._attn_implementation != NAME:
         raise ModelError(
-            f"{type(net).__name__} computes attention in code of its own and not through "
-            "transformers' attention interface, so its Q, K and V can't be read"
+            "{name} computes attention in code of its own and not through transformers' "
+            "attention interface, so its Q, K and V can't be read",
+            name=type(net).__name__,
         )
 
 

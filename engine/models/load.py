@@ -43,7 +43,7 @@ def load(
     """
     place = pick(device)
     if dtype not in (None, torch.float32, torch.bfloat16):
-        raise ModelError(f"dtype must be float32 or bfloat16, not {dtype}")
+        raise ModelError("dtype must be float32 or bfloat16, not {dtype}", dtype=dtype)
     folder = _folder(str(folder_or_hub_id))
     name = folder.name if Path(folder_or_hub_id).exists() else str(folder_or_hub_id)
     settings = _check_folder(folder, name)
@@ -69,9 +69,9 @@ def _folder(where: str) -> Path:
     if where and path.is_dir():
         return path
     if path.is_file():
-        raise ModelError(f"'{where}' is a file; a model is a folder")
+        raise ModelError("'{where}' is a file; a model is a folder", where=where)
     if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", where):
-        raise ModelError(f"there is no folder '{where}'")
+        raise ModelError("there is no folder '{where}'", where=where)
     from huggingface_hub import HfApi, snapshot_download
     from huggingface_hub.errors import HFValidationError, RepositoryNotFoundError
 
@@ -81,41 +81,48 @@ def _folder(where: str) -> Path:
         ]
     except HFValidationError:
         raise ModelError(
-            f"there is no folder '{where}', and no model can have that name"
+            "there is no folder '{where}', and no model can have that name", where=where
         ) from None
     except RepositoryNotFoundError:
         raise ModelError(
-            f"there is no folder '{where}', nor a public model of that name"
+            "there is no folder '{where}', nor a public model of that name", where=where
         ) from None
     except Exception as error:
         try:  # fetched before?
             return Path(snapshot_download(where, allow_patterns=WANTED, local_files_only=True))
         except Exception:
             raise ModelError(
-                f"there is no folder '{where}', and the hub can't be reached "
-                f"({first_line(error)}); fetch it where there is a network and give its folder"
+                "there is no folder '{where}', and the hub can't be reached ({reason}); "
+                "fetch it where there is a network and give its folder",
+                where=where,
+                reason=first_line(error),
             ) from error
     _check_files(files, where)
     try:
         return Path(snapshot_download(where, allow_patterns=WANTED, etag_timeout=HUB_SECONDS))
     except Exception as error:
         raise ModelError(
-            f"'{where}' can't be fetched from the hub: {first_line(error)}"
+            "'{where}' can't be fetched from the hub: {reason}",
+            where=where,
+            reason=first_line(error),
         ) from error
 
 
 def _check_files(files: Collection[str], name: str) -> None:
     if "config.json" not in files:
-        raise ModelError(f"'{name}' has no config.json: it is not a model in Hugging Face layout")
+        raise ModelError(
+            "'{name}' has no config.json: it is not a model in Hugging Face layout", name=name
+        )
     if not any(f.endswith(".safetensors") for f in files):
         if any(f.endswith(PICKLED) for f in files):
             raise ModelError(
-                f"'{name}' has its weights only in a form that can run code when it is opened; "
-                "only safetensors are read"
+                "'{name}' has its weights only in a form that can run code when it is "
+                "opened; only safetensors are read",
+                name=name,
             )
-        raise ModelError(f"'{name}' has no weights (.safetensors)")
+        raise ModelError("'{name}' has no weights (.safetensors)", name=name)
     if not any("token" in f or f.startswith(("vocab", "spiece")) for f in files):
-        raise ModelError(f"'{name}' has no tokenizer")
+        raise ModelError("'{name}' has no tokenizer", name=name)
 
 
 def _check_folder(folder: Path, name: str) -> dict[str, Any]:
@@ -124,16 +131,26 @@ def _check_folder(folder: Path, name: str) -> dict[str, Any]:
     try:
         settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
     except ValueError as error:
-        raise ModelError(f"config.json of '{name}' is broken: {first_line(error)}") from None
+        raise ModelError(
+            "config.json of '{name}' is broken: {reason}", name=name, reason=first_line(error)
+        ) from None
     kind = settings.get("model_type") if isinstance(settings, dict) else None
     if not isinstance(kind, str):
-        raise ModelError(f"config.json of '{name}' doesn't say which kind of model it is")
+        raise ModelError(
+            "config.json of '{name}' doesn't say which kind of model it is", name=name
+        )
     with _opening:  # one import at a time: a visit may come while the server warms up
         from transformers import CONFIG_MAPPING
     if kind not in CONFIG_MAPPING:
         if "auto_map" in settings:
-            raise ModelError(f"'{name}' needs code of its own, and such code is never run here")
-        raise ModelError(f"'{name}' is of a kind that this transformers doesn't know: '{kind}'")
+            raise ModelError(
+                "'{name}' needs code of its own, and such code is never run here", name=name
+            )
+        raise ModelError(
+            "'{name}' is of a kind that this transformers doesn't know: '{kind}'",
+            name=name,
+            kind=kind,
+        )
     return settings
 
 
@@ -166,14 +183,21 @@ def _open(
             output_loading_info=True,
         )
     except Exception as error:
-        raise ModelError(f"'{name}' could not be opened: {first_line(error)}") from error
+        raise ModelError(
+            "'{name}' could not be opened: {reason}", name=name, reason=first_line(error)
+        ) from error
     missing = sorted(k for k in report["missing_keys"] if "pooler" not in k)
     if missing:
-        raise ModelError(f"the weights of '{name}' lack {len(missing)} tensors: {missing[0]} …")
+        raise ModelError(
+            "the weights of '{name}' lack {count} tensors: {first} …",
+            name=name,
+            count=len(missing),
+            first=missing[0],
+        )
     if net.config.is_encoder_decoder:
         net, predicts = net.get_encoder(), False
     if not takes(net, "input_ids"):
-        raise ModelError(f"'{name}' doesn't read text")
+        raise ModelError("'{name}' doesn't read text", name=name)
     return net.to(device).eval(), net.config.get_text_config(), predicts
 
 
@@ -186,5 +210,7 @@ def _tokenizer(folder: Path, name: str) -> Any:
         )
     except Exception as error:
         raise ModelError(
-            f"the tokenizer of '{name}' could not be opened: {first_line(error)}"
+            "the tokenizer of '{name}' could not be opened: {reason}",
+            name=name,
+            reason=first_line(error),
         ) from error

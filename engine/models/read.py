@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import re
 import threading
@@ -18,6 +19,7 @@ from engine.contract import QKV, Layer, Origin
 from engine.models import capture
 from engine.models.capture import Recorder, Seen
 from engine.models.masks import ModelError
+from engine.refusal import Refusal
 from engine.sources.text import display_tokens, show_bytes, units, whole_offsets
 
 OTHER_LAYERS = ("linear", "mamba", "conv", "recurrent", "ssm", "moe", "mlp", "ffn")
@@ -61,11 +63,18 @@ class Trace:
             ModelError: there is no such layer, or it was not kept.
         """
         if not 0 <= i < self.layers:
-            raise ModelError(f"layer {i} is not one of 0 … {self.layers - 1} of {self.model.name}")
+            raise ModelError(
+                "layer {i} is not one of 0 … {last} of {model}",
+                i=i,
+                last=self.layers - 1,
+                model=self.model.name,
+            )
         if i not in self._layers:
             seen = self.recorder.seen[i]
             if seen is None:
-                raise ModelError(f"layer {i} of {self.model.name} was not kept when it read")
+                raise ModelError(
+                    "layer {i} of {model} was not kept when it read", i=i, model=self.model.name
+                )
             self._layers[i] = seen.qkv[0].replace(
                 tokens=self.tokens,
                 units=self.units,
@@ -87,7 +96,9 @@ class Trace:
         """
         if self.logits is None:
             name = self.model.name
-            raise ModelError(f"{name} doesn't predict a next token: it has no head for that")
+            raise ModelError(
+                "{name} doesn't predict a next token: it has no head for that", name=name
+            )
         best = self.logits.softmax(0).topk(min(k, len(self.logits)))
         ids = best.indices.tolist()
         return [(self.model.token(t), p) for t, p in zip(ids, best.values.tolist(), strict=True)]
@@ -128,6 +139,14 @@ class Model:
         self.rotary = any("rotary" in type(m).__name__.lower() for m in self.net.modules())
         self._prove()
 
+    @cached_property
+    def digest(self) -> str:
+        """What tells its weights from others': their names, shapes and sums."""
+        said = hashlib.sha256()
+        for name, x in self.net.state_dict().items():
+            said.update(f"{name} {tuple(x.shape)} {x.double().sum().item()!r}".encode())
+        return said.hexdigest()[:16]
+
     def read(
         self,
         text: str,
@@ -150,7 +169,9 @@ class Model:
         if not text:
             raise ModelError("the text is empty: there is nothing to read")
         if max_tokens is not None and max_tokens < 1:
-            raise ModelError(f"at least 1 token must be read, not {max_tokens}")
+            raise ModelError(
+                "at least 1 token must be read, not {max_tokens}", max_tokens=max_tokens
+            )
         ids, offsets, special = self._encode(text, characters)
         total = len(ids)
         limit = min(x for x in (max_tokens, self.context, total) if x is not None)
@@ -193,7 +214,9 @@ class Model:
         try:
             text.encode()
         except UnicodeEncodeError as error:
-            raise ModelError(f"the text holds half a character at {error.start}") from None
+            raise ModelError(
+                "the text holds half a character at {position}", position=error.start
+            ) from None
         with self._lock:  # a tokenizer keeps settings, and refuses to be shared while they change
             coded = self.tokenizer(
                 text,
@@ -261,11 +284,15 @@ class Model:
         except (RuntimeError, MemoryError) as error:
             if "memory" not in str(error) and not isinstance(error, MemoryError):
                 raise
-            raise ModelError(f"{len(ids)} tokens are too many for the memory there is") from error
+            raise ModelError(
+                "{count} tokens are too many for the memory there is", count=len(ids)
+            ) from error
         except ValueError as error:
-            if type(error) is not ValueError:  # said by whoever listens to on_layer
+            if type(error) not in (ValueError, Refusal):  # said by whoever listens to on_layer
                 raise
-            raise ModelError(f"{self.name} can't read this text: {first_line(error)}") from error
+            raise ModelError(
+                "{name} can't read this text: {reason}", name=self.name, reason=first_line(error)
+            ) from error
         out, recorder.outputs = recorder.outputs, None
         return out.logits[0, -1].float() if self.predicts else None
 
@@ -285,19 +312,26 @@ class Model:
             capture.prepare(net)
             record = capture.run(net, Recorder(), **inputs)
         except Exception as error:
-            raise ModelError(f"{self.name} can't be read: {first_line(error)}") from error
+            raise ModelError(
+                "{name} can't be read: {reason}", name=self.name, reason=first_line(error)
+            ) from error
         expected = attention_layers(net)
         if len(record.seen) < max(1, expected):
             raise ModelError(
-                f"{self.name} computes attention in code of its own: {len(record.seen)} of "
-                f"{expected} layers went through transformers' attention interface"
+                "{name} computes attention in code of its own: {seen} of {expected} "
+                "layers went through transformers' attention interface",
+                name=self.name,
+                seen=len(record.seen),
+                expected=expected,
             )
         difference = (record.outputs[0].float() - own).abs().max()
         self.check = float(difference / own.abs().max().clamp_min(1e-9))
         if not self.check <= (1e-3 if self.dtype == torch.float32 else 0.1):
             raise ModelError(
-                f"{self.name} weighs its attention in a way that can't be read: what it makes of "
-                f"a few tokens differs from its own by {self.check:.0%}"
+                "{name} weighs its attention in a way that can't be read: what it makes "
+                "of a few tokens differs from its own by {check:.0%}",
+                name=self.name,
+                check=self.check,
             )
         capture.watch(record.modules)
         first = record.seen[0]
@@ -330,8 +364,10 @@ def takes(net: Any, name: str) -> bool:
     return name in inspect.signature(net.forward).parameters
 
 
-def first_line(error: BaseException) -> str:
-    """The first line of an error, without a stop at its end."""
+def first_line(error: BaseException) -> str | Refusal:
+    """The first line of an error, without a stop at its end; a refusal as it is."""
+    if isinstance(error, Refusal):
+        return error
     said = str(error).strip() or type(error).__name__
     return said.splitlines()[0][:200].rstrip(".: ")
 

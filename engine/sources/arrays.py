@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from engine.contract import QKV, Attention, Origin
+from engine.refusal import Refusal
 from engine.sources.planted import group_units
 
 LARGEST = 2**29
@@ -42,17 +43,19 @@ def read(source: str | Path | bytes, name: str = "") -> QKV | Attention:
         path = Path(source)
         name = name or path.name
         if path.stat().st_size > LARGEST:
-            raise ValueError(f"{name} is larger than {LARGEST >> 20} MiB")
+            raise Refusal("{name} is larger than {mib} MiB", name=name, mib=LARGEST >> 20)
         source = path.read_bytes()
     if not source:
-        raise ValueError(f"{name or 'the file'} is empty")
+        raise Refusal("{name} is empty", name=name or Refusal("the file"))
     ending = Path(name).suffix.lower()
     if ending == ".npz" or (not ending and source[:2] == b"PK"):
         found = _npz(source)
     elif ending == ".safetensors":
         found = _safetensors(source)
     else:
-        raise ValueError(f"{name} is neither .npz nor .safetensors; other kinds are not read")
+        raise Refusal(
+            "{name} is neither .npz nor .safetensors; other kinds are not read", name=name
+        )
     return _made(found, Origin("arrays", name))
 
 
@@ -61,17 +64,19 @@ def _npz(data: bytes) -> dict[str, Any]:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             total = sum(i.file_size for i in file.infolist())
         if total > LARGEST:
-            raise ValueError(f"the arrays unpack to more than {LARGEST >> 20} MiB")
+            raise Refusal("the arrays unpack to more than {mib} MiB", mib=LARGEST >> 20)
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {k: file[k] for k in file.files if k in NAMES}
+    except Refusal:
+        raise
     except ValueError as error:
         if "pickle" in str(error).lower() or "object" in str(error).lower():
-            raise ValueError(
+            raise Refusal(
                 "the file holds pickled objects, which are never read; save plain arrays"
             ) from None
-        raise
+        raise Refusal("not a readable .npz file: {reason}", reason=error) from None
     except (zipfile.BadZipFile, OSError, EOFError, KeyError, SyntaxError) as error:
-        raise ValueError(f"not a readable .npz file: {error}") from None
+        raise Refusal("not a readable .npz file: {reason}", reason=error) from None
 
 
 def _safetensors(data: bytes) -> dict[str, Any]:
@@ -85,14 +90,14 @@ def _safetensors(data: bytes) -> dict[str, Any]:
         if tokens is not None:
             found["tokens"] = json.loads(tokens)
     except Exception as error:  # the library's own errors share no type
-        raise ValueError(f"not a readable .safetensors file: {error}") from None
+        raise Refusal("not a readable .safetensors file: {reason}", reason=error) from None
     return found
 
 
 def _floats(name: str, x: Any) -> Tensor:
     x = torch.as_tensor(np.asarray(x)) if not isinstance(x, Tensor) else x
     if x.is_complex() or x.dtype == torch.bool:
-        raise ValueError(f"{name} must hold real numbers, not {x.dtype}")
+        raise Refusal("{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype)
     if not x.is_floating_point():
         x = x.float()
     while x.ndim > 3 and x.shape[0] == 1:
@@ -100,8 +105,10 @@ def _floats(name: str, x: Any) -> Tensor:
     if x.ndim == 2:
         x = x[None]
     if x.ndim != 3:
-        raise ValueError(
-            f"{name} is {tuple(x.shape)}; it must be (heads, positions, width), or without heads"
+        raise Refusal(
+            "{name} is {shape}; it must be (heads, positions, width), or without heads",
+            name=name,
+            shape=tuple(x.shape),
         )
     return x
 
@@ -109,7 +116,7 @@ def _floats(name: str, x: Any) -> Tensor:
 def _scalar(name: str, x: Any) -> Any:
     x = np.asarray(x)
     if x.size != 1:
-        raise ValueError(f"{name} must be one value, not {x.shape}")
+        raise Refusal("{name} must be one value, not {shape}", name=name, shape=x.shape)
     return x.item()
 
 
@@ -123,8 +130,9 @@ def _made(found: dict[str, Any], origin: Origin) -> QKV | Attention:
         weights = _floats("weights", found["weights"])
         m = weights.shape[-1]
     elif missing := [x for x in "qkv" if x not in found]:
-        raise ValueError(
-            f"the file has no {', '.join(missing)}: it must hold q, k and v, or weights"
+        raise Refusal(
+            "the file has no {missing}: it must hold q, k and v, or weights",
+            missing=", ".join(missing),
         )
     else:
         weights = None
@@ -133,7 +141,7 @@ def _made(found: dict[str, Any], origin: Origin) -> QKV | Attention:
         tokens = found["tokens"]
         tokens = tokens.tolist() if isinstance(tokens, np.ndarray) else tokens
         if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
-            raise ValueError("tokens must be a list of strings")
+            raise Refusal("tokens must be a list of strings")
         frame["tokens"] = tuple(tokens)
     if "key_mask" in found:
         frame["key_mask"] = torch.as_tensor(np.asarray(found["key_mask"])).bool().flatten()
@@ -144,6 +152,6 @@ def _made(found: dict[str, Any], origin: Origin) -> QKV | Attention:
     q, k, v = (_floats(x, found[x]) for x in "qkv")
     scale = float(_scalar("scale", found["scale"])) if "scale" in found else None
     if scale is not None and not np.isfinite(scale):
-        raise ValueError("scale must be finite")
+        raise Refusal("scale must be finite")
     widest = max((q.dtype, k.dtype, v.dtype), key=lambda t: torch.finfo(t).bits)
     return QKV(q.to(widest), k.to(widest), v.to(widest), scale=scale, **frame)
