@@ -76,8 +76,8 @@ def scene(
         )
     )  # fmt: skip
     for y, texts, size in (
-        ([FLOOR + 0.13 + bar for bar in bars], [f"{w:.0%}" for w in weights], 13),
-        ([VALUE] * count, [f"{one.value:g}" for one in objects], 19),
+        ([FLOOR + 0.13 + bar for bar in bars], [f"{w:.0%}" for w in weights], 15),
+        ([VALUE] * count, [f"{one.value:g}" for one in objects], 20),
     ):
         shape.add_trace(
             go.Scatter(
@@ -110,12 +110,12 @@ def scene(
             y=y,
             text=escaped(said),
             showarrow=False,
-            font={"size": 16, "color": colour},
+            font={"size": 18, "color": colour},
         )
     for y, row in ((KEY, "keys"), (FLOOR + 0.12, "weights"), (VALUE, "values")):
         shape.add_annotation(
             x=-0.7, y=y, text=escaped(t(f"lesson.cues.picture.{row}")), showarrow=False,
-            xanchor="right", font={"size": 13, "color": look.faint},
+            xanchor="right", font={"size": 15, "color": look.faint},
         )  # fmt: skip
     shape.update_xaxes(range=[left, right], visible=False, fixedrange=True)
     shape.update_yaxes(range=[OUTPUT - 0.3, QUERY + 0.6], visible=False, fixedrange=True)

@@ -81,7 +81,7 @@ def grid(
             z=cells.astype(np.float32), zmin=-top if signed else 0.0, zmax=top,
             colorscale=scale(look.signed if signed else look.weight), showscale=bar,
             colorbar={"thickness": 8, "outlinewidth": 0, "len": 0.8, "nticks": 5},
-            textfont={"size": 12}, **numbers(~off, form),
+            textfont={"size": 13}, **numbers(~off, form),
             hovertemplate=f"%{{y}} · %{{x}}: %{{z:{form}}}<extra></extra>",
         )
     )  # fmt: skip
@@ -90,7 +90,7 @@ def grid(
             go.Heatmap(
                 z=np.where(off, 1.0, np.nan), zmin=0, zmax=1, showscale=False, hoverinfo="skip",
                 colorscale=[[0, look.grid], [1, look.grid]], **numbers(off, "g"),
-                textfont={"color": look.faint, "size": 12},
+                textfont={"color": look.faint, "size": 13},
             )
         )  # fmt: skip
     count, wide = cells.shape

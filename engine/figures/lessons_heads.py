@@ -17,18 +17,19 @@ from engine.tokens import escaped
 def maps(found: Parts, off: int | None, *, look: Theme, t: Words) -> go.Figure:
     """Every head's weights, each to its own largest."""
     return mosaic(
-        found.maps, look=look, t=t, chosen=off, columns=min(3, len(found.maps)), height=470
+        found.maps, look=look, t=t, chosen=off, columns=min(3, len(found.maps)), height=430
     )
 
 
 def distances(found: Parts, off: int | None, *, look: Theme, t: Words) -> go.Figure:
     """Mean distance that each head looks, beside that of a head that looks evenly."""
     heads = len(found.distance)
-    shape = figure(look, 470, showlegend=False)
+    shape = figure(look, 430, showlegend=False)
     shape.add_trace(
         go.Bar(
             x=array(found.distance), y=[t("head.name", head=i) for i in range(heads)],
-            orientation="h", texttemplate="%{x:.1f}", textposition="outside", cliponaxis=False,
+            orientation="h", texttemplate="%{x:.1f}", textposition="inside", textangle=0,
+            insidetextanchor="start", insidetextfont={"size": 15, "color": look.paper},
             marker={"color": [look.accent if i == off else look.quiet for i in range(heads)]},
             hovertemplate="%{y}: %{x:.2f}<extra></extra>",
         )
@@ -41,7 +42,7 @@ def distances(found: Parts, off: int | None, *, look: Theme, t: Words) -> go.Fig
     )  # fmt: skip
     shape.update_xaxes(
         title_text=escaped(t("lesson.heads.distance")),
-        range=[0, 1.15 * max(float(found.distance.max()), found.even)],
+        range=[0, 1.04 * max(float(found.distance.max()), found.even)],
     )
     shape.update_yaxes(autorange="reversed", showgrid=False, type="category")
     shape.update_layout(title_text=escaped(t("lesson.heads.distance.title")), margin={"t": 58})

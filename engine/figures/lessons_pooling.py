@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import plotly.graph_objects as go
 from torch import Tensor
 
@@ -69,14 +70,14 @@ def blocks(these: Sequence[Block], *, look: Theme, t: Words) -> go.Figure:
                 z=values.round(6).tolist(), x0=b.left, y0=b.top, dx=1, dy=1, xgap=2, ygap=2,
                 zmin=-most if b.signed else 0, zmax=most if b.signed else 1, showscale=False,
                 colorscale=scale(look.signed if b.signed else look.weight),
-                texttemplate="%{z:.2f}" if b.name not in GIVEN else "%{z:.1f}",
-                textfont={"size": 14}, hovertemplate="%{z:.4f}<extra></extra>",
+                text=written(values, 1 if b.name in GIVEN else 2), texttemplate="%{text}",
+                textfont={"size": 15}, hovertemplate="%{z:.4f}<extra></extra>",
             )
         )  # fmt: skip
         shape.add_annotation(
             x=b.left - 0.5, y=b.top - 0.52, text=escaped(t(f"lesson.pooling.block.{b.name}")),
             showarrow=False, xanchor="left", yanchor="bottom",
-            font={"size": 14, "color": look.faint},
+            font={"size": 15, "color": look.faint},
         )  # fmt: skip
         if b.mark is not None:
             shape.add_shape(
@@ -87,6 +88,11 @@ def blocks(these: Sequence[Block], *, look: Theme, t: Words) -> go.Figure:
     shape.update_yaxes(range=[down - 0.45, -1.1], visible=False, fixedrange=True)
     shape.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
     return shape
+
+
+def written(values: np.ndarray, digits: int) -> list[list[str]]:
+    """Numbers as text, with a minus as it is set."""
+    return [[f"{x:.{digits}f}".replace("-", "−") for x in row] for row in values.tolist()]
 
 
 GIVEN = ("keys", "queries", "values")

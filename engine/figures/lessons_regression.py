@@ -1,5 +1,6 @@
 """Kernel regression: the fit and one query's weights, all weights, training, more data."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -60,6 +61,7 @@ def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.F
     data, moving = one.data, one.changing(w, look)
     x, y = array(data.x).tolist(), array(data.y).tolist()
     low, high = min(0.0, *y), max(3.6, *y)
+    ticks = list(range(math.ceil(low), math.floor(high) + 1))
     high += 0.06 * (high - low)
     low -= 0.35 * (high - low)  # room for the bars
 
@@ -105,7 +107,9 @@ def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.F
     shape.update_xaxes(title_text="x", range=[-0.05, SPAN + 0.05], fixedrange=True)
     shape.update_xaxes(**STILL).update_yaxes(**STILL)
     shape.update_layout(margin={"l": 44, "r": 8, "t": 52, "b": 44})
-    shape.update_layout(yaxis={"range": [low, high], "title": {"text": "y"}, "fixedrange": True})
+    shape.update_layout(
+        yaxis={"range": [low, high], "title": {"text": "y"}, "fixedrange": True, "tickvals": ticks}
+    )
     return shape
 
 

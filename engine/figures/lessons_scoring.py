@@ -22,7 +22,7 @@ def weights(values: Tensor, *, look: Theme, t: Words, height: int = 250) -> go.F
     shape.add_trace(
         go.Heatmap(
             z=array(values).astype(float).tolist(), zmin=0, zmax=1, colorscale=scale(look.weight),
-            texttemplate="%{z:.2f}", textfont={"size": 13}, showscale=False, xgap=1, ygap=1,
+            texttemplate="%{z:.2f}", textfont={"size": 15}, showscale=False, xgap=1, ygap=1,
             hovertemplate="%{y} → %{x}<br>%{z:.4f}<extra></extra>",
         )
     )  # fmt: skip
@@ -74,6 +74,7 @@ def histograms(one: Spread, *, look: Theme, t: Words, height: int = 320) -> go.F
         template=template(look), height=height, bargap=0, margin={"t": 64, "r": 8},
         legend={"orientation": "h", "y": 1.13, "x": 0, "yanchor": "bottom"},
     )  # fmt: skip
+    shape.update_xaxes(title_text=escaped(t("lesson.scoring.score")))
     shape.update_xaxes(fixedrange=True, range=[-REACH * one.d**0.5, REACH * one.d**0.5])
     shape.update_yaxes(fixedrange=True, showticklabels=False, rangemode="tozero")
     return shape

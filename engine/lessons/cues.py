@@ -6,6 +6,7 @@ Shapes: n objects, f features.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
@@ -14,6 +15,7 @@ from torch import Tensor
 
 import engine
 from engine.contract import QKV, Attention
+from engine.refusal import Refusal, one_of
 
 FEATURES = {
     "colour": ("grey", "blue", "rose"),
@@ -118,9 +120,8 @@ def look(
         ValueError: there is no object, or no such way.
     """
     if not objects:
-        raise ValueError("a scene needs at least one object")
-    if without not in WITHOUT:
-        raise ValueError(f"without must be one of {', '.join(WITHOUT)}, not {without!r}")
+        raise Refusal("a scene needs at least one object")
+    one_of("without", without, WITHOUT)
     k = keys(objects)
     v = torch.tensor([[[one.value] for one in objects]], dtype=torch.float64)
     q, loud = query(wish or {}), salience(k)
@@ -134,3 +135,15 @@ def look(
     if wish is None and without == "max":
         scores = loud
     return Glance(scores, att.weights()[0, 0], float(att.output), k @ q)
+
+
+def standing_out(glance: Glance, most: float = 16.0) -> tuple[int, float]:
+    """How many objects have the largest weight, and by how much their score lies above that of
+    the others, taken together, `most` at most; none where all are alike."""
+    best = glance.weights >= glance.weights.max() - 1e-9
+    count, others = int(best.sum()), int((~best).sum())
+    if not others:
+        return 0, 0.0
+    mass = float(glance.weights[best].sum())
+    gap = math.log(max(mass / count, 1e-30) / max((1 - mass) / others, 1e-30))
+    return count, round(min(gap, most), 4)

@@ -128,9 +128,8 @@ class Count:
         inside = self.heads * self.query + self.groups * (self.query + self.value)
         return self.width * inside + self.heads * self.value * self.width
 
-    @property
-    def formula(self) -> str:
-        """LaTeX, with the numbers."""
+    def formula(self, name: str) -> str:
+        """LaTeX, with the numbers. name: what is counted, in words."""
         hd, gd = self.heads * self.query, self.groups * self.query
         ge, he = self.groups * self.value, self.heads * self.value
         total = f"{self.total:,}".replace(",", r"\,")
@@ -138,7 +137,7 @@ class Count:
             r"\begin{aligned}\mathrm{head}_i&=\mathrm{Attn}(W_q^{(i)}x,\,W_k^{(i)}x,\,W_v^{(i)}x)"
             rf",\ i=1\dots {self.heads}\\"
             r"\mathrm{out}&=W_o\,[\mathrm{head}_1;\dots;\mathrm{head}_h]\\"
-            rf"\#&=\underbrace{{{self.width}\cdot({hd}+{gd}+{ge})}}_{{W_q,\,W_k,\,W_v}}"
+            rf"\text{{{name}}}&=\underbrace{{{self.width}\cdot({hd}+{gd}+{ge})}}_{{W_q,\,W_k,\,W_v}}"
             rf"+\underbrace{{{he}\cdot {self.width}}}_{{W_o}}={total}\end{{aligned}}"
         )
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+import engine
 from engine.lessons import cues
 
 
@@ -50,6 +51,19 @@ def test_the_query_decides_and_salience_may_pull() -> None:
     assert pulled.weights[loud] > seen.weights[loud]
     open_ = cues.look(objects, {}, strength=4.0)
     torch.testing.assert_close(open_.weights, torch.full_like(open_.weights, 1 / 8))
+
+
+@pytest.mark.parametrize("wish", [{"colour": "blue"}, {"colour": "grey", "size": "small"}, {}])
+def test_needles_that_stand_out_as_much_get_as_much(wish) -> None:
+    glance = cues.look(cues.scene(0), wish, strength=2.0)
+    needles, gap = cues.standing_out(glance)
+    qkv = engine.sources.planted(n=8, heads=1, needles=needles, gap=gap, noise=0.0)
+    theirs = engine.attend(qkv, "softmax").weights()[0, 0].sort().values
+    if wish != {"colour": "grey", "size": "small"}:  # two scores only: then all weights agree
+        np.testing.assert_allclose(glance.weights.sort().values, theirs, atol=1e-4)
+    np.testing.assert_allclose(glance.weights.max(), theirs.max(), atol=1e-4)
+    alone = cues.look(cues.scene(0), None, without="max")
+    assert cues.standing_out(alone) == (1, 16.0)
 
 
 def test_refused() -> None:

@@ -2,11 +2,13 @@
 
 import json
 import time
+from urllib.parse import parse_qsl, urlparse
 
 import pytest
 
 from engine.fields import LANGUAGES
 from engine.lessons import regression
+from engine.spec import Spec
 from pages.ui.lessons import regression as part
 from pages.ui.live import JOBS
 from pages.ui.strings import locale
@@ -51,6 +53,9 @@ def test_every_view_is_drawn_and_its_code_runs(lesson, view, language) -> None:
     assert locale(language)[f"lesson.{view['part']}.text"] in page.words
     (code,) = page.test.code
     exec(code.value, {})
+    (door,) = page.test.get("link_button")
+    told = parse_qsl(urlparse(door.proto.url).query)
+    Spec.from_argv([f"--{key}={value}" for key, value in told])
 
 
 def test_a_query_changes_the_scene(lesson) -> None:

@@ -28,7 +28,7 @@ def says(opened, words: str) -> bool:
 def test_a_row_that_sees_nothing_is_said(lesson) -> None:
     opened = lesson("masking").healthy()
     assert says(opened, "Row B2 may see 5 of 8 keys") and len(figures(opened)) == 5
-    opened.test.slider(key="masking-row").set_value(8)
+    opened.test.select_slider(key="masking-row").set_value(8)
     opened.run().healthy()
     assert says(opened, "Row D2 may see nothing") and says(opened, "12.5%")
     broken = figures(opened)[-1]
@@ -48,10 +48,36 @@ def test_a_painted_mask_is_in_the_link_and_a_wrong_one_is_a_sentence(lesson) -> 
     assert says(opened, "16 hexadecimal digits") and says(opened, "Row 2 may see 2 of 8 keys")
 
 
-def test_causal_opens_in_explore(lesson) -> None:
-    opened = lesson("masking", **{"masking-kind": "causal"}).healthy()
-    assert says(opened, "Row 4 may see 4 of 8 keys")
-    assert opened.test.get("link_button")[0].proto.url.startswith("explore?")
+def door(opened) -> dict[str, str]:
+    """What the link into Explore says."""
+    url = urlparse(opened.test.get("link_button")[0].proto.url)
+    return {key: value for key, (value,) in parse_qs(url.query).items()}
+
+
+@pytest.mark.parametrize(
+    ("part", "query", "said"),
+    [
+        ("masking", {"masking-kind": "causal"}, {}),
+        ("masking", {"masking-row": "5"}, {"s.n": "8", "hide": "2,3,4,5,6,7"}),
+        ("masking", {"masking-row": "8"}, {"s.n": "8"}),
+        ("positions", {"positions-kind": "rotary"}, {"m.kind": "rope"}),
+        ("positions", {"positions-view": "encoding"}, {"m.kind": "rope"}),
+        ("positions", {"positions-view": "cost", "positions-n": "512"}, {"s.n": "512"}),
+    ],
+)
+def test_a_view_opens_in_explore(lesson, page, part, query, said) -> None:
+    told = door(lesson(part, **query).healthy())
+    assert said.items() <= told.items()
+    assert ("hide" in told) == ("hide" in said)
+    page("explore", **told).healthy()
+
+
+def test_one_goes_on_to_the_next_part(lesson) -> None:
+    opened = lesson("masking").healthy()
+    opened.test.button(key="lesson-next").click()
+    opened.run().healthy()
+    assert opened.said["part"] == "heads" and says(opened, EN["lesson.heads.text"])
+    assert not lesson("pooling").healthy().test.get("button")
 
 
 def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:
@@ -65,8 +91,7 @@ def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:
     opened.run().healthy()
     assert says(opened, "Without head 2") and opened.said["heads-off"] == "2"
     assert figures(opened)[-2] != before
-    door = parse_qs(urlparse(opened.test.get("link_button")[0].proto.url).query)
-    assert door["layer"] == ["1"] and door["head"] == ["2"]
+    assert {"layer": "1", "head": "2"}.items() <= door(opened).items()
 
 
 def test_random_heads_with_additive_scores(lesson, folder, monkeypatch) -> None:
@@ -89,7 +114,7 @@ def test_positions_break_the_symmetry(lesson) -> None:
     assert says(opened, "do more than change places")
     opened.test.text_input(key="positions-sentence-en").set_value("   ")
     opened.run().healthy()
-    assert says(opened, EN["lesson.positions.bad.sentence"])
+    assert says(opened, EN["lesson.positions.trouble.sentence"])
 
 
 def test_odd_widths_and_no_positions_are_sentences(lesson) -> None:

@@ -5,6 +5,7 @@ import streamlit as st
 from engine.figures import lessons_cues
 from engine.lessons import cues
 from engine.lessons.cues import FEATURES, WITHOUT, Glance, Object, Wish
+from engine.spec import Spec
 from pages.ui import frame as page
 from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider, stacked, words
 from pages.ui.strings import t
@@ -18,8 +19,9 @@ def draw() -> None:
     opening(PART)
     wish: Wish | None = None
     without, strength, pull = "fixed", 0.0, 0.0
+    cue = choice(PART, "cue", ("none", "query"))
     with st.sidebar:
-        if choice(PART, "cue", ("none", "query")) == "query":
+        if cue == "query":
             wish = {kind: wished(kind) for kind in FEATURES}
             strength = slider(PART, "strength", 0.0, 6.0, 3.0, 0.5)
             pull = slider(PART, "pull", 0.0, 2.0, 0.0, 0.25)
@@ -31,7 +33,7 @@ def draw() -> None:
     moves(PART, "scene", lessons_cues.scene(objects, glance, wish, look=page.look(), t=t))
     told(objects, glance, wish, without, pull)
     closing(PART, formula(objects, glance, wish, without, strength, pull),
-            code(seed, wish, without, strength, pull))  # fmt: skip
+            code(seed, wish, without, strength, pull), door(glance))  # fmt: skip
 
 
 def wished(kind: str) -> str | None:
@@ -80,6 +82,13 @@ def formula(
         rf" = {float(glance.weights[best]):.3f}",
         sum_,
     )
+
+
+def door(glance: Glance) -> Spec:
+    """As many keys, as many of them sought, standing out as much: as needles in Explore."""
+    needles, gap = cues.standing_out(glance)
+    params = (("n", len(glance.weights)), ("needles", needles), ("gap", gap), ("noise", 0.0))
+    return Spec(source="planted", source_params=params)
 
 
 def code(seed: int, wish: Wish | None, without: str, strength: float, pull: float) -> str:

@@ -10,7 +10,7 @@ from engine.figures.theme import Figure
 from engine.spec import Spec
 from pages.ui import linked, state
 from pages.ui.components.moving import moving
-from pages.ui.strings import language, locale, t
+from pages.ui.strings import t
 
 PLAIN = {"displayModeBar": False}
 
@@ -21,8 +21,7 @@ def words(part: str, name: str, **facts: Any) -> str:
 
 
 def opening(part: str) -> None:
-    """Title and the first paragraph."""
-    st.header(words(part, "title"), anchor=False)
+    """The first paragraph."""
     with st.container(key=f"lesson-text-{part}"):
         st.text(words(part, "text"))
 
@@ -57,7 +56,7 @@ def toggle(part: str, name: str, default: bool = False) -> bool:
 
 
 def picture(part: str, name: str, figure: Figure) -> None:
-    """A figure with a sentence under it, `lesson.<part>.<name>.caption`."""
+    """A figure that is drawn anew where it changes."""
     st.plotly_chart(figure, theme=None, key=f"{part}-picture-{name}", config=PLAIN)
 
 
@@ -71,7 +70,7 @@ def moves(part: str, name: str, figure: Figure, **more: Any) -> None:
 
 def trouble(part: str, why: str, **facts: Any) -> None:
     """Why what was chosen can't be shown, and what is allowed: `lesson.<part>.trouble.<why>`."""
-    with st.container(key=f"trouble-{part}"):
+    with st.container(key="trouble"):
         st.text(words(part, f"trouble.{why}", **facts))
 
 
@@ -81,6 +80,11 @@ def notice(part: str, name: str = "notice", **facts: Any) -> None:
         st.text(words(part, name, **facts))
 
 
+def signed(x: float, form: str) -> str:
+    """A number with a minus as it is set, not a hyphen."""
+    return f"{x:{form}}".replace("-", "−")
+
+
 def stacked(*lines: str) -> str:
     """Formulas in LaTeX under one another, so that they fit a narrow column."""
     return (
@@ -88,23 +92,23 @@ def stacked(*lines: str) -> str:
     )
 
 
-def closing(part: str, formula: str, code: str, door: Spec | None = None) -> None:
+def closing(
+    part: str, formula: str, code: str, door: Spec, more: Sequence[str] = ("2", "3")
+) -> None:
     """The formula in LaTeX with current numbers, further paragraphs, the code, a link to Explore.
 
     Args:
         formula: LaTeX. code: lines that do the same in a notebook; they are run by a test.
-        door: what Explore opens.
+        door: what Explore opens. more: which paragraphs, `lesson.<part>.text.<which>`.
     """
     left, right = st.columns(2, gap="large")
     with left:
         st.latex(formula)
         with st.container(key=f"lesson-more-{part}"):
-            for i in (2, 3):
-                if f"lesson.{part}.text.{i}" in locale(language()):
-                    st.text(words(part, f"text.{i}"))
+            for which in more:
+                st.text(words(part, f"text.{which}"))
     with right:
         st.text(t("lesson.code"))
         st.code(code, language="python", wrap_lines=True)
-        if door is not None:
-            link = urlencode(door.replace(language=state.spec().language).query_params())
-            st.link_button(t("lesson.door"), f"explore?{link}")
+        link = urlencode(door.replace(language=state.spec().language).query_params())
+        st.link_button(t("lesson.door"), f"explore?{link}")

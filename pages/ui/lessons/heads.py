@@ -46,7 +46,7 @@ def draw() -> None:
     with left:
         picture(PART, "maps", lessons_heads.maps(found, out, look=look, t=t))
         with st.container(key=f"caption-{PART}"):
-            st.text(words(PART, "maps"))
+            st.text(words(PART, "maps", text=spec.content))
     with right:
         picture(PART, "distance", lessons_heads.distances(found, out, look=look, t=t))
     near, far = int(found.distance.argmin()), int(found.distance.argmax())
@@ -73,6 +73,6 @@ def draw() -> None:
             picture(PART, name, figure)
     picture(PART, "changes", lessons_heads.changes(found, out, tokens, look=look, t=t))
     counted = heads.count(given)
-    door = spec.replace(mechanism=inside, layer=layer, head=out)
+    door = spec.replace(mechanism=inside, layer=layer, head=out if weights == "model" else None)
     code = heads.code(spec.content, layer, inside, count, seed, out)
-    closing(PART, counted.formula, code, door if weights == "model" else None)
+    closing(PART, counted.formula(words(PART, "parameters")), code, door)

@@ -7,9 +7,19 @@ from engine.lessons import masking
 from engine.lessons.masking import SENTENCES, SIDE
 from engine.sources import samples
 from engine.spec import Spec
-from pages.ui import frame
+from pages.ui import frame, linked
 from pages.ui.components.paint import paint
-from pages.ui.lessons.frame import choice, closing, notice, opening, picture, slider, words
+from pages.ui.lessons.frame import (
+    choice,
+    closing,
+    notice,
+    opening,
+    picture,
+    slider,
+    stacked,
+    trouble,
+    words,
+)
 from pages.ui.strings import language, t
 
 PART = "masking"
@@ -29,7 +39,11 @@ def draw() -> None:
                 int(slider(PART, f"length{i}", 0, SIDE, LENGTHS[i - 1]))
                 for i in range(1, SENTENCES + 1)
             ]
-        row = int(slider(PART, "row", 1, SIDE, 4)) - 1
+        names = lessons_masking.row_names(kind)
+        rows = range(1, SIDE + 1)
+        row = linked.stops(
+            words(PART, "row"), f"{PART}-row", rows, 4, lambda row: names[row - 1]
+        ) - 1  # fmt: skip
         seed = int(slider(PART, "seed", 0, 20, 0))
     if kind == "lengths":
         batch = masking.padded(lengths, seed)
@@ -49,7 +63,7 @@ def draw() -> None:
     for column, name, figure in zip(columns[-2:], ("before", "after"), sides, strict=True):
         with column:
             picture(PART, name, figure)
-    name = lessons_masking.row_names(kind)[row]
+    name = names[row]
     seen, kept = int(found.mask[row].sum()), found.kept(row)
     if seen:
         notice(PART, row=name, seen=seen, total=SIDE, kept=kept)
@@ -62,13 +76,23 @@ def draw() -> None:
     with st.container(key=f"caption-{PART}"):
         st.text(words(PART, "ways"))
     fraction = rf"\frac{{w_{{ij}}\,m_{{ij}}}}{{{kept:.2f}}}" if seen else "0"
-    formula = (
+    formula = stacked(
         r"w'_{ij}=\frac{m_{ij}\,e^{z_{ij}}}{\sum_k m_{ik}\,e^{z_{ik}}}"
-        r"=\frac{w_{ij}\,m_{ij}}{\sum_k w_{ik}\,m_{ik}}="
-        rf"{fraction}\quad\text{{({name})}}"
+        r"=\frac{w_{ij}\,m_{ij}}{\sum_k w_{ik}\,m_{ik}}",
+        rf"w'_{{\text{{{name}}},\,j}}={fraction}",
     )
-    door = Spec(content=samples.first(language())) if kind == "causal" else None
-    closing(PART, formula, masking.code(kind, seed, lengths, own), door)
+    code = masking.code(kind, seed, lengths, own)
+    closing(PART, formula, code, door(kind, [bool(on) for on in found.mask[row]]))
+
+
+def door(kind: str, seen: list[bool]) -> Spec:
+    """A text that is read causally; or as many random keys, with those set aside that the row
+    may not see. None is, where it may see none: there would be nothing to show."""
+    if kind == "causal":
+        return Spec(content=samples.first(language()))
+    hide = [i for i, on in enumerate(seen) if not on] if any(seen) else []
+    params = (("n", SIDE), ("needles", 0), ("gap", 0.0))
+    return Spec(source="planted", source_params=params, hide=tuple(hide))
 
 
 def chosen() -> str:
@@ -77,8 +101,7 @@ def chosen() -> str:
     try:
         masking.read(text)
     except ValueError:
-        with st.container(key="trouble"):
-            st.text(words(PART, "bad", digits=SIDE * SIDE // 4))
+        trouble(PART, "mask", digits=SIDE * SIDE // 4)
         text = FIRST
     tell(text)
     return text

@@ -9,7 +9,7 @@ from engine.lessons import pooling
 from engine.lessons.pooling import SCORINGS
 from engine.spec import Spec
 from pages.ui import frame as page
-from pages.ui.lessons.frame import choice, closing, moves, notice, opening, slider, stacked
+from pages.ui.lessons.frame import choice, closing, moves, notice, opening, signed, slider, stacked
 from pages.ui.strings import t
 
 PART = "pooling"
@@ -19,8 +19,8 @@ def draw() -> None:
     """Controls, the two products of matrices, one row in words and in numbers."""
     opening(PART)
     params: dict[str, Any] = {}
+    kind = choice(PART, "scoring", tuple(SCORINGS))
     with st.sidebar:
-        kind = choice(PART, "scoring", tuple(SCORINGS))
         if kind == "dot":
             params["temperature"] = slider(PART, "temperature", 0.1, 5.0, 1.0, 0.1)
         elif kind == "additive":
@@ -41,9 +41,9 @@ def draw() -> None:
         moves(PART, "sum", pictures.summing(found, row, look=page.look(), t=t))
     best = int(found.weights[row].argmax())
     notice(
-        PART, row=row + 1, key=best + 1, score=float(found.scores[row, best]),
-        weight=float(found.weights[row, best]), x=float(found.output[row, 0]),
-        y=float(found.output[row, 1]), vx=float(found.v[best, 0]), vy=float(found.v[best, 1]),
+        PART, row=row + 1, key=best + 1, score=signed(float(found.scores[row, best]), ".2f"),
+        weight=float(found.weights[row, best]), output=pair(found.output[row], ".2f"),
+        value=pair(found.v[best], ".1f"),
     )  # fmt: skip
     width = params.get("width", 1)
     shown = {
@@ -61,9 +61,15 @@ def draw() -> None:
             rf"s_{{ij}} = {shown}",
             r"\alpha_{ij} = \frac{e^{s_{ij}}}{\sum_{j'} e^{s_{ij'}}}",
             rf"o_{{{row + 1}}} = {' + '.join(weights)}",
+            rf"\phantom{{o_{{{row + 1}}}}} = {pair(found.output[row], '.2f')}",
         ),
         f"from engine.lessons import pooling\n"
         f"qkv = pooling.drawn({queries}, {keys}, seed={seed}, first={first})\n"
         f'pooling.attend(qkv, "{kind}", {said}).output',
         Spec(mechanism=SCORINGS[kind], params=tuple(params.items())),
     )  # fmt: skip
+
+
+def pair(numbers: Any, form: str) -> str:
+    """A point of the plane."""
+    return f"({', '.join(signed(x, form) for x in numbers.tolist())})"

@@ -16,13 +16,16 @@ from pages.ui.lessons.frame import (
     opening,
     picture,
     slider,
+    stacked,
     toggle,
+    trouble,
     words,
 )
 from pages.ui.strings import language, t
 
 PART = "positions"
 LONGEST = 65536
+MOST = 4096  # tokens that Explore is opened with: more take it long
 
 
 def draw() -> None:
@@ -30,12 +33,6 @@ def draw() -> None:
     opening(PART)
     view = choice(PART, "view", ("permute", "encoding", "cost"))
     {"permute": permute, "encoding": encoding, "cost": cost}[view]()
-
-
-def trouble(name: str, **facts: object) -> None:
-    """Says what can't be drawn and why."""
-    with st.container(key="trouble"):
-        st.text(words(PART, name, **facts))
 
 
 def permute() -> None:
@@ -52,7 +49,7 @@ def permute() -> None:
     try:
         tokens = positions.words(sentence)
     except ValueError:
-        trouble("bad.sentence")
+        trouble(PART, "sentence")
         return
     moved = positions.order_of(order, len(tokens), seed)
     found = positions.permuted(tokens, moved, kind, causal=causal, seed=seed)
@@ -66,23 +63,21 @@ def permute() -> None:
     same = found.difference < 1e-4
     said = tiny(found.difference) if same else f"{found.difference:.2f}"
     notice(PART, "notice.same" if same else "notice.differ", difference=said)
-    formula = (
-        r"\begin{gathered}\mathrm{Attn}(PX)\;"
-        + ("=" if same else r"\neq")
-        + r"\;P\,\mathrm{Attn}(X)\\"
-        rf"\max|P^\top\mathrm{{Attn}}(PX)-\mathrm{{Attn}}(X)|={scientific(found.difference)}"
-        r"\end{gathered}"
+    formula = stacked(
+        r"\mathrm{Attn}(PX) " + ("=" if same else r"\neq") + r" P\,\mathrm{Attn}(X)",
+        r"\max|P^\top\mathrm{Attn}(PX)-\mathrm{Attn}(X)|",
+        rf"\quad ={scientific(found.difference)}",
     )
     code = positions.code(
         "permute", tokens=tokens, order=moved.tolist(), kind=kind, causal=causal, seed=seed
     )
-    closing(PART, formula, code, door(rotary=kind == "rotary"))
+    here = Spec(source="text", content=sentence)
+    closing(PART, formula, code, turned(here) if kind == "rotary" else here, more=("permute",))
 
 
-def door(rotary: bool) -> Spec:
-    """What Explore opens: rotary positions put on the model's queries and keys, or the model."""
-    here = Spec(content=samples.first(language()))
-    return here.replace(mechanism="relative", params=(("kind", "rope"),)) if rotary else here
+def turned(here: Spec) -> Spec:
+    """Rotary positions put on the model's queries and keys."""
+    return here.replace(mechanism="relative", params=(("kind", "rope"),))
 
 
 def scientific(x: float) -> str:
@@ -105,9 +100,9 @@ def encoding() -> None:
         table = positions.sinusoidal(n, width)
     except ValueError:
         if n < 1:
-            trouble("bad.length")
+            trouble(PART, "length")
         else:
-            trouble("bad.width", width=width, less=width - 1, more=width + 1)
+            trouble(PART, "width", width=width, less=width - 1, more=width + 1)
         return
     dimension = min(dimension, width - 1)
     look = frame.look()
@@ -127,17 +122,18 @@ def encoding() -> None:
                 told = tiny(spread) if spread < 1e-4 else f"{spread:.2f}"
                 st.text(words(PART, f"{kind}.says", offset=offset, spread=told))
     turn = rf"{offset}\,\omega_j"
-    formula = (
-        r"\begin{aligned}&p_{i,2j}=\sin(i\,\omega_j),\ p_{i,2j+1}=\cos(i\,\omega_j),\ "
-        rf"\omega_j=10000^{{-2j/{width}}}\\[4pt]&"
-        rf"\begin{{pmatrix}}p_{{i+{offset},2j}}\\p_{{i+{offset},2j+1}}\end{{pmatrix}}="
-        rf"\begin{{pmatrix}}\cos {turn}&\sin {turn}\\-\sin {turn}&\cos {turn}\end{{pmatrix}}"
-        r"\begin{pmatrix}p_{i,2j}\\p_{i,2j+1}\end{pmatrix}\\[4pt]&"
-        rf"\max_i|p_{{i+{offset}}}-R_{{{offset}}}\,p_i|={scientific(error)}\end{{aligned}}"
+    formula = stacked(
+        r"p_{i,2j}=\sin(i\,\omega_j),\ p_{i,2j+1}=\cos(i\,\omega_j)",
+        rf"\omega_j=10000^{{-2j/{width}}}",
+        rf"\begin{{pmatrix}}p_{{i+{offset},2j}}\\p_{{i+{offset},2j+1}}\end{{pmatrix}}=R_{{{offset}}}"
+        r"\begin{pmatrix}p_{i,2j}\\p_{i,2j+1}\end{pmatrix}",
+        rf"R_{{{offset}}}=\begin{{pmatrix}}\cos {turn}&\sin {turn}\\"
+        rf"-\sin {turn}&\cos {turn}\end{{pmatrix}}",
+        rf"\max_i|p_{{i+{offset}}}-R_{{{offset}}}\,p_i|={scientific(error)}",
     )
     closing(
         PART, formula, positions.code("encoding", n=n, width=width, offset=offset),
-        door(rotary=True),
+        turned(Spec(content=samples.first(language()))), more=("encoding",),
     )  # fmt: skip
 
 
@@ -159,22 +155,23 @@ def cost() -> None:
     ratio = attention.operations / recurrence.operations
     notice(PART, "notice.cost" if ratio <= 1 else "notice.dear", n=n, d=width,
            ratio=ratio if ratio > 1 else 1 / ratio, steps=int(recurrence.steps))  # fmt: skip
-    path = positions.cost("convolution", n, width, kernel).path
-    dilated = positions.cost("dilated", n, width, kernel).path
-    of = {layer: positions.cost(layer, n, width, kernel).operations for layer in positions.LAYERS}
-    rows = (
-        ("attention", "n^2d", "1", "1"),
-        ("recurrence", "nd^2", str(n), str(n)),
-        ("convolution", "knd^2", "1", rf"n/k={path:.0f}"),
-        ("dilated", "knd^2", "1", rf"\log_k n={dilated:.1f}"),
-    )
-    head = " & ".join(in_formula(f"{name}.short") for name in ("operations", "steps", "path"))
-    lines = (
-        rf"{in_formula(layer)} & {form}={scientific(of[layer])} & {steps} & {far}"
-        for layer, form, steps, far in rows
-    )
-    formula = rf"\begin{{array}}{{l|lll}} & {head}\\ \hline " + r"\\".join(lines) + r"\end{array}"
-    closing(PART, formula, positions.code("cost", n=n, width=width, kernel=kernel))
+    forms = {
+        "attention": ("n^2d", "1"), "recurrence": ("nd^2", "n"),
+        "convolution": ("knd^2", "n/k"), "dilated": ("knd^2", r"\log_k n"),
+    }  # fmt: skip
+    lines = []
+    for layer, (operations, path) in forms.items():
+        found = positions.cost(layer, n, width, kernel)
+        lines.append(
+            rf"{in_formula(layer)} & {operations}={scientific(found.operations)} & "
+            + (path if path == "1" else rf"{path}={found.path:.{0 if found.path >= 10 else 1}f}")
+        )
+    head = " & ".join(in_formula(f"{name}.short") for name in ("operations", "path"))
+    formula = rf"\begin{{array}}{{l|ll}} & {head}\\ \hline " + r"\\".join(lines) + r"\end{array}"
+    closing(
+        PART, formula, positions.code("cost", n=n, width=width, kernel=kernel),
+        Spec(source="planted", source_params=(("n", min(n, MOST)),)), more=("cost",),
+    )  # fmt: skip
 
 
 def in_formula(name: str) -> str:

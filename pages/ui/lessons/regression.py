@@ -19,6 +19,7 @@ from pages.ui.lessons.frame import (
     moves,
     notice,
     opening,
+    signed,
     slider,
     stacked,
     trouble,
@@ -57,8 +58,8 @@ class Choice:
 def draw() -> None:
     """Controls, the fit beside its weights, training, what it says, the article's questions."""
     opening(PART)
+    pool = choice(PART, "pool", POOLS, "gaussian")
     with st.sidebar:
-        pool = choice(PART, "pool", POOLS, "gaussian")
         chosen = controls(pool)
     data = chosen.data()
     learns = pool == "learned"
@@ -77,9 +78,9 @@ def draw() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         moves(PART, "picture", shapes[0], job=job)
+        slider(PART, "query", 0.0, SPAN, SPAN / 2, 0.05)
     with right:
         moves(PART, "matrix", shapes[1], job=job, slot="matrix")
-    slider(PART, "query", 0.0, SPAN, SPAN / 2, 0.05)
     if why and (learns or why != "flat"):  # a w of 0 is fine where nothing is learned
         trouble(PART, why)
     elif learns:
@@ -279,18 +280,15 @@ def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
             data, five.w).turns, "truth": regression.turns(regression.truth(pictures.FINE)),
         "best": best, "error": regression.error(data, best), "was": regression.error(data, start),
     }  # fmt: skip
-    source = "trained" if trained else "scanned"
+    with st.container(key="caption-answers"):
+        st.text(words(PART, "answer.trained" if trained else "answer.scanned", **facts))
     left, right = st.columns(2, gap="large")
     with left, st.container(key="lesson-answers"):
         for name in ("smooth", "sharp", "better", "own"):
             st.text(words(PART, f"question.{name}"))
             with st.container(key=f"caption-answer-{name}"):
-                if name in ("smooth", "sharp"):
-                    how = name if learned > start else "wider"
-                    said = [words(PART, f"answer.{key}", **facts) for key in (source, how)]
-                    st.text(t("lesson.join").join(said))
-                else:
-                    st.text(words(PART, f"answer.{name}", **facts))
+                wider = name in ("smooth", "sharp") and learned <= start
+                st.text(words(PART, f"answer.{'wider' if wider else name}", **facts))
     with right:
         st.text(words(PART, "question.more"))
         shown = abs(w) or 1.0
@@ -304,7 +302,8 @@ def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
                 words(
                     PART, "answer.more", w=shown, n=chosen.n, last=found.sizes[-1],
                     fixed=found.fixed[-1], shrinking=found.shrinking[-1],
-                    flat=found.slope("fixed"), slope=found.slope("shrinking"),
+                    flat=signed(found.slope("fixed"), "+.2f"),
+                    slope=signed(found.slope("shrinking"), "+.2f"),
                     draws=regression.DRAWS,
                 )
             )  # fmt: skip

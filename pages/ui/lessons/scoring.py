@@ -28,9 +28,7 @@ SEEN = ("scale", "functions")
 def draw() -> None:
     """One of two pictures: the functions on the same vectors, or the spread of their scores."""
     opening(PART)
-    with st.sidebar:
-        seen = choice(PART, "view", SEEN)
-    functions() if seen == "functions" else scale()
+    functions() if choice(PART, "view", SEEN) == "functions" else scale()
 
 
 def functions() -> None:
@@ -68,7 +66,7 @@ def functions() -> None:
         ),
         f"from engine.lessons import scoring\nqkv = scoring.drawn({d}, {dk}, seed={seed})\n"
         f"additive, dot = scoring.both(qkv, hidden={hidden})\nadditive.weights()",
-        Spec(mechanism="additive", params=(("hidden", hidden),)),
+        Spec(mechanism="additive", params=(("hidden", hidden),)), more=("functions",),
     )  # fmt: skip
 
 
@@ -101,4 +99,13 @@ def scale() -> None:
         "from engine.lessons import scoring\n"
         f"one = scoring.spread({d}, keys={keys}, seed={seed})\n"
         "one.variance, one.largest, one.entropy",
+        unscaled(d, keys), more=("scale", "limit"),
+    )  # fmt: skip
+
+
+def unscaled(d: int, keys: int) -> Spec:
+    """As many random keys, with scores that are not divided by √d."""
+    return Spec(
+        source="planted", mechanism="softmax", params=(("temperature", d**-0.5),),
+        source_params=(("n", keys), ("dim", d), ("needles", 0), ("gap", 0.0)),
     )  # fmt: skip
