@@ -11,6 +11,7 @@ from engine.contract import QKV, Attention, Frame
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.softmax import Softmax
 from engine.metrics import RowStats
+from engine.refusal import Refusal
 from engine.tokens import joined
 from engine.views import Buckets, Routing, Segments
 
@@ -147,8 +148,10 @@ def grouping(
     view = _own(att, kind)
     if view is None:
         if qkv is None:
-            raise ValueError(
-                f"keys can be grouped by {', '.join(groupings(att))}, not by '{kind}'"
+            raise Refusal(
+                "keys can be grouped by {allowed}, not by '{kind}'",
+                allowed=", ".join(groupings(att)),
+                kind=kind,
             )
         view = _own(MECHANISMS[FOUND[kind]]().attend(qkv), kind)
     if isinstance(view, Buckets):
@@ -190,7 +193,11 @@ def labels(att: Attention, kind: str, block: int) -> Int[Tensor, " m"]:
     elif kind in att.frame.units:
         spans = att.frame.units[kind]
     else:
-        raise ValueError(f"keys can be grouped by {', '.join(groupings(att))}, not by '{kind}'")
+        raise Refusal(
+            "keys can be grouped by {allowed}, not by '{kind}'",
+            allowed=", ".join(groupings(att)),
+            kind=kind,
+        )
     return torch.bucketize(torch.arange(m), spans[:, 1].cpu().contiguous(), right=True)
 
 
@@ -227,7 +234,11 @@ def group_mass(
     """
     frame, groups = att.frame, max(groups, int(label.max()) + 1)
     if groups > MOST_GROUPS:
-        raise ValueError(f"{groups:,} groups are too many; at most {MOST_GROUPS} can be shown")
+        raise Refusal(
+            "{groups:,} groups are too many; at most {most} can be shown",
+            groups=groups,
+            most=MOST_GROUPS,
+        )
     most = max(1, LARGEST_SAMPLE // (frame.heads * frame.m))
     rows = torch.arange(0, frame.n, max(1, -(-frame.n // most)))
     if queries is None:

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from engine import choosing
 from engine.contract import RowKind
+from engine.refusal import Refusal
 
 Sinks = Float[Tensor, " h"] | Float[Tensor, "h r"]
 
@@ -124,7 +125,7 @@ class Sigmoid(Normaliser):
         self, logits: Tensor, allowed: Tensor | None, sinks: Tensor | None, visible: Tensor
     ) -> Tensor:
         if sinks is not None:
-            raise ValueError("sigmoid can't honour sinks: it has no denominator that they'd join")
+            raise Refusal("sigmoid can't honour sinks: it has no denominator that they'd join")
         weights = (logits - visible.to(logits).clamp_min(1).log()[:, None]).sigmoid_()
         return weights if allowed is None else weights.masked_fill_(~allowed, 0)
 

@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from engine import theory
 from engine.figures.theme import Theme, Words, figure, scale
 from engine.growth import Grown
+from engine.refusal import Refusal
 from engine.tokens import escaped
 
 METRICS = (
@@ -232,7 +233,7 @@ def sharpness(mechanism: str, n: np.ndarray, setting: Setting) -> np.ndarray:
 
         h = theory.entropy(n, setting.gap, setting.noise, setting.needles)
         return beta(torch.as_tensor(h)).numpy()
-    raise ValueError(f"{mechanism} has no closed form with noise")
+    raise Refusal("{mechanism} has no closed form with noise", mechanism=mechanism)
 
 
 def closed_form(

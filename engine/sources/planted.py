@@ -10,6 +10,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from engine.contract import QKV, Origin, param, params_of
+from engine.refusal import Refusal
 
 LAYOUTS = ("shared", "paired", "topics")
 
@@ -62,12 +63,13 @@ class Planted(_Made):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.needles > self.n - 1:
-            raise ValueError(
-                f"needles must be at most {self.n - 1}, one fewer than the positions: the first "
-                "position is never a needle"
+            raise Refusal(
+                "needles must be at most {most}, one fewer than the positions: the first "
+                "position is never a needle",
+                most=self.n - 1,
             )
         if self.layout != "shared" and self.needles < 1:
-            raise ValueError(f"layout {self.layout} needs at least one needle")
+            raise Refusal("layout {layout} needs at least one needle", layout=self.layout)
 
     def make(self) -> QKV:
         """The QKV: q, k and v (heads n dim), float32 on the CPU; same seed, same result."""
@@ -106,9 +108,13 @@ class Planted(_Made):
         left = (self.noise**2 * d - along**2).min().item()
         if left < 0:
             least = float((along / d**0.5).max())
-            raise ValueError(
-                f"layout {self.layout} with gap {self.gap:g} in {d} dimensions needs a noise of "
-                f"at least {least:.2f}: a query that points at one key leans on all others"
+            raise Refusal(
+                "layout {layout} with gap {gap:g} in {d} dimensions needs a noise of at "
+                "least {least:.2f}: a query that points at one key leans on all others",
+                layout=self.layout,
+                gap=self.gap,
+                d=d,
+                least=least,
             )
         aim = aim / length
         rest = q - (q * aim).sum(-1, keepdim=True) * aim

@@ -19,6 +19,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from pages.ui.strings import language, spoken
+
 AT_ONCE = 4
 LEFT = 15.0  # seconds without a question after which a job is given up
 FORGOTTEN = 900.0  # seconds that a finished job's last state is kept
@@ -44,7 +46,8 @@ class Job:
 
     Attributes:
         state: as last said. version: how often it was said. done: it has ended. error: the words
-            of the ValueError that ended it. result: what the work returned.
+            of the ValueError that ended it, in the language of whoever started the work.
+        result: what the work returned.
     """
 
     state: State = field(default_factory=dict)
@@ -87,13 +90,15 @@ class Jobs:
                 raise Busy
             self._jobs[token] = job
 
+        tag = language()  # a thread has no page to ask
+
         def run() -> None:
             try:
                 job.result = work(job.say)
             except Stopped:
                 job.error = "stopped"
             except ValueError as error:
-                job.error = str(error)
+                job.error = spoken(error, tag)
             except Exception:
                 log.exception("a job failed")
                 job.error = "failed"

@@ -22,7 +22,7 @@ from pages.ui.components.heatmap import heatmap
 from pages.ui.components.tokens import token_text
 from pages.ui.gate import Report
 from pages.ui.scene import Scene
-from pages.ui.strings import formula, t
+from pages.ui.strings import formula, spoken, t
 
 PLAIN = {"displayModeBar": False}
 STATS = (
@@ -49,7 +49,7 @@ def problems() -> None:
         return
     with st.container(key="problems", gap=None):
         for problem in state.problems():
-            facts = {"field": problem.field, "allowed": problem.allowed}
+            facts = {"field": problem.field, "allowed": spoken(problem.allowed)}
             st.text(t(f"problem.{problem.kind}", value=_short(problem.value), **facts))
 
 

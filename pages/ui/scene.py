@@ -20,7 +20,7 @@ from engine.stream import Summary
 from pages.ui import contents
 from pages.ui.disk import folder
 from pages.ui.gate import Report
-from pages.ui.strings import t
+from pages.ui.strings import spoken, t
 from pages.ui.waiting import Trouble, ask, desk, obtain
 
 TINY = samples.EXAMPLES.parent / "models" / "tiny"
@@ -197,7 +197,7 @@ def scene(spec: Spec) -> Scene:
         try:
             estimate = engine.estimate(engine.make(spec.mechanism, **spec.arguments()), given)
         except ValueError as error:
-            raise Trouble(t("error.refused", reason=str(error))) from error
+            raise Trouble(t("error.refused", reason=spoken(error))) from error
 
     def work(report: Report) -> tuple[Attention, Summary, float]:
         start = time.perf_counter()

@@ -6,6 +6,7 @@ from typing import Any
 import streamlit as st
 
 from engine.fields import LANGUAGES
+from engine.refusal import Refusal
 from engine.words import locale as locale
 from pages.ui import state
 
@@ -42,3 +43,16 @@ def speaker() -> Callable[..., str]:
     """`t` in the language that is spoken now, also where no page runs (in a job's thread)."""
     words = locale(language())
     return lambda key, /, **facts: words[key].format(**facts)
+
+
+def spoken(error: object, tag: str = "") -> str:
+    """What the engine says, a Refusal in the person's language; anything else as it is.
+
+    Args:
+        tag: the language, where no page runs.
+    """
+    tag = tag or language()
+    if not isinstance(error, Refusal) or tag == LANGUAGES[0]:
+        return str(error)
+    facts = {k: spoken(v, tag) if isinstance(v, Refusal) else v for k, v in error.facts.items()}
+    return locale(f"refusals-{tag}")[error.template].format(**facts)

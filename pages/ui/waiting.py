@@ -10,7 +10,7 @@ import torch
 from engine import wording
 from engine.stream import Estimate
 from pages.ui.gate import Desk, Paced, Report
-from pages.ui.strings import t
+from pages.ui.strings import spoken, t
 
 T = TypeVar("T")
 KEPT = 768 * 2**20  # bytes of results
@@ -65,7 +65,7 @@ def obtain(key: str, what: str, work: Callable[[Report], T], size: Callable[[T],
     try:
         return desk().obtain(key, work, size, queue, paced)
     except ValueError as error:
-        raise Trouble(t("error.refused", reason=str(error))) from error
+        raise Trouble(t("error.refused", reason=spoken(error))) from error
     except (MemoryError, torch.OutOfMemoryError) as error:
         raise Trouble(t("error.memory")) from error
     finally:

@@ -137,7 +137,7 @@ class Moving {
       this.version = said.version;
       this.change = change;
       this.show(change);
-    }
+    } else if (change.note && !change.traces) this.part("note").textContent = change.note;
     if (said.state.share !== undefined) this.part("progress").value = said.state.share;
     if (!said.done) {
       this.asking = setTimeout(() => this.ask(), Math.max(0, turn - (performance.now() - began)));
@@ -146,7 +146,8 @@ class Moving {
     this.part("working").hidden = true;
     if (this.data.slot) return; // whoever has the stop button tells
     if (said.error) {
-      const why = { stopped: words.stopped, gone: words.gone }[said.error] ?? said.error;
+      const { stopped, gone, failed } = words;
+      const why = { stopped, gone, failed }[said.error] ?? said.error;
       this.part("note").textContent = [this.part("note").textContent, why].filter(Boolean).join(" ");
     }
     this.root.dataset.done = said.error ?? "yes";

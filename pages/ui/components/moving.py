@@ -18,6 +18,7 @@ from pages.ui.components.looks import script, words
 from pages.ui.tiles import PLOTLY
 
 Change = dict[str, Any]
+WORDS = ("play", "pause", "stop", "stopped", "gone", "failed", "frame")
 
 HTML = """
 <div class="mv">
@@ -86,7 +87,9 @@ def moving(
             "slot": slot,
             "height": height,
             "alt": alt,
-            "words": words(t, "moving", ("play", "pause", "stop", "stopped", "gone", "frame")),
+            "words": words(
+                t, "moving", ("play", "pause", "stop", "stopped", "gone", "failed", "frame")
+            ),
         },
         on_done_change=ended,
     )

@@ -19,7 +19,7 @@ from pages.ui.components.moving import moving
 from pages.ui.disk import folder
 from pages.ui.lab.shared import caption, pick, place, powers, sentence
 from pages.ui.live import JOBS, Busy, Say
-from pages.ui.strings import speaker, t
+from pages.ui.strings import speaker, spoken, t
 
 BESIDE = ("normalised_entropy", "max_weight", "participation", "output_error", "needle_hit",
           "seconds")  # fmt: skip
@@ -45,7 +45,7 @@ def choose(**fields: Any) -> None:
         st.session_state["sweep-choice"] = replace(chosen(), **fields)
         st.session_state["sweep-problems"] = []
     except ValueError as error:
-        st.session_state["sweep-refused"] = str(error)
+        st.session_state["sweep-refused"] = spoken(error)
 
 
 def tell_url(choice: Lab) -> None:
@@ -66,14 +66,14 @@ def draw() -> None:
     choice = chosen()
     tell_url(choice)
     for problem in st.session_state.get("sweep-problems", ()):
-        st.text(t("dilution.problem", field=problem.field, reason=problem.allowed))
+        st.text(t("dilution.problem", field=problem.field, reason=spoken(problem.allowed)))
     if refused := st.session_state.pop("sweep-refused", None):
         st.text(t("error.refused", reason=refused))
     try:
         plan = choice.plan()
     except ValueError as error:
         with st.container(key="trouble"):
-            st.text(t("error.refused", reason=str(error)))
+            st.text(t("error.refused", reason=spoken(error)))
         return
     found = lab.done(plan, folder("sweeps"))
     names = {spell(one): named(one) for one in choice.mechanisms}

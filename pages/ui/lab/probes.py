@@ -11,7 +11,7 @@ from pages.ui import frame, linked
 from pages.ui.components.moving import moving
 from pages.ui.lab.shared import caption, place, sentence
 from pages.ui.live import JOBS, Busy, Say
-from pages.ui.strings import speaker, t
+from pages.ui.strings import speaker, spoken, t
 
 LONGEST = (8, 16, 32, 64)
 STEPS = Recipe().steps
@@ -27,7 +27,7 @@ def draw() -> None:
         found = probe_results.results()
     except ValueError as error:
         with st.container(key="trouble"):
-            st.text(t("error.refused", reason=str(error)))
+            st.text(t("error.refused", reason=spoken(error)))
         return
     with st.container(horizontal=True):
         task = choice("task", probes.TASKS)
