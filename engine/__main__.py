@@ -20,7 +20,7 @@ from engine.mechanisms import MECHANISMS
 from engine.metrics import RowStats
 from engine.sources import SOURCES
 from engine.spec import Spec
-from engine.sweep import Record
+from engine.sweep import MOST_BYTES, Record
 from engine.sweep import run as run_plan
 
 SHOWN = (
@@ -63,6 +63,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     sweeping.add_argument(
         "--folder", type=Path, help="keep records here and go on from those that are there"
+    )
+    sweeping.add_argument(
+        "--text-file", type=Path, help="passages of this text (UTF-8), with --source passage"
+    )
+    sweeping.add_argument(
+        "--memory", type=float, default=MOST_BYTES / 10**9, help="bound in GB, 2 by default"
     )
     sweeping.add_argument("--on", choices=("here", "ray"), default="here")
     sweeping.add_argument("--address", help="of a running Ray cluster; a local one by default")
@@ -160,7 +166,9 @@ def run_sweep(args: argparse.Namespace, rest: Sequence[str]) -> None:
     """Prints a line for each task as it is done, and writes the records if asked to."""
     from engine.devices import pick
 
-    checked = lab.parsed(pairs(rest)).plan(str(pick(args.device)))
+    text = None if args.text_file is None else args.text_file.read_text("utf-8")
+    bound = int(args.memory * 10**9)
+    checked = lab.parsed(pairs(rest)).plan(str(pick(args.device)), bound, text)
     if args.out is not None and args.out.suffix.removeprefix(".") not in records.FORMS:
         raise ValueError(
             f"--out must end in .{', .'.join(records.FORMS)}, not {args.out.suffix!r}"

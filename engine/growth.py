@@ -141,6 +141,98 @@ def grow(
         yield found
 
 
+@dataclass(frozen=True)
+class Disturbed:
+    """One head with some irrelevant passages inserted, averaged over draws.
+
+    Attributes:
+        passages: inserted. tokens: of the whole text, mean. layer, head.
+        needle_mass: that the last row gives the needle sentence.
+        needle_hit: share of draws in which its largest weight is the needle's, the first token,
+            where heads park what they don't need, set aside.
+    """
+
+    passages: int
+    tokens: float
+    layer: int
+    head: int
+    needle_mass: float
+    needle_hit: float
+
+
+def disturb(
+    model: Model,
+    text: str,
+    filler: str,
+    needle: Needle,
+    passages: Sequence[int],
+    draws: int = 8,
+    progress: Callable[[float], None] | None = None,
+) -> Iterator[list[Disturbed]]:
+    """All heads with ever more irrelevant paragraphs inserted into a text that holds a needle.
+
+    The needle sentence stands after the text's first sentence. Each draw takes other paragraphs of
+    the filler and puts them, one by one, at the ends of the text's other sentences. It ends before
+    the texts become longer than the model's context. `progress` is told the share done; what it
+    raises ends the work.
+
+    Raises:
+        ValueError: the filler has too few paragraphs, or even the text alone is too long.
+    """
+    pool = [p.strip() for p in filler.split("\n\n") if SENTENCE.search(p)]
+    if max(passages) > len(pool):
+        raise Refusal(
+            "the filler has {have} paragraphs; {want} are needed",
+            have=len(pool), want=max(passages),
+        )  # fmt: skip
+    for i, count in enumerate(passages):
+        tokens, mass, hit = 0.0, [], []
+        pieces = [insert(text, pool, needle, count, draw) for draw in range(draws)]
+        if i and model.context and max(_length(model, p) for p in pieces) > model.context:
+            return
+        for draw, piece in enumerate(pieces):
+            with torch.inference_mode():
+                trace = model.read(piece)
+                wanted = planted(trace.text, trace.offsets, needle)
+                rows = torch.tensor([len(trace.tokens) - 1])
+                weights = torch.stack(
+                    [
+                        Softmax().attend(trace.layer(layer)).weights(rows)[:, 0].float().cpu()
+                        for layer in range(trace.layers)
+                    ]
+                )  # (layers h m)
+            tokens += len(trace.tokens) / draws
+            mass.append(weights[..., wanted].sum(-1))
+            hit.append(torch.isin(weights[..., 1:].argmax(-1) + 1, wanted).float())
+            if progress is not None:
+                progress((i + (draw + 1) / draws) / len(passages))
+        means = torch.stack(mass).mean(0), torch.stack(hit).mean(0)
+        yield [
+            Disturbed(count, tokens, layer, head, float(means[0][layer, head]),
+                      float(means[1][layer, head]))
+            for layer in range(means[0].shape[0]) for head in range(means[0].shape[1])
+        ]  # fmt: skip
+
+
+def insert(text: str, pool: Sequence[str], needle: Needle, count: int, seed: int) -> str:
+    """A text with the needle after its first sentence, `count` paragraphs of the pool at the ends
+    of later ones, and the cue at its end."""
+    generator = torch.Generator().manual_seed(seed)
+    ends = [found.start() for found in SENTENCE.finditer(text)] or [len(text)]
+    cuts = [0, *ends, len(text)]
+    sentences = [text[a:b] for a, b in pairwise(cuts)]
+    chosen = torch.randperm(len(pool), generator=generator)[:count].tolist()
+    places = torch.randint(1, len(sentences), (count,), generator=generator).tolist()
+    after: dict[int, list[str]] = {}
+    for place, paragraph in zip(places, chosen, strict=True):
+        after.setdefault(place, []).append(pool[paragraph])
+    parts = [f"{sentences[0].strip()} {needle.sentence}"]
+    for i, sentence in enumerate(sentences[1:], 1):
+        parts.append(sentence.strip())
+        parts += after.get(i, ())
+    return " ".join(part for part in parts if part) + f"\n\n{needle.cue}"
+
+
 def planted(text: str, offsets: Int[Tensor, "n 2"], needle: Needle) -> Int[Tensor, " k"]:
     """Positions of the needle sentence's tokens.
 

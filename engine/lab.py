@@ -21,9 +21,10 @@ from engine.fields import Problem
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.softmax import Softmax
 from engine.refusal import Refusal, one_of
-from engine.sources import SOURCES, planted
+from engine.sources import SWEPT, Passage, Passages, planted
 from engine.spec import Choice, Pairs, declarations
 from engine.sweep import (
+    MOST_BYTES,
     ROWS,
     SAMPLED,
     Match,
@@ -41,6 +42,8 @@ from engine.sweep import (
 
 MOST_MECHANISMS = 12
 LONGEST = 2**17
+STARTING, CALIBRATING = 1e6, 2e7
+"""What a task takes whatever its length, and what it takes to be calibrated, in scores."""
 NOISE_ROWS = 256
 """Rows that are looked at for each noise and length."""
 MATCHES = ("none", "entropy", "needle_mass")
@@ -75,7 +78,7 @@ class Lab:
     source: str = "planted"
     source_params: Pairs = field(default=())
     seeds: int = 2
-    match: str = "entropy"
+    match: str = "needle_mass"
     match_at: int = 0
     rows: int = ROWS
 
@@ -92,8 +95,8 @@ class Lab:
         if len(set(checked)) < len(checked):
             raise Refusal("the same mechanism with the same parameters stands there twice")
         object.__setattr__(self, "mechanisms", tuple(checked))
-        one_of("source", self.source, SOURCES)
-        own = {k: p for k, p in params_of(SOURCES[self.source]).items() if k not in ("n", "seed")}
+        one_of("source", self.source, SWEPT)
+        own = {k: p for k, p in params_of(SWEPT[self.source]).items() if k not in ("n", "seed")}
         object.__setattr__(self, "source_params", _checked(own, self.source_params, "s."))
         if any(not 1 <= n <= LONGEST for n in self.lengths):
             raise Refusal("lengths must lie in 1 … {longest:,}", longest=LONGEST)
@@ -105,16 +108,26 @@ class Lab:
         if not 1 <= self.rows <= 2**16:
             raise Refusal("rows must be 1 … 65,536, not {rows}", rows=self.rows)
 
-    def plan(self, device: str = "cpu") -> Plan:
+    def plan(
+        self, device: str = "cpu", most_bytes: int = MOST_BYTES, text: str | None = None
+    ) -> Plan:
         """The sweep, checked as a whole.
+
+        Args:
+            text: read instead of the sample, where the source is a passage.
 
         Raises:
             ValueError: says what does not go together.
         """
+        given, source = dict(self.source_params), self.source
+        if text is not None:
+            if self.source != Passage.key or "sample" in given:
+                raise Refusal("a text of your own takes the source passage, and no sample")
+            source = Passages(text, **given)
         return plan(
             [(key, dict(pairs)) for key, pairs in self.mechanisms],
-            self.lengths, self.source, self.seeds,
-            source_params=dict(self.source_params),
+            self.lengths, source, self.seeds,
+            source_params=given if text is None else {}, most_bytes=most_bytes,
             match=cast(Match, "" if self.match == "none" else self.match),
             match_at=self.match_at or None, rows=self.rows, device=device,
         )  # fmt: skip
@@ -211,7 +224,7 @@ def parsed(query: Mapping[str, str]) -> Lab:
     """
     fields: dict[str, Any] = {}
     source = query.get("source", Lab().source)
-    declared = declarations(SOURCES, source)
+    declared = declarations(SWEPT, source)
     pairs = []
     for key, value in query.items():
         if key == "of":
@@ -236,7 +249,8 @@ def read(query: Mapping[str, str]) -> tuple[Lab, list[Problem]]:
     """A sweep from a URL, leniently: what can't be used is left out and listed."""
     kept: dict[str, str] = {}
     problems = []
-    ours = {k: v for k, v in query.items() if k in KEYS or k.startswith("s.")}
+    ours = {k: query[k] for k in KEYS if k in query}  # the source before its parameters
+    ours |= {k: v for k, v in query.items() if k.startswith("s.")}
     for key, value in ours.items():
         alone = {"source": kept["source"]} if "source" in kept and key.startswith("s.") else {}
         try:
@@ -272,15 +286,7 @@ def work(task: Task) -> float:
     """Scores that a task has to compute, about: what it takes is proportional to them."""
     heads = dict(task.source_params).get("heads", 4)
     rows = task.n if task.n <= SAMPLED else min(task.rows, task.n)
-    return float(heads) * rows * task.n
-
-
-def bytes_needed(checked: Plan) -> int:
-    """Memory of the largest task, about: Q, K, V, statistics, and what is worked on at once."""
-    largest = max(checked.tasks, key=work)
-    source = dict(largest.source_params)
-    width = int(source.get("heads", 4)) * int(source.get("dim", 64))
-    return 4 * largest.n * width * 4 + 2**28
+    return float(heads) * rows * task.n + (CALIBRATING if task.match else STARTING)
 
 
 def sorted_rows(

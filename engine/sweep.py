@@ -21,18 +21,22 @@ from filelock import FileLock
 from jaxtyping import Int
 from torch import Tensor
 
-from engine import stream
+from engine import stream, wording
 from engine.calibrate import Calibrated, calibrate
 from engine.contract import QKV, Mechanism
 from engine.metrics import RowStats
 from engine.refusal import Refusal, one_of
-from engine.sources import SOURCES
+from engine.sources import SWEPT, Passages
 
 SAMPLED = 4096
 """Keys above which rows are sampled."""
 ROWS = 1024
 """Rows that are then looked at."""
-FORM = 1
+MOST_BYTES = 2 * 10**9
+"""Memory that a sweep may take unless it is given another bound."""
+AT_ONCE = 2**28
+"""Bytes that are worked on at once, beside Q, K and V."""
+FORM = 2
 """Of the records on disk; raised when their meaning changes."""
 
 Record = dict[str, Any]
@@ -53,7 +57,8 @@ class Task:
 
     Attributes:
         mechanism, params: a key of MECHANISMS and its parameters. n: keys.
-        source, source_params: a key of SOURCES and its parameters, or "" for a callable.
+        source, source_params: a key of SWEPT and its parameters, or "" for a callable.
+        beside: what else decides the source (a text, a model's weights), as a digest.
         match, match_at: calibrated to equal softmax in this at this length; "" for not at all.
         rows: rows looked at above SAMPLED keys.
     """
@@ -68,6 +73,7 @@ class Task:
     match_at: int = 0
     rows: int = ROWS
     device: str = "cpu"
+    beside: str = ""
 
     def digest(self) -> str:
         """The name of its records on disk."""
@@ -81,9 +87,11 @@ class Plan:
 
     Attributes:
         tasks: shortest lengths first. make: (n, seed) -> QKV where the source is a callable.
+        bytes: of memory that the largest task takes, about.
     """
 
     tasks: tuple[Task, ...]
+    bytes: int
     make: Made | None = field(default=None, compare=False)
 
 
@@ -98,6 +106,7 @@ def plan(
     match_at: int | None = None,
     rows: int = ROWS,
     device: str = "cpu",
+    most_bytes: int = MOST_BYTES,
 ) -> Plan:
     """Check a sweep and order its tasks; arguments as in `sweep`.
 
@@ -121,7 +130,7 @@ def plan(
     made = [make_mechanism(key, given) for key, given in mechanisms]
     name, make = (source, None) if isinstance(source, str) else ("", source)
     if isinstance(source, str):
-        one_of("source", source, SOURCES)
+        one_of("source", source, SWEPT)
         if taken := {"n", "seed"} & set(params):
             raise Refusal("{name} is the sweep's to choose", name=min(taken))
     shortest = make_source(name, params, lengths[0], drawn[0], make)
@@ -129,8 +138,21 @@ def plan(
         raise Refusal("this source has no needles to match: choose entropy")
     for mechanism in made:
         mechanism.check(shortest)
-    for n in lengths[1:] if name else ():
-        SOURCES[name](n=n, seed=drawn[0], **params)
+    beside = ""
+    if name:
+        named = [SWEPT[name](n=n, seed=drawn[0], **params) for n in lengths]  # checked so
+        beside = named[0].beside
+    elif isinstance(source, Passages):
+        for n in lengths:
+            source.check(n)
+        beside, params = source.beside, {"model": source.model, "layer": source.layer}
+    needed = bytes_needed(shortest, max(lengths[-1], (match_at or 0) if match else 0))
+    if needed > most_bytes:
+        raise Refusal(
+            "{n:,} keys take about {needed} of memory, and the bound is {bound}: fewer keys, or "
+            "narrower or fewer heads, take less",
+            n=lengths[-1], needed=wording.memory(needed), bound=wording.memory(most_bytes),
+        )  # fmt: skip
     tasks = tuple(
         Task(
             mechanism=key,
@@ -143,12 +165,22 @@ def plan(
             match_at=(match_at or lengths[0]) if match else 0,
             rows=rows,
             device=device,
+            beside=beside,
         )
         for n in lengths
         for seed in drawn
         for key, given in mechanisms
     )
-    return Plan(tasks, make)
+    return Plan(tasks, needed, make)
+
+
+def bytes_needed(like: QKV, n: int) -> int:
+    """Memory of a task over n keys of a source of this shape, about: Q, K and V, as much again
+    while they are made, and what is worked on at once."""
+    layer = like.layer
+    given = (like.q, like.k, like.v, None if layer is None or layer.x is None else layer.x[None])
+    wide = sum(x.shape[0] * x.shape[2] * x.element_size() for x in given if x is not None)
+    return 2 * wide * n + AT_ONCE
 
 
 def sweep(
@@ -164,12 +196,13 @@ def sweep(
 
     Args:
         mechanisms: (key, parameters) pairs. lengths: keys, rising.
-        source: a key of SOURCES with its defaults, or (n, seed) -> QKV.
+        source: a key of SWEPT with its defaults, or (n, seed) -> QKV; `sources.Passages` is one
+            over a text of one's own, and of those the only one whose records are kept.
         seeds: how many (0, 1, …), or which.
         folder: records are kept here, and those that are here are not made again.
         how: source_params (of the source); match = "entropy" or "needle_mass", each mechanism
             calibrated to equal softmax in it at `match_at` keys (default: the shortest length);
-            rows, looked at above SAMPLED keys; device.
+            rows, looked at above SAMPLED keys; device; most_bytes, of memory.
 
     Raises:
         ValueError: the sweep is not possible; raised here, before the first record.
@@ -189,7 +222,7 @@ def kept(task: Task, make: Made | None, folder: str | Path | None) -> list[Recor
 
     Where several want the same records at once, one makes them and the others wait.
     """
-    if folder is None or make is not None:
+    if folder is None or (make is not None and not task.beside):
         return measure(task, make)
     path = Path(folder) / f"{task.digest()}.json"
     if (records := found(path)) is not None:
@@ -198,7 +231,7 @@ def kept(task: Task, make: Made | None, folder: str | Path | None) -> list[Recor
     with FileLock(path.with_suffix(".lock")):
         if (records := found(path)) is not None:
             return records
-        records = measure(task)
+        records = measure(task, make)
         part = path.with_suffix(f".{os.getpid()}.part")
         part.write_text(json.dumps(records), "utf-8")
         part.replace(path)
@@ -226,6 +259,8 @@ def measure(task: Task, make: Made | None = None) -> list[Record]:
         stats, output = stream.sample(ready.attend(qkv), at.to(qkv.device), qkv.v)
         seconds = time.perf_counter() - began
     means = {name: value.tolist() for name, value in stats.means().items()}
+    if qkv.needles is None:
+        means["needle_mass"] = [float("nan")] * qkv.heads
     error = None if qkv.needles is None else output_error(output, qkv).tolist()
     hit = None if qkv.needles is None else hits(stats, qkv).tolist()
     common = {
@@ -233,6 +268,7 @@ def measure(task: Task, make: Made | None = None) -> list[Record]:
         "source": task.source or "given", "source_params": source,
         "match": task.match, "match_at": task.match_at, "matched": matched,
         "scale": ready.scale, "calibrated": parameters(ready.mechanism),
+        "trained_length": qkv.origin.trained_length,
         "heads": qkv.heads, "rows_sampled": len(at), "seconds": seconds * qkv.n / len(at),
         "extrapolated": len(at) < qkv.n, "bytes": estimate.bytes, "flops": estimate.flops,
     }  # fmt: skip
@@ -316,4 +352,4 @@ def make_source(key: str, params: Mapping[str, Any], n: int, seed: int, make: Ma
     """
     if make is not None:
         return make(n, seed)
-    return SOURCES[key](n=n, seed=seed, **params).make()
+    return SWEPT[key](n=n, seed=seed, **params).make()

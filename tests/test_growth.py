@@ -87,6 +87,43 @@ def test_a_needle_is_found_by_a_head_that_copies(tiny) -> None:
     assert 0.15 < text.index(needle.sentence) / len(text) < 0.45
 
 
+STORY = "Quill kept a lamp. Every evening she climbed the steps. Boats came. She slept."
+NEEDLE = Needle("The password is Orvixa Tumbrel.", "The password is Orvixa T")
+
+
+def test_passages_are_inserted_between_the_needle_and_its_cue() -> None:
+    pool = [f"Paragraph {i} is dull. It says nothing." for i in range(9)]
+    made = growth.insert(STORY, pool, NEEDLE, 4, seed=1)
+    assert made.startswith(f"Quill kept a lamp. {NEEDLE.sentence} Every") and made.endswith(
+        NEEDLE.cue
+    )
+    assert sum(paragraph in made for paragraph in pool) == 4
+    assert made != growth.insert(STORY, pool, NEEDLE, 4, seed=2)
+    alone = growth.insert(STORY, pool, NEEDLE, 0, seed=1)
+    assert alone.replace(f" {NEEDLE.sentence}", "").startswith(STORY)
+
+
+def test_irrelevant_passages_take_mass_and_then_rank(tiny) -> None:
+    seen: list[float] = []
+    counts = (0, 1, 4)
+    found = list(growth.disturb(tiny, STORY, TEXT, NEEDLE, counts, 3, seen.append))
+    assert [one[0].passages for one in found] == list(counts) and seen[-1] == pytest.approx(1)
+    assert all(len(one) == tiny.layers * tiny.heads for one in found)
+    best = max(found[0], key=lambda one: one.needle_mass)
+    same = [next(d for d in one if (d.layer, d.head) == (best.layer, best.head)) for one in found]
+    assert same[0].needle_mass > same[1].needle_mass > same[2].needle_mass
+    assert same[0].needle_hit == 1 and same[0].tokens < same[1].tokens < same[2].tokens
+    # the mean of what one pass says
+    (one,) = growth.disturb(tiny, STORY, TEXT, NEEDLE, (0,), 1)
+    trace = tiny.read(growth.insert(STORY, [], NEEDLE, 0, 0))
+    wanted = growth.planted(trace.text, trace.offsets, NEEDLE)
+    w = engine.attend(trace.layer(best.layer), "softmax").weights()[best.head, -1]
+    mine = next(d for d in one if (d.layer, d.head) == (best.layer, best.head))
+    assert mine.needle_mass == pytest.approx(float(w[wanted].sum()), rel=1e-5)
+    with pytest.raises(ValueError, match="paragraphs"):
+        next(growth.disturb(tiny, STORY, "One. Two.", NEEDLE, (5,)))
+
+
 def test_refusals(tiny) -> None:
     with pytest.raises(ValueError, match="beginning"):
         Needle("One sentence.", "Another")

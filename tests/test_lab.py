@@ -87,6 +87,24 @@ def test_refusals(query: dict[str, str], words: str) -> None:
     assert found == Lab() and len(problems) == (0 if "colour" in query else 1)
 
 
+def test_a_source_in_a_url_in_any_order() -> None:
+    chosen = Lab(source="passage", source_params=(("sample", "river-town"), ("layer", 2)))
+    for turned in (1, -1):
+        query = dict(list(chosen.query_params().items())[::turned])
+        assert read(query) == (chosen, [])
+    found, (problem,) = read({"s.sample": "nowhere", "source": "passage"})
+    assert found == Lab(source="passage") and problem.field == "s.sample"
+
+
+def test_a_text_of_ones_own() -> None:
+    text = "The lamp was lit and the boats came home. " * 12
+    plan = Lab(source="passage", lengths=(32,), match="none").plan(text=text)
+    assert plan.make is not None and plan.make(32, 0).n == 32
+    for wrong in (Lab(), Lab(source="passage", source_params=(("sample", "river-town"),))):
+        with pytest.raises(ValueError, match="takes the source passage"):
+            wrong.plan(text=text)
+
+
 def test_a_plan_is_checked_as_a_whole() -> None:
     assert len(Lab(lengths=(32, 64), seeds=1).plan().tasks) == 2 * len(Lab().mechanisms)
     with pytest.raises(ValueError, match="rise"):

@@ -176,6 +176,16 @@ def test_a_broken_file_is_made_again(tmp_path) -> None:
             },
             "causal",
         ),
+        ({"mechanisms": TWO, "lengths": [32, 8192], "source": "passage"}, "no passage of 8,192"),
+        (
+            {"mechanisms": [("linformer", {})], "lengths": [32], "source": "passage"},
+            "causal must be False",
+        ),
+        (
+            {"mechanisms": TWO, "lengths": [32, 2**17], "source_params": {"heads": 64}},
+            "the bound is 2.0 GB",
+        ),
+        ({"mechanisms": TWO, "lengths": [32], "most_bytes": 10**6}, "the bound is 1.0 MB"),
         (
             {"mechanisms": TWO, "lengths": [32], "source": "identical", "match": "needle_mass"},
             "no needles",

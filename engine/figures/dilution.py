@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from math import lgamma
 from typing import Any
 
 import numpy as np
@@ -11,15 +12,19 @@ import plotly.graph_objects as go
 
 from engine import theory
 from engine.figures.theme import Theme, Words, figure, scale
-from engine.growth import Grown
+from engine.growth import Disturbed, Grown
 from engine.refusal import Refusal
 from engine.tokens import escaped
 
+NEEDLE = ("needle_mass", "output_error", "needle_hit")
+"""Of these, what only a source with needles has."""
 METRICS = (
     "needle_mass", "effective_tokens", "normalised_entropy", "max_weight", "participation",
     "output_error", "needle_hit", "entropy", "kept_mass", "seconds",
 )  # fmt: skip
 LOG = ("effective_tokens", "participation", "max_weight", "seconds")
+ANY = ("entropy", "seconds", "output_error")
+"""Of those that are not on a logarithmic axis, the ones that are no shares."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 MOST_HEADS = 40
 
@@ -66,6 +71,8 @@ def curves(
     span: tuple[float, float] | None = None,
     at: float | None = None,
     legend: bool = True,
+    causal: bool = False,
+    trained: int | None = None,
 ) -> go.Figure:
     """One metric over length, three traces a line (band below, band above, line), so that a
     picture that moves keeps its traces.
@@ -74,13 +81,15 @@ def curves(
         metric: its words are `stat.<metric>`. log: the vertical axis; by the metric if None.
         limits: draw what an even row and a row on one key would be.
         span: lengths that the axis shows. at: a length to mark.
+        causal: rows see the keys up to their own, and values are means over rows.
+        trained: what lies beyond this many keys is shaded: the model was not trained on it.
     """
     shape = figure(look, height)
     log = metric in LOG if log is None else log
     known = [n for line in lines for n in line.n]
     first, last = span or ((min(known), max(known)) if known else (1, 10))
     if limits:
-        for name, y in limit_lines(metric, first, last):
+        for name, y in limit_lines(metric, first, last, causal):
             words = escaped(t(f"dilution.limit.{name}"))
             shape.add_trace(
                 go.Scatter(
@@ -118,16 +127,19 @@ def curves(
         )  # fmt: skip
     if at is not None:
         shape.add_vline(x=at, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+    if trained is not None and trained < last:
+        beyond(shape, trained, last, look, t)
     ticks = powers(first, last)
+    axis = "tokens" if causal else "n"
     shape.update_xaxes(
-        type="log", title_text=escaped(t("dilution.axis.n")), tickvals=ticks,
+        type="log", title_text=escaped(t(f"dilution.axis.{axis}")), tickvals=ticks,
         ticktext=[f"{n:,}" for n in ticks],
         range=[np.log10(first) - 0.02, np.log10(last) + 0.02],
     )  # fmt: skip
     shape.update_yaxes(title_text=escaped(t(f"stat.{metric}")), type="log" if log else "linear")
     if log:
         shape.update_yaxes(dtick=1, exponentformat="power")
-    elif metric not in ("entropy", "seconds", "output_error"):
+    elif metric not in ANY:
         shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
     shape.update_layout(
         showlegend=legend, margin={"t": 12, "r": 12}, legend={"traceorder": "normal"}
@@ -147,12 +159,20 @@ def between(first: float, last: float) -> list[float]:
     return np.geomspace(first, last, 60).tolist()
 
 
-def limit_lines(metric: str, first: float, last: float) -> list[tuple[str, list[float]]]:
-    """What an even row and a row on one key have, at the lengths `between` these."""
+def limit_lines(
+    metric: str, first: float, last: float, causal: bool = False
+) -> list[tuple[str, list[float]]]:
+    """What an even row and a row on one key have, at the lengths `between` these; if causal, the
+    mean of rows that see 1, 2, … n keys."""
     n = np.array(between(first, last))
+    many, log, share = n, np.log(n), 1 / n
+    if causal:
+        many = (n + 1) / 2
+        log = np.array([lgamma(x + 1) for x in n]) / n
+        share = (np.log(n) + np.euler_gamma + 1 / (2 * n)) / n
     even = {
-        "effective_tokens": n, "participation": n, "normalised_entropy": n**0,
-        "entropy": np.log(n), "max_weight": 1 / n, "needle_mass": 1 / n,
+        "effective_tokens": many, "participation": many, "normalised_entropy": n**0,
+        "entropy": log, "max_weight": share, "needle_mass": share,
     }  # fmt: skip
     one = {
         "effective_tokens": n**0, "participation": n**0, "normalised_entropy": 0 * n,
@@ -356,22 +376,44 @@ def ranks(count: int) -> list[int]:
     return np.unique(np.geomspace(1, count, min(count, 200)).round().astype(int)).tolist()
 
 
+def beyond(shape: go.Figure, trained: int, last: float, look: Theme, t: Words) -> None:
+    """Shade the lengths that a model was not trained on, and say so."""
+    shape.add_vrect(
+        x0=trained, x1=last, fillcolor=look.grid, opacity=0.45, line_width=0, layer="below"
+    )
+    shape.add_annotation(
+        x=np.log10(trained), y=1, yref="paper", xanchor="left", yanchor="top", showarrow=False,
+        text=escaped(t("dilution.beyond", trained=trained)), xshift=6,
+        font={"size": 12, "color": look.faint},
+    )  # fmt: skip
+
+
+GROWN = ("effective_tokens", "normalised_entropy", "sink_mass", "needle_mass")
+"""What is measured of every head as a text grows."""
+
+
 def heads(
     grown: Sequence[Grown], *, chosen: tuple[int, int], trained: int | None, look: Theme,
-    t: Words, height: int = 460,
+    t: Words, metric: str = "effective_tokens", height: int = 460,
 ) -> go.Figure:  # fmt: skip
-    """Effective tokens of every head over length, the chosen one in the accent colour with the
-    random logits of its spread beside it; lengths beyond training shaded."""
+    """A measure of every head over length, the chosen one in the accent colour, where there is
+    one with what random logits of its spread have; lengths beyond training shaded."""
     shape = figure(look, height)
     lengths = sorted({g.n for g in grown}) or [128, 1024]
-    for name, y, dash in (("even", lengths, "dot"),):
+    visible = {g.n: g.visible for g in grown}
+    even = {
+        "effective_tokens": [visible.get(n, n) for n in lengths],
+        "normalised_entropy": [1.0] * len(lengths),
+    }  # fmt: skip
+    if metric in even:
         shape.add_trace(
             go.Scatter(
-                x=lengths, y=y, mode="lines", hoverinfo="skip",
-                name=escaped(t(f"dilution.limit.{name}")),
-                line={"color": look.faint, "width": 1, "dash": dash},
+                x=lengths, y=even[metric], mode="lines", hoverinfo="skip",
+                name=escaped(t("dilution.limit.even")),
+                line={"color": look.faint, "width": 1, "dash": "dot"},
             )
         )  # fmt: skip
+    number = "%{y:,.1f}" if metric in LOG else "%{y:.1%}"
     by_head: dict[tuple[int, int], list[Grown]] = {}
     for g in grown:
         by_head.setdefault((g.layer, g.head), []).append(g)
@@ -381,41 +423,82 @@ def heads(
         name = escaped(t("dilution.head", layer=key[0], head=key[1]))
         shape.add_trace(
             go.Scatter(
-                x=[g.n for g in mine], y=[g.effective_tokens for g in mine], mode="lines+markers",
+                x=[g.n for g in mine], y=[getattr(g, metric) for g in mine], mode="lines+markers",
                 name=name, showlegend=ours, opacity=1 if ours else 0.5,
                 line=pen(look, -1) if ours else {"color": look.quiet, "width": 1.2},
                 marker={"size": 7 if ours else 3},
-                hovertemplate=f"{name}<br>n = %{{x:,}}<br>%{{y:,.1f}}<extra></extra>",
+                hovertemplate=f"{name}<br>n = %{{x:,}}<br>{number}<extra></extra>",
             )
         )  # fmt: skip
-    if chosen in by_head:
+    if chosen in by_head and metric in even:
         mine = by_head[chosen]
+        y = [
+            g.baseline if metric in LOG else np.log(g.baseline) / np.log(max(g.visible, 2.0))
+            for g in mine
+        ]
         shape.add_trace(
             go.Scatter(
-                x=[g.n for g in mine], y=[g.baseline for g in mine], mode="lines",
-                name=escaped(t("dilution.baseline")), hovertemplate="%{y:,.1f}<extra></extra>",
+                x=[g.n for g in mine], y=y, mode="lines",
+                name=escaped(t("dilution.baseline")), hovertemplate=f"{number}<extra></extra>",
                 line={"color": look.accent, "width": 1.8, "dash": "dash"},
             )
         )  # fmt: skip
-    if trained and lengths[-1] > trained:
-        shape.add_vrect(
-            x0=trained,
-            x1=lengths[-1],
-            fillcolor=look.grid,
-            opacity=0.45,
-            line_width=0,
-            layer="below",
-        )
-        shape.add_annotation(
-            x=np.log10(trained), y=1, yref="paper", xanchor="left", yanchor="top", showarrow=False,
-            text=escaped(t("dilution.beyond", trained=trained)), xshift=6,
-            font={"size": 12, "color": look.faint},
-        )  # fmt: skip
+    if trained is not None and trained < lengths[-1]:
+        beyond(shape, trained, lengths[-1], look, t)
     ticks = powers(lengths[0], lengths[-1])
     shape.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks],
                        title_text=escaped(t("dilution.axis.n")))  # fmt: skip
-    shape.update_yaxes(type="log", dtick=1, exponentformat="power",
-                       title_text=escaped(t("stat.effective_tokens")))  # fmt: skip
+    shape.update_yaxes(title_text=escaped(t(f"stat.{metric}")))
+    if metric in LOG:
+        shape.update_yaxes(type="log", dtick=1, exponentformat="power")
+    else:
+        shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
+    shape.update_layout(margin={"t": 12, "r": 12})
+    return shape
+
+
+def disturbed(
+    found: Sequence[Disturbed], chosen: tuple[int, int], *, trained: int | None, look: Theme,
+    t: Words, height: int = 400,
+) -> go.Figure:  # fmt: skip
+    """What the needle sentence keeps in a real text as irrelevant passages are inserted: the
+    chosen head's mass and how often its largest weight is there; other heads' mass behind."""
+    shape = figure(look, height)
+    by_head: dict[tuple[int, int], list[Disturbed]] = {}
+    for one in found:
+        by_head.setdefault((one.layer, one.head), []).append(one)
+    for key in [key for key in by_head if key != chosen][:MOST_HEADS]:
+        name = escaped(t("dilution.head", layer=key[0], head=key[1]))
+        shape.add_trace(
+            go.Scatter(
+                x=[d.tokens for d in by_head[key]], y=[d.needle_mass for d in by_head[key]],
+                mode="lines", line={"color": look.quiet, "width": 1.2}, opacity=0.5,
+                showlegend=False, hovertemplate=f"{name}<br>%{{y:.1%}}<extra></extra>",
+            )
+        )  # fmt: skip
+    mine = by_head[chosen]
+    x = [d.tokens for d in mine]
+    for metric, style, symbol in (
+        ("needle_hit", {"color": look.lines[0], "width": 1.8, "dash": "dash"}, "diamond"),
+        ("needle_mass", pen(look, -1), "circle"),
+    ):
+        words = escaped(t(f"stat.{metric}"))
+        shape.add_trace(
+            go.Scatter(
+                x=x, y=[getattr(d, metric) for d in mine], mode="lines+markers", name=words,
+                line=style, marker={"size": 8, "symbol": symbol},
+                customdata=[[d.passages] for d in mine],
+                hovertemplate=f"{words} %{{y:.1%}}<br>n = %{{x:,.0f}}"
+                "<br>+%{customdata[0]}<extra></extra>",
+            )
+        )  # fmt: skip
+    if trained is not None and trained < x[-1]:
+        beyond(shape, trained, x[-1], look, t)
+    shape.update_xaxes(
+        type="log", tickvals=x, ticktext=[f"{d.tokens:,.0f}<br>+{d.passages}" for d in mine],
+        title_text=escaped(t("dilution.axis.inserted")),
+    )  # fmt: skip
+    shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%", title_text=escaped(t("axis.share")))
     shape.update_layout(margin={"t": 12, "r": 12})
     return shape
 
@@ -438,8 +521,15 @@ def ranking(
     names = [escaped(t("dilution.head", layer=layer, head=head)) for layer, head in order]
     shape.update_yaxes(tickvals=list(range(len(order))), ticktext=names, autorange="reversed",
                        showgrid=False)  # fmt: skip
-    shape.update_xaxes(title_text=escaped(t("dilution.axis.exponent")), side="top")
-    shape.update_layout(margin={"t": 40}, bargap=0.25)
+    shape.update_xaxes(side="top")
+    # above the names, too: a title centred on what they leave is cut off
+    shape.update_layout(
+        margin={"t": 52}, bargap=0.25,
+        title={
+            "text": escaped(t("dilution.axis.exponent")), "x": 0, "y": 1, "yanchor": "top",
+            "pad": {"t": 6}, "font": {"color": look.faint, "size": 13},
+        },
+    )  # fmt: skip
     return shape
 
 

@@ -1,4 +1,4 @@
-"""Where Q, K and V come from: made (planted, identical), given (arrays), or read (text)."""
+"""Where Q, K and V come from: made (planted, identical), given (arrays), read (text, passage)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.contract import QKV
 from engine.sources import arrays
+from engine.sources.passage import Passage, Passages, passage
 from engine.sources.planted import Identical, Planted
 
 SOURCES: dict[str, type[Planted] | type[Identical]] = {
@@ -13,7 +14,25 @@ SOURCES: dict[str, type[Planted] | type[Identical]] = {
 }
 """Sources that are made from declared parameters alone."""
 
-__all__ = ["SOURCES", "Identical", "Planted", "arrays", "identical", "planted", "text"]
+SWEPT: dict[str, type[Planted] | type[Identical] | type[Passage]] = {
+    **SOURCES,
+    Passage.key: Passage,
+}
+"""Sources that a sweep can name: those, and passages of the sample texts."""
+
+__all__ = [
+    "SOURCES",
+    "SWEPT",
+    "Identical",
+    "Passage",
+    "Passages",
+    "Planted",
+    "arrays",
+    "identical",
+    "passage",
+    "planted",
+    "text",
+]
 
 
 def planted(**parameters: Any) -> QKV:

@@ -25,14 +25,21 @@ def group_units(m: int) -> dict[str, Int[Tensor, "u 2"]]:
 
 
 @dataclass(frozen=True)
-class _Made:
+class Declared:
+    """Checks its declared parameters as it is made."""
+
     def __post_init__(self) -> None:
         for name, declared in params_of(type(self)).items():
             object.__setattr__(self, name, declared.check(name, getattr(self, name)))
 
+    @property
+    def beside(self) -> str:
+        """What else than parameters decides what is made, as a digest."""
+        return ""
+
 
 @dataclass(frozen=True)
-class Planted(_Made):
+class Planted(Declared):
     """Needles among distractors, exact in what a query scores.
 
     For every query the scaled logits of distractors are independent draws from N(0, noise²), and
@@ -123,7 +130,7 @@ class Planted(_Made):
 
 
 @dataclass(frozen=True)
-class Identical(_Made):
+class Identical(Declared):
     """Every key equally relevant: one key throughout, so that full softmax is exactly 1/n."""
 
     key: ClassVar[str] = "identical"

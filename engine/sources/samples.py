@@ -29,6 +29,12 @@ def first(language: str) -> str:
     return next(key for key, entry in listing().items() if entry["language"] == language)
 
 
+def long(language: str) -> list[str]:
+    """Those that are long enough to be read at many lengths, a language's own first."""
+    found = [entry["before"] for entry in listing().values() if "before" in entry]
+    return sorted(found, key=lambda sample: listing()[sample]["language"] != language)
+
+
 @cache
 def text(sample: str) -> str:
     """A sample's text.

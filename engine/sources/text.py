@@ -183,6 +183,16 @@ def _loaded(folder: str) -> Model:
     return load(folder)
 
 
+def reader_of(model: Model | str | Path | None) -> Model:
+    """A model as it is, or opened from a folder or hub id; the embedded one if None.
+
+    Raises:
+        ValueError: it can't be opened.
+    """
+    chosen = model or TINY
+    return _loaded(str(chosen)) if isinstance(chosen, (str, Path)) else chosen
+
+
 def text(
     text: str,
     model: Model | str | Path | None = None,
@@ -198,6 +208,4 @@ def text(
     Raises:
         ValueError: the text is empty, there is no such layer, or the model can't be opened.
     """
-    chosen = model or TINY
-    reader = _loaded(str(chosen)) if isinstance(chosen, (str, Path)) else chosen
-    return reader.read(text, characters=characters).layer(layer)
+    return reader_of(model).read(text, characters=characters).layer(layer)

@@ -1,7 +1,8 @@
 """Work that is watched while it runs, in place: training, sweeps.
 
 A job runs in a thread of its own and says its state, anything that JSON can hold, as often as it
-likes; `/api/live` answers with the latest. A few run at once; one that nobody asks about ends.
+likes; `/api/live` answers with the latest. A few run at once, the others wait their turn; one that
+nobody asks about ends.
 """
 
 from __future__ import annotations
@@ -19,10 +20,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from pages.ui.strings import language, spoken
+from pages.ui.strings import language, speaker, spoken
 
 AT_ONCE = 4
+WAITING = 64  # jobs that may wait
 LEFT = 15.0  # seconds without a question after which a job is given up
+POLL = 0.2  # seconds between a waiting job's looks at the queue
 FORGOTTEN = 900.0  # seconds that a finished job's last state is kept
 
 log = logging.getLogger(__name__)
@@ -37,7 +40,7 @@ class Stopped(Exception):
 
 
 class Busy(Exception):
-    """As many jobs run as may run at once."""
+    """As many jobs wait as may wait."""
 
 
 @dataclass(eq=False)
@@ -58,43 +61,55 @@ class Job:
     asked: float = field(default_factory=time.monotonic)
     stopping: bool = False
 
-    def say(self, state: State) -> None:
-        """Put a state where it is seen; what it leaves out stays as it was."""
+    def check(self) -> None:
+        """Raises Stopped when the work is to end."""
         if self.stopping or time.monotonic() - self.asked > LEFT:
             raise Stopped
+
+    def say(self, state: State) -> None:
+        """Put a state where it is seen; what it leaves out stays as it was."""
+        self.check()
         self.state = self.state | state
         self.version += 1
 
 
 class Jobs:
-    """Jobs by token."""
+    """Jobs by token, a few at a time, first come first served."""
 
     def __init__(self, at_once: int = AT_ONCE) -> None:
-        self._at_once = at_once
-        self._lock = threading.Lock()
+        self._free = at_once
+        self._change = threading.Condition()
+        self._queue: list[Job] = []
         self._jobs: dict[str, Job] = {}
 
     def start(self, work: Callable[[Say], Any]) -> str:
-        """Start work; its token.
+        """Start work, or have it wait its turn; its token.
 
         Raises:
-            Busy: too many run already.
+            Busy: too many wait already.
         """
         job, token = Job(), secrets.token_urlsafe(16)
         now = time.monotonic()
-        with self._lock:
+        with self._change:
             old = [t for t, j in self._jobs.items() if j.done and now - j.asked > FORGOTTEN]
             for forgotten in old:
                 del self._jobs[forgotten]
-            if sum(not j.done for j in self._jobs.values()) >= self._at_once:
+            if len(self._queue) >= WAITING:
                 raise Busy
+            self._queue.append(job)
             self._jobs[token] = job
 
-        tag = language()  # a thread has no page to ask
+        tag, words = language(), speaker()  # a thread has no page to ask
 
         def run() -> None:
             try:
-                job.result = work(job.say)
+                self._wait(job, lambda ahead: words("gate.queued", ahead=ahead))
+                try:
+                    job.result = work(job.say)
+                finally:
+                    with self._change:
+                        self._free += 1
+                        self._change.notify_all()
             except Stopped:
                 job.error = "stopped"
             except ValueError as error:
@@ -108,13 +123,40 @@ class Jobs:
         threading.Thread(target=run, daemon=True).start()
         return token
 
+    def _wait(self, job: Job, words: Callable[[int], str]) -> None:
+        """Wait until it is the job's turn, and take a place.
+
+        Raises:
+            Stopped: the person no longer waits for it.
+        """
+        said = -1
+        try:
+            while True:
+                with self._change:
+                    ahead = self._queue.index(job)
+                    if ahead < self._free:
+                        self._free -= 1
+                        return
+                    self._change.wait(POLL)
+                job.check()
+                if ahead != said:
+                    job.say({"note": words(ahead + 1)})
+                    said = ahead
+        finally:
+            with self._change:
+                self._queue.remove(job)
+                self._change.notify_all()
+
     def get(self, token: str) -> Job | None:
         """The job of a token, if it is still known."""
-        with self._lock:
+        with self._change:
             return self._jobs.get(token)
 
 
 JOBS = Jobs()
+"""What is light: training that is watched."""
+SWEEPS = Jobs(at_once=1)
+"""What takes all the machine has, and as much memory as its page says."""
 
 
 def _finite(value: Any) -> Any:
@@ -138,7 +180,8 @@ async def live(request: Request) -> Response:
 
     What a slot of the state holds, for a picture of its own, is told to those who ask for it.
     """
-    job = JOBS.get(request.query_params.get("token", ""))
+    token = request.query_params.get("token", "")
+    job = JOBS.get(token) or SWEEPS.get(token)
     headers = {"Cache-Control": "no-store"}
     if job is None:
         return JSONResponse({"error": "gone"}, 410, headers)

@@ -7,7 +7,7 @@ from engine import theory
 from engine.figures import dilution
 from engine.figures.dilution import Curve, Setting
 from engine.figures.theme import LIGHT
-from engine.growth import Grown
+from engine.growth import Disturbed, Grown
 from engine.words import locale
 
 
@@ -85,3 +85,63 @@ def test_maps_share_one_scale() -> None:
     shape = dilution.head_maps(maps, look=LIGHT, t=t)
     assert {trace.zmax for trace in shape.data} == {np.log10(50.0)}
     assert float(shape.data[0].z[0][0]) == pytest.approx(np.log10(2.0))
+
+
+def test_an_even_row_of_a_causal_text() -> None:
+    """The limits are the means over rows that see 1, 2, … n keys."""
+    n = 200
+    rows = np.arange(1, n + 1)
+    for metric, each in (
+        ("effective_tokens", rows), ("entropy", np.log(rows)), ("max_weight", 1 / rows),
+    ):  # fmt: skip
+        even = dict(dilution.limit_lines(metric, 10, n, causal=True))["even"]
+        assert even[-1] == pytest.approx(each.mean(), rel=1e-3)
+
+
+def test_lengths_beyond_training_are_shaded() -> None:
+    line = Curve("full", [256, 4096], [0.5, 0.1])
+    how = {"metric": "needle_mass", "look": LIGHT, "t": t}
+    shaded = dilution.curves([line], **how, trained=1024)
+    (area,) = shaded.layout.shapes
+    assert (area.x0, area.x1) == (1024, 4096)
+    assert any("1,024" in note.text for note in shaded.layout.annotations)
+    assert not dilution.curves([line], **how, trained=8192).layout.shapes
+
+
+def grown(n: int, head: int, **more) -> Grown:
+    return Grown(
+        **{
+            "n": n, "layer": 0, "head": head, "visible": float(n), "normalised_entropy": 0.5,
+            "effective_tokens": 9.0, "sink_mass": 0.25, "needle_mass": 0.125, "spread": 1.0,
+            "baseline": 16.0, "beyond": False,
+        }
+        | more
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("metric", dilution.GROWN)
+def test_every_measure_of_a_growing_text(metric: str) -> None:
+    found = [grown(n, head) for n in (64, 256) for head in (0, 1)]
+    shape = dilution.heads(found, chosen=(0, 1), trained=None, look=LIGHT, t=t, metric=metric)
+    mine = next(x for x in shape.data if x.name == "Layer 0 · head 1")
+    assert list(mine.y) == [getattr(found[0], metric)] * 2
+    baseline = [x for x in shape.data if x.name == t("dilution.baseline")]
+    if metric == "effective_tokens":
+        assert list(baseline[0].y) == [16.0, 16.0]
+    elif metric == "normalised_entropy":
+        assert list(baseline[0].y) == pytest.approx([np.log(16) / np.log(n) for n in (64, 256)])
+    else:
+        assert not baseline
+
+
+def test_a_disturbed_text() -> None:
+    found = [
+        Disturbed(k, 100.0 * (k + 1), 0, head, 0.5 / (k + 1), 1.0 - k / 4)
+        for k in (0, 2) for head in (0, 1)
+    ]  # fmt: skip
+    shape = dilution.disturbed(found, (0, 1), trained=150, look=LIGHT, t=t)
+    lines = {x.name: x for x in shape.data if x.showlegend is not False}
+    assert list(lines["needle mass"].y) == pytest.approx([0.5, 0.5 / 3])
+    assert list(lines["needle first"].y) == [1.0, 0.5]
+    assert list(shape.layout.xaxis.ticktext) == ["100<br>+0", "300<br>+2"]
+    assert shape.layout.shapes[0].x0 == 150

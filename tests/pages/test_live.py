@@ -81,12 +81,46 @@ def test_a_refusal_is_told_and_a_failure_is_not(caplog) -> None:
         assert job.error == said
 
 
-def test_only_so_many_at_once() -> None:
+def test_only_so_many_at_once_and_the_others_in_their_order() -> None:
+    jobs, go, order = Jobs(at_once=1), threading.Event(), []
+    first = jobs.get(jobs.start(lambda say: go.wait(5)))
+    later = [jobs.get(jobs.start(lambda say, i=i: order.append(i))) for i in range(3)]
+    assert first is not None
+    for i, job in enumerate(later):
+        assert job is not None
+        until(lambda job=job: bool(job.state))
+        assert job.state == {"note": f"Waiting: {i + 1} before you"}
+    leaving = later[1]
+    assert leaving is not None
+    leaving.stopping = True
+    until(lambda: leaving.done)
+    assert leaving.error == "stopped" and order == []
+    go.set()
+    until(lambda: all(job is not None and job.done for job in later))
+    assert order == [0, 2]
+
+
+def test_a_job_that_fails_gives_its_place_up() -> None:
+    jobs = Jobs(at_once=1)
+
+    def fail(say) -> None:
+        raise ValueError("no")
+
+    for _ in range(2):
+        job = jobs.get(jobs.start(fail))
+        assert job is not None
+        until(lambda job=job: job.done)
+        assert job.error == "no"
+
+
+def test_a_queue_has_an_end(monkeypatch) -> None:
+    monkeypatch.setattr(live, "WAITING", 1)
     jobs, go = Jobs(at_once=1), threading.Event()
     first = jobs.get(jobs.start(lambda say: go.wait(5)))
+    until(lambda: not jobs._queue)
+    jobs.start(lambda say: None)
     with pytest.raises(Busy):
         jobs.start(lambda say: None)
     go.set()
     assert first is not None
     until(lambda: first.done)
-    jobs.start(lambda say: None)

@@ -8,10 +8,12 @@ from engine import growth
 from engine.figures import dilution
 from engine.growth import Grown, Needle
 from engine.mechanisms.softmax import Softmax
+from engine.models import Model
 from engine.sources import samples
-from pages.ui import frame
+from engine.spec import digest
+from pages.ui import frame, intake, state
 from pages.ui.lab.shared import caption, pick, place, sentence, slider, toggle
-from pages.ui.scene import model
+from pages.ui.scene import model, text_of
 from pages.ui.strings import language, t
 from pages.ui.waiting import Trouble, obtain
 
@@ -21,25 +23,32 @@ NEEDLES = {
     "zh": ("守门人的暗号是铜雀衔枝。", "守门人的暗号是铜雀"),
 }
 CELLS = 64
+OWN = "own"
+"""The text that the person chose on other pages."""
 
 
 def draw() -> None:
     """Controls, all heads over length, their ranking, three maps of the chosen one."""
-    long = {entry["before"] for entry in samples.listing().values() if "before" in entry}
-    listing = {key: entry for key, entry in samples.listing().items() if key in long}
-    reader = model("tiny")
+    spec = state.spec()
+    own = spec.source in ("text", "file")
+    texts = [*([OWN] if own else []), *samples.long(language())]
     with st.sidebar:
-        text = pick("text", list(listing), first(listing), lambda key: t(f"example.{key}"))
+        text = pick("text", texts, texts[0], title)
         planted = toggle("hidden")
         depth = slider("depth", 0.0, 1.0, 0.3, 0.05) if planted else 0.0
-    needle = Needle(*NEEDLES[listing[text]["language"]], depth) if planted else None
-    content = samples.text(text)
-    lengths = [n for n in growth.lengths(reader, content) if n <= LONGEST]
-    if needle is not None:  # what is planted comes on top of the text
-        lengths = [n for n in lengths if n >= 128]
+        metric = pick(
+            "metric", [m for m in dilution.GROWN if planted or m != "needle_mass"],
+            "needle_mass" if planted else "effective_tokens", lambda key: t(f"stat.{key}"),
+        )  # fmt: skip
     try:
+        reader = model(spec.model)
+        content = text_of(spec) if text == OWN else samples.text(text)
+        tag = language() if text == OWN else samples.listing()[text]["language"]
+        needle = Needle(*NEEDLES[tag], depth) if planted else None
+        lengths = [n for n in growth.lengths(reader, content) if n <= LONGEST]
         grown = obtain(
-            f"grown:{text}:{needle}", t("gate.reading", model=reader.name),
+            f"grown:{reader.digest}:{digest(content)}:{needle}",
+            t("gate.reading", model=reader.name),
             lambda report: [
                 g for some in growth.grow(reader, content, lengths, needle, report) for g in some
             ],
@@ -49,6 +58,10 @@ def draw() -> None:
         with st.container(key="trouble"):
             st.text(str(trouble))
         return
+    if len(lengths) < 2:
+        with st.container(key="trouble"):
+            st.text(t("dilution.grown.short", n=lengths[0]))
+        return
     exponents = growth.exponents(grown)
     heads = {f"{layer}.{head}": (layer, head) for layer, head in exponents}
     best = most_needle(grown) if needle else min(exponents, key=lambda key: abs(exponents[key]))
@@ -57,13 +70,16 @@ def draw() -> None:
             "which", list(heads), f"{best[0]}.{best[1]}",
             lambda key: t("dilution.head", layer=heads[key][0], head=heads[key][1]),
         )  # fmt: skip
+        with st.expander(t("explore.more")):
+            intake.model()
     chosen = heads[name]
     place(
         dilution.heads(
-            grown, chosen=chosen, trained=reader.trained_length, look=frame.look(), t=t
+            grown, chosen=chosen, trained=reader.trained_length, look=frame.look(), t=t,
+            metric=metric,
         ),
         "grown",
-    )
+    )  # fmt: skip
     mine = [g for g in grown if (g.layer, g.head) == chosen]
     facts: dict[str, Any] = {
         "layer": chosen[0], "head": chosen[1], "first": mine[0].n, "last": mine[-1].n,
@@ -77,21 +93,19 @@ def draw() -> None:
             first=mine[0].n, last=mine[-1].n,
         )  # fmt: skip
     sentence(words)
-    caption(t("dilution.grown.caption", rows=growth.ROWS), "grown")
+    caption(t("dilution.grown.caption", model=reader.name, rows=growth.ROWS), "grown")
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.subheader(t("dilution.ranking"), anchor=False)
         place(dilution.ranking(exponents, chosen, look=frame.look(), t=t), "ranking")
     with right:
         st.subheader(t("dilution.maps"), anchor=False)
-        maps(text, content, lengths, chosen)
+        maps(reader, content, lengths, chosen)
 
 
-def first(listing: dict[str, Any]) -> str:
-    """The first sample of the person's language."""
-    return next(
-        (k for k, e in listing.items() if e["language"] == language()), next(iter(listing))
-    )
+def title(text: str) -> str:
+    """What a text is called."""
+    return t("dilution.text.own") if text == OWN else t(samples.listing()[text]["title"])
 
 
 def most_needle(grown: list[Grown]) -> tuple[int, int]:
@@ -101,10 +115,9 @@ def most_needle(grown: list[Grown]) -> tuple[int, int]:
     return best.layer, best.head
 
 
-def maps(text: str, content: str, lengths: list[int], chosen: tuple[int, int]) -> None:
+def maps(reader: Model, content: str, lengths: list[int], chosen: tuple[int, int]) -> None:
     """The head's maps at three lengths, each cell in multiples of an even share."""
     layer, head = chosen
-    reader = model("tiny")
     shown = sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})
 
     def made(report: Any) -> dict[int, Any]:
@@ -117,7 +130,8 @@ def maps(text: str, content: str, lengths: list[int], chosen: tuple[int, int]) -
         return found
 
     cells = obtain(
-        f"grown-maps:{text}:{shown}:{chosen}", t("gate.reading", model=reader.name), made,
+        f"grown-maps:{reader.digest}:{digest(content)}:{shown}:{chosen}",
+        t("gate.reading", model=reader.name), made,
         lambda found: 4 * CELLS**2 * len(found),
     )  # fmt: skip
     place(dilution.head_maps(cells, look=frame.look(), t=t), "maps")

@@ -12,17 +12,21 @@ from engine.figures import dilution
 from engine.figures.moving import change
 from engine.lab import Lab, spell
 from engine.mechanisms import MECHANISMS
-from engine.sources import SOURCES
-from engine.sweep import Plan, kept
+from engine.sources import SWEPT, Passage, samples
+from engine.sweep import MOST_BYTES, Plan, kept
 from pages.ui import frame
 from pages.ui.components.moving import moving
 from pages.ui.disk import folder
 from pages.ui.lab.shared import caption, pick, place, powers, sentence
-from pages.ui.live import JOBS, Busy, Say
-from pages.ui.strings import speaker, spoken, t
+from pages.ui.live import SWEEPS, Busy, Say
+from pages.ui.scene import model
+from pages.ui.strings import language, speaker, spoken, t
+from pages.ui.waiting import Trouble
 
 BESIDE = ("normalised_entropy", "max_weight", "participation", "output_error", "needle_hit",
           "seconds")  # fmt: skip
+SHOWN = ("gap", "noise", "needles", "heads", "sample", "layer")  # of a source's parameters
+READ = 4096  # tokens at most of a sample text
 QUICK = 15.0  # seconds, below which the first sweep starts by itself
 SPEED = 1.5e8  # scores a second, until this machine has shown its own
 
@@ -60,8 +64,10 @@ def tell_url(choice: Lab) -> None:
 def draw() -> None:
     """Controls, the chart that fills, the others, the table."""
     choice = chosen()
+    needles = choice.source == "planted"
+    metrics = [key for key in dilution.METRICS if needles or key not in dilution.NEEDLE]
     with st.sidebar:
-        metric = pick("metric", dilution.METRICS, "needle_mass", lambda key: t(f"stat.{key}"))
+        metric = pick("metric", metrics, metrics[0], lambda key: t(f"stat.{key}"))
         controls(choice)
     choice = chosen()
     tell_url(choice)
@@ -81,10 +87,15 @@ def draw() -> None:
     job = running(choice)
 
     look, say = frame.look(), speaker()
+    reads = choice.source == Passage.key
+    causal = reads or bool(dict(choice.source_params).get("causal"))
 
     def chart(made: list[dict[str, Any]], of: str, **how: Any) -> Any:
         lines = dilution.measured(made, names, of)
-        return dilution.curves(lines, metric=of, look=look, t=say, span=span, **how)
+        trained = next((r["trained_length"] for r in made), None)
+        return dilution.curves(
+            lines, metric=of, look=look, t=say, span=span, causal=causal, trained=trained, **how
+        )
 
     moving("sweep", chart(found, metric), t, alt=t(f"stat.{metric}"), job=job, height=460,
            on_done=finished)  # fmt: skip
@@ -96,7 +107,7 @@ def draw() -> None:
     told(found, names, metric)
     st.subheader(t("dilution.others"), anchor=False)
     columns = st.columns(2, gap="large")
-    for i, other in enumerate(of for of in BESIDE if of != metric):
+    for i, other in enumerate(of for of in BESIDE if of in metrics and of != metric):
         with columns[i % 2]:
             place(chart(found, other, height=300, legend=False), other)
     st.subheader(t("dilution.take"), anchor=False)
@@ -130,41 +141,69 @@ def controls(choice: Lab) -> None:
         t("dilution.lengths"), stops, value=ends, key=key, format_func=lambda n: f"{n:,}",
         on_change=lambda: choose(lengths=lab.doublings(*st.session_state[key])),
     )  # fmt: skip
+    planted = choice.source == "planted"
     st.session_state["lab-match"] = choice.match
     st.selectbox(
-        t("dilution.match"), lab.MATCHES, key="lab-match", help=t("dilution.match.help"),
+        t("dilution.match"), [m for m in lab.MATCHES if m != "needle_mass" or planted],
+        key="lab-match", help=t("dilution.match.help"),
         format_func=lambda key: t(f"dilution.match.{key}"),
         on_change=lambda: choose(match=st.session_state["lab-match"]),
     )  # fmt: skip
 
     def sourced() -> None:
-        choose(source=st.session_state["lab-source"], source_params=())
+        source, read = (
+            st.session_state["lab-source"],
+            st.session_state["lab-source"] == Passage.key,
+        )
+        match = "entropy" if choice.match == "needle_mass" else choice.match
+        choose(
+            source=source,
+            source_params=(("sample", samples.long(language())[0]),) if read else (),
+            match="needle_mass" if source == "planted" else match,
+            lengths=tuple(n for n in choice.lengths if n <= READ or not read) or (READ // 4, READ),
+        )  # fmt: skip
 
     st.session_state["lab-source"] = choice.source
     st.selectbox(
-        t("explore.source"), list(SOURCES), key="lab-source", on_change=sourced,
+        t("explore.source"), list(SWEPT), key="lab-source", on_change=sourced,
         format_func=lambda key: t(f"source.{key}.name"),
     )  # fmt: skip
     own = dict(choice.source_params)
-    declared = params_of(SOURCES[choice.source])
-    for name in (name for name in ("gap", "noise", "needles", "heads") if name in declared):
-        one = declared[name]
-        low, high = one.slider or (0, 1)
-        key = f"lab-source-{name}"
+    declared = params_of(SWEPT[choice.source])
+
+    def settled(name: str, key: str) -> None:
+        choose(source_params=tuple((own | {name: st.session_state[key]}).items()))
+
+    for name in (name for name in SHOWN if name in declared):
+        one, key = declared[name], f"lab-source-{name}"
+        words = t(f"source.{choice.source}.param.{name}")
         st.session_state[key] = own.get(name, one.default)
+        if one.choices:
+            st.selectbox(
+                words, samples.long(language()), key=key, on_change=settled, args=(name, key),
+                format_func=lambda sample: t(samples.listing()[sample]["title"]),
+            )  # fmt: skip
+            continue
+        low, high = one.slider or (0, 1)
+        if name == "layer":
+            high = layers(own.get("model", "tiny")) - 1
         st.slider(
-            t(f"source.{choice.source}.param.{name}"), one.kind(low),
-            one.kind(max(high, st.session_state[key])), key=key,
-            step=one.kind(one.step or 1),
-            on_change=lambda name=name, key=key: choose(
-                source_params=tuple((own | {name: st.session_state[key]}).items())
-            ),
+            words, one.kind(low), one.kind(max(high, st.session_state[key])), key=key,
+            step=one.kind(one.step or 1), on_change=settled, args=(name, key),
         )  # fmt: skip
     st.session_state["lab-seeds"] = choice.seeds
     st.slider(
         t("dilution.seeds"), 1, max(8, choice.seeds), key="lab-seeds",
         on_change=lambda: choose(seeds=st.session_state["lab-seeds"]),
     )  # fmt: skip
+
+
+def layers(name: str) -> int:
+    """How many a model has; as many as are looked at without it, where it can't be opened."""
+    try:
+        return model(name).layers
+    except Trouble:
+        return 1 + int((params_of(Passage)["layer"].slider or (0, 0))[1])
 
 
 def named(one: tuple[str, Any]) -> str:
@@ -179,7 +218,7 @@ def running(choice: Lab) -> str | None:
     token, of = st.session_state.get("sweep-job", (None, None))
     if token is None or of != choice:
         return None
-    job = JOBS.get(token)
+    job = SWEEPS.get(token)
     return token if job is not None and not job.done else None
 
 
@@ -195,7 +234,8 @@ def start(choice: Lab, plan: Plan, needed: bool, job: str | None, chart: Any, me
     scores = sum(lab.work(task) for task in plan.tasks)
     facts = {
         "seconds": wording.duration(scores / SPEED),
-        "memory": wording.memory(lab.bytes_needed(plan)),
+        "memory": wording.memory(plan.bytes),
+        "bound": wording.memory(MOST_BYTES),
         "tasks": len(plan.tasks),
     }
 
@@ -204,7 +244,7 @@ def start(choice: Lab, plan: Plan, needed: bool, job: str | None, chart: Any, me
     def begin() -> None:
         st.session_state["sweep-begun"] = choice
         try:
-            token = JOBS.start(lambda say: gather(plan, say, chart, metric, full))
+            token = SWEEPS.start(lambda say: gather(plan, say, chart, metric, full))
         except Busy:
             st.session_state["sweep-refused"] = t("dilution.busy")
             return
@@ -260,14 +300,17 @@ def notes(found: list[dict[str, Any]], choice: Lab) -> None:
 
 def told(found: list[dict[str, Any]], names: dict[str, str], metric: str) -> None:
     """Which holds and which thins out, from the shortest to the longest length measured."""
-    parts = []
-    for curve in dilution.measured(found, names, metric):
-        if len(curve.n) > 1 and curve.y[0] is not None and curve.y[-1] is not None:
-            facts = {"name": curve.name, "first": curve.y[0], "last": curve.y[-1]}
-            parts.append(t("dilution.told", **facts))
-    if parts:
-        last = max(r["n"] for r in found)
-        first = min(r["n"] for r in found)
-        words = t("dilution.told.join").join(parts)
+    share = metric not in (*dilution.LOG, *dilution.ANY) or metric == "max_weight"
+    words = "dilution.told.share" if share else "dilution.told"
+    ends = [
+        (curve.name, curve.y[0], curve.y[-1])
+        for curve in dilution.measured(found, names, metric)
+        if len(curve.n) > 1 and curve.y[0] is not None and curve.y[-1] is not None
+    ]
+    if metric in ("needle_mass", "needle_hit", "max_weight"):  # the one that holds best is first
+        ends.sort(key=lambda end: -end[2])
+    if ends:
+        parts = [t(words, name=name, first=first, last=last) for name, first, last in ends]
+        first, last = (of(r["n"] for r in found) for of in (min, max))
         sentence(t("dilution.told.all", metric=t(f"stat.{metric}"), first=first, last=last,
-                   parts=words))  # fmt: skip
+                   parts=t("dilution.told.join").join(parts)))  # fmt: skip

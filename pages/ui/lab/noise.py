@@ -3,15 +3,21 @@
 import numpy as np
 import streamlit as st
 
-from engine import lab, theory
+from engine import growth, lab, theory
 from engine.figures import dilution
-from pages.ui import frame
+from engine.growth import Needle
+from engine.sources import samples
+from pages.ui import frame, state
+from pages.ui.lab.growing import NEEDLES
 from pages.ui.lab.shared import caption, place, sentence, slider
-from pages.ui.strings import t
-from pages.ui.waiting import obtain
+from pages.ui.scene import model
+from pages.ui.strings import language, t
+from pages.ui.waiting import Trouble, obtain
 
 LENGTHS = (16, 64, 256, 1024, 4096)
 NOISES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
+PASSAGES = (0, 1, 2, 3, 4, 6, 8)
+DRAWS = 6
 
 
 def draw() -> None:
@@ -40,3 +46,45 @@ def draw() -> None:
     caption(t("dilution.noise.caption"), "noise")
     for i in (1, 2):
         st.text(t(f"dilution.noise.text.{i}"))
+    in_a_text()
+
+
+def in_a_text() -> None:
+    """The same with words: a sentence to find, and ever more passages that have nothing to do
+    with it."""
+    st.subheader(t("dilution.noise.real"), anchor=False)
+    story, filler = samples.first(language()), samples.long(language())[0]
+    needle = Needle(*NEEDLES[language()])
+    try:
+        reader = model(state.spec().model)
+        found = obtain(
+            f"disturbed:{reader.digest}:{story}:{filler}", t("gate.reading", model=reader.name),
+            lambda report: [
+                one
+                for some in growth.disturb(
+                    reader, samples.text(story), samples.text(filler), needle, PASSAGES, DRAWS,
+                    report,
+                )
+                for one in some
+            ],
+            lambda made: 100 * len(made),
+        )  # fmt: skip
+    except Trouble as trouble:
+        with st.container(key="trouble"):
+            st.text(str(trouble))
+        return
+    best = max((one for one in found if not one.passages), key=lambda one: one.needle_mass)
+    chosen = (best.layer, best.head)
+    place(
+        dilution.disturbed(found, chosen, trained=reader.trained_length, look=frame.look(), t=t),
+        "disturbed",
+    )
+    mine = [one for one in found if (one.layer, one.head) == chosen]
+    last = mine[-1]
+    sentence(
+        t("dilution.noise.real.says", layer=best.layer, head=best.head, before=best.needle_mass,
+          passages=last.passages, tokens=last.tokens, after=last.needle_mass,
+          first=best.needle_hit, hit=last.needle_hit),
+        "-real",
+    )  # fmt: skip
+    caption(t("dilution.noise.real.caption", model=reader.name, draws=DRAWS), "disturbed")

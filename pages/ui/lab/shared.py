@@ -48,9 +48,9 @@ def place(figure: Figure, key: str, **more: Any) -> Any:
     return st.plotly_chart(figure, theme=None, key=f"lab-chart-{key}", config=PLAIN, **more)
 
 
-def sentence(words: str) -> None:
-    """The largest words under a picture."""
-    with st.container(key="sentence"):
+def sentence(words: str, key: str = "") -> None:
+    """The largest words under a picture; a page with several tells them apart by key."""
+    with st.container(key=f"sentence{key}"):
         st.text(words)
 
 
