@@ -16,9 +16,9 @@ from engine.tokens import escaped
 
 def maps(found: Parts, off: int | None, *, look: Theme, t: Words) -> go.Figure:
     """Every head's weights, each to its own largest."""
-    return mosaic(
-        found.maps, look=look, t=t, chosen=off, columns=min(3, len(found.maps)), height=430
-    )
+    heads = len(found.maps)
+    columns = min(heads, 3 if heads <= 6 else 4)
+    return mosaic(found.maps, look=look, t=t, chosen=off, columns=columns, height=430)
 
 
 def distances(found: Parts, off: int | None, *, look: Theme, t: Words) -> go.Figure:
@@ -36,7 +36,7 @@ def distances(found: Parts, off: int | None, *, look: Theme, t: Words) -> go.Fig
     )  # fmt: skip
     shape.add_vline(x=found.even, line={"color": look.faint, "width": 1.5, "dash": "dot"})
     shape.add_annotation(
-        x=found.even, y=1, yref="paper", yanchor="bottom", showarrow=False,
+        x=found.even, y=1, yref="paper", xanchor="right", yanchor="bottom", showarrow=False,
         text=escaped(t("lesson.heads.even", distance=found.even)),
         font={"size": 12, "color": look.faint},
     )  # fmt: skip

@@ -71,7 +71,7 @@ def blocks(these: Sequence[Block], *, look: Theme, t: Words) -> go.Figure:
                 zmin=-most if b.signed else 0, zmax=most if b.signed else 1, showscale=False,
                 colorscale=scale(look.signed if b.signed else look.weight),
                 text=written(values, 1 if b.name in GIVEN else 2), texttemplate="%{text}",
-                textfont={"size": 15}, hovertemplate="%{z:.4f}<extra></extra>",
+                textfont={"size": 14}, hovertemplate="%{z:.4f}<extra></extra>",
             )
         )  # fmt: skip
         shape.add_annotation(

@@ -102,7 +102,7 @@ def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.F
     )  # fmt: skip
     shape.update_layout(
         yaxis2={"overlaying": "y", "range": [0, 1], "visible": False, "fixedrange": True},
-        bargap=0, legend={"font": {"size": 13}},
+        bargap=0, barmode="overlay", legend={"font": {"size": 13}},
     )  # fmt: skip
     shape.update_xaxes(title_text="x", range=[-0.05, SPAN + 0.05], fixedrange=True)
     shape.update_xaxes(**STILL).update_yaxes(**STILL)
@@ -120,6 +120,11 @@ def cells(data: Data, w: float, kernel: str) -> tuple[list[list[float]], int, in
     return weights[::down, ::across].astype(float).round(4).tolist(), down, across
 
 
+def shares(found: list[list[float]]) -> dict[str, Any]:
+    """Cells and where their colours end: at 0 and at the largest."""
+    return {"z": found, "zmin": 0, "zmax": max(map(max, found)) or 1}
+
+
 def matrix(
     data: Data, w: float, kernel: str, query: float, *, look: Theme, t: Words, height: int = 430
 ) -> go.Figure:
@@ -129,7 +134,7 @@ def matrix(
     shape = figure(look, height)
     shape.add_trace(
         go.Heatmap(
-            z=found, dy=down, dx=across, y0=0, x0=0, zmin=0, colorscale=scale(look.weight),
+            **shares(found), dy=down, dx=across, y0=0, x0=0, colorscale=scale(look.weight),
             hovertemplate="%{y} → %{x}<br>%{z:.3f}<extra></extra>",
             colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.7,
                       "title": {"text": escaped(t("stat.weight")), "side": "right"}},

@@ -134,11 +134,11 @@ class Count:
         ge, he = self.groups * self.value, self.heads * self.value
         total = f"{self.total:,}".replace(",", r"\,")
         return (
-            r"\begin{aligned}\mathrm{head}_i&=\mathrm{Attn}(W_q^{(i)}x,\,W_k^{(i)}x,\,W_v^{(i)}x)"
-            rf",\ i=1\dots {self.heads}\\"
+            r"\begin{aligned}\mathrm{head}_i&=\mathrm{Attn}(W_q^{(i)}x,\,W_k^{(i)}x,\,W_v^{(i)}x)\\"
+            rf"i&=1\dots {self.heads}\\"
             r"\mathrm{out}&=W_o\,[\mathrm{head}_1;\dots;\mathrm{head}_h]\\"
-            rf"\text{{{name}}}&=\underbrace{{{self.width}\cdot({hd}+{gd}+{ge})}}_{{W_q,\,W_k,\,W_v}}"
-            rf"+\underbrace{{{he}\cdot {self.width}}}_{{W_o}}={total}\end{{aligned}}"
+            rf"\text{{{name}}}&=\underbrace{{{self.width}\cdot({hd}+{gd}+{ge})}}_{{W_q,\,W_k,\,W_v}}\\"
+            rf"&\quad+\underbrace{{{he}\cdot {self.width}}}_{{W_o}}={total}\end{{aligned}}"
         )
 
 

@@ -90,6 +90,21 @@ def test_widths_that_differ_have_no_dot_product(lesson) -> None:
     assert len(pictures(page)) == 1
 
 
+def test_equal_x_are_drawn_as_equal_weights(lesson) -> None:
+    page = lesson(part="regression", **{"regression-span": "0.0", "regression-n": "4"}).healthy()
+    fit, matrix = (one["figure"] for one in pictures(page)[:2])
+    assert fit["layout"]["barmode"] == "overlay"  # bars at one place stand for one weight each
+    (cells,) = matrix["data"]
+    assert (cells["zmin"], cells["zmax"]) == (0, 0.25)
+
+
+@pytest.mark.parametrize(("w", "how"), [("1.0", "more"), ("20.0", "narrow")])
+def test_more_data_are_told_as_they_come_out(lesson, w, how) -> None:
+    page = lesson(part="regression", **{"regression-w": w}).healthy()
+    told = {key for key in ("more", "narrow") if says(page, f"lesson.regression.answer.{key}")}
+    assert told == {how}
+
+
 def trained(page) -> None:
     """Wait, asking as the browser does, until the training has ended."""
     job = JOBS.get(page.test.session_state["regression-run"]["token"])
@@ -126,5 +141,7 @@ def test_a_rate_that_diverges_is_stopped_and_told(lesson, monkeypatch) -> None:
     page.test.button(key="regression-start").click().run()
     trained(page)
     assert says(page, "lesson.regression.notice.diverged")
+    assert says(page, "lesson.regression.answer.scanned")  # nothing was learned from it
+    assert says(page, "lesson.regression.answer.more")
     for one in pictures(page):
         assert "NaN" not in json.dumps(one["figure"])

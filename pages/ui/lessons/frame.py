@@ -85,6 +85,14 @@ def signed(x: float, form: str) -> str:
     return f"{x:{form}}".replace("-", "−")
 
 
+def scientific(x: float) -> str:
+    """LaTeX of a number: in powers of ten where it is small or large."""
+    if x == 0 or 0.01 <= x < 1e4:
+        return f"{x:.2f}"
+    digits, power = f"{x:.1e}".split("e")
+    return rf"{digits}\cdot10^{{{int(power)}}}"
+
+
 def stacked(*lines: str) -> str:
     """Formulas in LaTeX under one another, so that they fit a narrow column."""
     return (

@@ -15,6 +15,7 @@ from pages.ui.lessons.frame import (
     notice,
     opening,
     picture,
+    scientific,
     slider,
     stacked,
     toggle,
@@ -78,14 +79,6 @@ def permute() -> None:
 def turned(here: Spec) -> Spec:
     """Rotary positions put on the model's queries and keys."""
     return here.replace(mechanism="relative", params=(("kind", "rope"),))
-
-
-def scientific(x: float) -> str:
-    """LaTeX of a number: in powers of ten where it is small or large."""
-    if x == 0 or 0.01 <= x < 1e4:
-        return f"{x:.2f}"
-    digits, power = f"{x:.1e}".split("e")
-    return rf"{digits}\cdot10^{{{int(power)}}}"
 
 
 def encoding() -> None:

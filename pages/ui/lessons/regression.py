@@ -19,6 +19,7 @@ from pages.ui.lessons.frame import (
     moves,
     notice,
     opening,
+    scientific,
     signed,
     slider,
     stacked,
@@ -168,7 +169,7 @@ def begin(chosen: Choice) -> None:
                     "traces": Fit(data, run["query"], chosen.kernel).changing(step.w, look),
                     "note": note,
                     "share": step.step / STEPS,
-                    "matrix": {"traces": [{"z": cells}]},
+                    "matrix": {"traces": [pictures.shares(cells)]},
                     "descent": {"traces": pictures.walk(run["steps"])},
                 }
             )
@@ -224,13 +225,13 @@ def formula(data: Data, chosen: Choice, w: float, query: float) -> str:
     if chosen.kernel == "boxcar" and w:
         return (
             rf"f({query:g}) = \operatorname{{mean}}\{{\, y_i : |{query:g} - x_i| \le "
-            rf"{1 / abs(w):.3g} \,\}} = {said}"
+            rf"{scientific(1 / abs(w))} \,\}} = {said}"
         )
     if not w:
         return rf"f({query:g}) = \frac{{1}}{{{len(data.x)}}} \sum_i y_i = {said}"
     return stacked(
         rf"\alpha_i = \operatorname{{softmax}}_i\left(-\tfrac12 \big(({query:g} - x_i)"
-        rf"\cdot {abs(w):.3g}\big)^2\right)",
+        rf"\cdot {scientific(abs(w))}\big)^2\right)",
         rf"f({query:g}) = \sum_i \alpha_i y_i = {said}",
     )
 
@@ -291,16 +292,18 @@ def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
                 st.text(words(PART, f"answer.{'wider' if wider else name}", **facts))
     with right:
         st.text(words(PART, "question.more"))
-        shown = abs(w) or 1.0
+        shown = abs(chosen.w if steps and not trained else w) or 1.0
         found = obtain(
             f"consistency:{shown}:{chosen.n}:{chosen.noise}:{chosen.seed}", words(PART, "more"),
             lambda report: grown(shown, chosen, report), lambda made: 1000,
         )  # fmt: skip
         moves(PART, "more", pictures.more_data(found, look=page.look(), t=t))
         with st.container(key="caption-answer-more"):
+            blurred = found.fixed[-1] > found.shrinking[-1]
             st.text(
                 words(
-                    PART, "answer.more", w=shown, n=chosen.n, last=found.sizes[-1],
+                    PART, "answer.more" if blurred else "answer.narrow",
+                    w=shown, n=chosen.n, last=found.sizes[-1],
                     fixed=found.fixed[-1], shrinking=found.shrinking[-1],
                     flat=signed(found.slope("fixed"), "+.2f"),
                     slope=signed(found.slope("shrinking"), "+.2f"),
