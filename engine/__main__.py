@@ -79,7 +79,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands.add_parser("mechanisms", help="every mechanism with its parameters, as a table")
     commands.add_parser(
-        "bench", help="speed and memory, as ratios to torch's own attention; --peers: to packages"
+        "bench", help="speed and memory, as ratios to torch's own attention; --peers: to packages; "
+        "--sweeps: of sweeps",
     )
     if (given := list(sys.argv[1:] if argv is None else argv))[:1] == ["bench"]:
         return run_bench(given[1:])
@@ -117,9 +118,10 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_bench(argv: Sequence[str]) -> int:
     """The benchmark, which lives with the tests: it compares with what is not ours."""
-    peers = "--peers" in argv
-    file = ROOT / "tests" / "bench" / ("peers.py" if peers else "speed.py")
-    argv = [word for word in argv if word != "--peers"]
+    kinds = [word for word in ("--peers", "--sweeps") if word in argv]
+    name = kinds[0].removeprefix("--") if kinds else "speed"
+    file = ROOT / "tests" / "bench" / f"{name}.py"
+    argv = [word for word in argv if word not in kinds]
     if not file.exists():
         print("error: the benchmark comes with the source code only", file=sys.stderr)
         return 2

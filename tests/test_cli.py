@@ -94,9 +94,22 @@ def test_a_sweep_prints_and_writes(tmp_path, capsys) -> None:
     assert len(list((tmp_path / "kept").glob("*.json"))) == 4
 
 
+def test_a_sweep_over_a_text_of_ones_own(tmp_path, capsys) -> None:
+    file, kept = tmp_path / "own.txt", tmp_path / "kept"
+    file.write_text("The boats came home before the storm. " * 20, "utf-8")
+    words = ["--of", "softmax", "--lengths", "16-32", "--seeds", "1", "--match", "none"]
+    words += ["--source", "passage", "--text-file", str(file), "--folder", str(kept)]
+    for _ in range(2):
+        assert main(["sweep", *words]) == 0
+        assert capsys.readouterr().out.count("softmax") == 2 * 6
+    assert len(list(kept.glob("*.json"))) == 2
+
+
 @pytest.mark.parametrize(
     ("words", "reason"),
     [
+        (["--memory", "0.1"], "the bound is 100 MB"),
+        (["--text-file", "README.md"], "takes the source passage"),
         (["--of", "dreams"], "no mechanism"),
         (["--lengths", "64,32"], "rise"),
         (["--out", "found.xlsx"], "csv"),

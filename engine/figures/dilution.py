@@ -82,7 +82,8 @@ def curves(
         limits: draw what an even row and a row on one key would be.
         span: lengths that the axis shows. at: a length to mark.
         causal: rows see the keys up to their own, and values are means over rows.
-        trained: what lies beyond this many keys is shaded: the model was not trained on it.
+        trained: what lies beyond this many keys is shaded; that the model was not trained on it
+            is for words beside the picture.
     """
     shape = figure(look, height)
     log = metric in LOG if log is None else log
@@ -128,7 +129,7 @@ def curves(
     if at is not None:
         shape.add_vline(x=at, line={"color": look.accent, "width": 1.5, "dash": "dot"})
     if trained is not None and trained < last:
-        beyond(shape, trained, last, look, t)
+        shade(shape, trained, last, look)
     ticks = powers(first, last)
     axis = "tokens" if causal else "n"
     shape.update_xaxes(
@@ -376,11 +377,16 @@ def ranks(count: int) -> list[int]:
     return np.unique(np.geomspace(1, count, min(count, 200)).round().astype(int)).tolist()
 
 
-def beyond(shape: go.Figure, trained: int, last: float, look: Theme, t: Words) -> None:
-    """Shade the lengths that a model was not trained on, and say so."""
+def shade(shape: go.Figure, trained: int, last: float, look: Theme) -> None:
+    """Shade the lengths that a model was not trained on."""
     shape.add_vrect(
         x0=trained, x1=last, fillcolor=look.grid, opacity=0.45, line_width=0, layer="below"
     )
+
+
+def beyond(shape: go.Figure, trained: int, last: float, look: Theme, t: Words) -> None:
+    """Shade them, and say so on the picture."""
+    shade(shape, trained, last, look)
     shape.add_annotation(
         x=np.log10(trained), y=1, yref="paper", xanchor="left", yanchor="top", showarrow=False,
         text=escaped(t("dilution.beyond", trained=trained)), xshift=6,
@@ -534,20 +540,24 @@ def ranking(
 
 
 def head_maps(
-    maps: Mapping[int, np.ndarray], *, look: Theme, t: Words, height: int = 330
+    maps: Mapping[int, np.ndarray], *, look: Theme, t: Words, height: int = 620
 ) -> go.Figure:
-    """One head at several lengths, each cell in multiples of an even share, on one scale.
+    """One head at several lengths, two in a row, each cell in multiples of an even share, on one
+    scale.
 
     Args:
         maps: length -> (a b) pooled cells.
     """
     top = max(1.0, max(float(np.log10(np.maximum(cells, 1e-9)).max()) for cells in maps.values()))
-    shape = figure(look, height)
-    gap, wide = 0.04, (1 - 0.04 * (len(maps) - 1)) / len(maps)
+    across, down = min(2, len(maps)), -(-len(maps) // 2)
+    shape = figure(look, height if down > 1 else height // 2)
+    gap, room = 0.06, 0.13
+    wide, high = (1 + gap) / across - gap, (1 + room) / down - room
     for i, (n, cells) in enumerate(maps.items(), 1):
         axis = "" if i == 1 else str(i)
+        row, column = divmod(i - 1, across)
         bar = {
-            "thickness": 10, "len": 0.8, "outlinewidth": 0,
+            "thickness": 10, "len": high * 0.8, "outlinewidth": 0, "y": 1 - high / 2,
             "tickvals": list(range(-1, int(top) + 1)),
             "ticktext": [f"×{10.0**x:g}" for x in range(-1, int(top) + 1)],
         }  # fmt: skip
@@ -558,25 +568,28 @@ def head_maps(
                 xaxis=f"x{axis}", yaxis=f"y{axis}", hoverinfo="skip",
             )
         )  # fmt: skip
-        left = (i - 1) * (wide + gap)
+        left, foot = column * (wide + gap), 1 - high - row * (high + room)
         ends = [-0.5, cells.shape[1] - 0.5]
         shape.update_layout(
             {
                 f"xaxis{axis}": {
                     "domain": [left, left + wide], "anchor": f"y{axis}", "tickvals": ends,
-                    "ticktext": ["0" if i == 1 else "", f"{n:,}"], "showgrid": False,
-                    "title_text": escaped(t("axis.keys")),
+                    "ticktext": ["0", f"{n:,}"], "showgrid": False, "constrain": "domain",
+                    "constraintoward": "left", "title_text": escaped(t("axis.keys")),
+                    "showline": True,
                 },
                 f"yaxis{axis}": {
-                    "anchor": f"x{axis}", "autorange": "reversed", "showgrid": False,
-                    "showticklabels": False, "scaleanchor": f"x{axis}", "constrain": "domain",
-                    "title_text": escaped(t("axis.queries")) if i == 1 else "",
+                    "domain": [foot, foot + high], "anchor": f"x{axis}", "autorange": "reversed",
+                    "showgrid": False, "showticklabels": False, "scaleanchor": f"x{axis}",
+                    "constrain": "domain", "constraintoward": "top", "showline": True,
+                    "title_text": escaped(t("axis.queries")) if column == 0 else "",
                 },
             }
         )  # fmt: skip
         shape.add_annotation(
-            x=left + wide / 2, y=1.02, xref="paper", yref="paper", text=f"n = {n:,}",
-            showarrow=False, yanchor="bottom", font={"size": 14, "color": look.ink},
+            x=0, y=1, xref=f"x{axis} domain", yref=f"y{axis} domain", text=f"n = {n:,}",
+            showarrow=False, xanchor="left", yanchor="bottom",
+            font={"size": 14, "color": look.ink},
         )  # fmt: skip
     shape.update_layout(margin={"t": 30})
     return shape

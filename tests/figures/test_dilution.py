@@ -104,7 +104,6 @@ def test_lengths_beyond_training_are_shaded() -> None:
     shaded = dilution.curves([line], **how, trained=1024)
     (area,) = shaded.layout.shapes
     assert (area.x0, area.x1) == (1024, 4096)
-    assert any("1,024" in note.text for note in shaded.layout.annotations)
     assert not dilution.curves([line], **how, trained=8192).layout.shapes
 
 

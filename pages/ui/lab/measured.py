@@ -294,6 +294,9 @@ def notes(found: list[dict[str, Any]], choice: Lab) -> None:
     if any(r["extrapolated"] for r in found):
         rows = next(r["rows_sampled"] for r in found if r["extrapolated"])
         lines.append(t("dilution.sampled", rows=rows))
+    trained = next((r["trained_length"] for r in found if r["trained_length"]), None)
+    if trained is not None and any(r["n"] > trained for r in found):
+        lines.append(t("dilution.shaded", trained=trained))
     lines.append(t("dilution.band"))
     caption(" ".join(lines), "sweep")
 

@@ -16,8 +16,8 @@ from pages.ui.waiting import Trouble, obtain
 
 LENGTHS = (16, 64, 256, 1024, 4096)
 NOISES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
-PASSAGES = (0, 1, 2, 3, 4, 6, 8)
-DRAWS = 6
+PASSAGES = (0, 1, 2, 3, 5, 8)
+DRAWS = 4
 
 
 def draw() -> None:
