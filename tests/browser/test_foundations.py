@@ -100,6 +100,9 @@ def test_a_query_is_asked_of_the_scene(tab) -> None:
     changed(page, "cues-moves-scene", before)
     page.wait_for_url(re.compile("cues-cue=query"))
     moved(page, "cues-strength", "cues-moves-scene")
+    page.get_by_role("button", name="Next: Attention as kernel regression").click()
+    page.wait_for_url(re.compile("part=regression"))
+    moved(page, "regression-query", "regression-moves-picture")
     tab.fine()
 
 
@@ -114,7 +117,7 @@ def test_scores_and_pooling_move(tab) -> None:
 
 def test_training_moves_in_place_and_can_be_stopped(tab) -> None:
     page = tab.open("foundations?lang=en&part=regression&regression-pool=learned")
-    moved(page, "regression-query", "regression-moves-picture")
+    page.locator(".st-key-regression-moves-descent .main-svg").first.wait_for()
     turns = "Number(document.querySelector('.st-key-regression-moves-picture .mv').dataset.turns)"
     page.locator(".st-key-regression-start button").click()
     page.locator(".st-key-regression-moves-picture .mv-working:not([hidden])").wait_for()
