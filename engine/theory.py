@@ -8,6 +8,8 @@ weight is p = e^gap / (e^gap + n − 1), the others share 1 − p.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -16,6 +18,9 @@ from engine.refusal import Refusal
 
 Numbers = NDArray[np.float64]
 erfc = np.vectorize(math.erfc, otypes=[np.float64])
+NODES, SHARES = np.polynomial.legendre.leggauss(96)
+REACH = 9.0
+"""Standard deviations that an integral over noise spans."""
 
 
 def _floats(*values: ArrayLike) -> list[Numbers]:
@@ -177,6 +182,65 @@ def entmax_needle_mass(n: ArrayLike, gap: ArrayLike, alpha: ArrayLike) -> Number
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     mass = np.minimum((low + a * gap) ** (1 / a), 1)
     return np.where(alpha > 1, mass, needle_mass(n, gap))
+
+
+@dataclass(frozen=True)
+class Row:
+    """What a row comes to.
+
+    Attributes:
+        mass: of the needles. entropy: nats. participation: 1/Σw². rest: Σw² of all but needles.
+        support: how many of those carry any weight.
+    """
+
+    mass: Numbers
+    entropy: Numbers
+    participation: Numbers
+    rest: Numbers
+    support: Numbers
+
+
+def entmax_row(
+    n: ArrayLike, gap: ArrayLike, alpha: float, noise: float = 0.0, needles: ArrayLike = 1
+) -> Row:
+    """The needles' row under α-entmax, α > 1, w = [(α − 1) z − τ]₊^(1/(α − 1)).
+
+    Exact without noise. With noise τ is taken where the mean of Σw over the noise is 1, and what
+    depends on w is averaged at that τ. Where the needles hold half of the row or more, or
+    `support` is 25 or more, draws from the engine come to within 0.03 of the mass, 0.25 nats of
+    the entropy and 20 % of the participation; elsewhere a few random keys decide.
+
+    Raises:
+        ValueError: alpha is not above 1, noise or gap is below 0, or needles outnumber keys.
+    """
+    n, gap, k = _floats(n, gap, needles)
+    _check(n, k)
+    if alpha <= 1 or noise < 0 or (gap < 0).any():
+        raise Refusal("alpha must be above 1, gap and noise at least 0")
+    a = alpha - 1
+
+    def rest(tau: Numbers, of: Callable[[Numbers], Numbers]) -> Numbers:
+        """Sum over the other keys of a function of what lies above τ."""
+        if noise == 0:
+            return (n - k) * np.where(tau < 0, of(np.maximum(-tau, 1e-300)), 0)
+        first = np.maximum(tau / (a * noise), -REACH)
+        last = np.maximum(first, 0) + REACH
+        x = first[..., None] + (last - first)[..., None] * (NODES + 1) / 2
+        above = np.maximum(a * noise * x - tau[..., None], 1e-300)
+        density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
+        return (n - k) * (of(above) * density * SHARES).sum(-1) * (last - first) / 2
+
+    low, high = -1 - a * noise * REACH + 0 * n, a * gap  # Σw falls as τ rises
+    for _ in range(80):
+        tau = (low + high) / 2
+        total = k * np.maximum(a * gap - tau, 0) ** (1 / a) + rest(tau, lambda u: u ** (1 / a))
+        low, high = np.where(total > 1, tau, low), np.where(total > 1, high, tau)
+    each = np.maximum(a * gap - low, 1e-300) ** (1 / a)
+    square = rest(low, lambda u: u ** (2 / a))
+    entropy = -k * each * np.log(each) - rest(low, lambda u: u ** (1 / a) * np.log(u) / a)
+    mass = np.minimum(k * each, 1)
+    support = rest(low, np.ones_like)
+    return Row(mass, np.maximum(entropy, 0), 1 / (k * each**2 + square), square, support)
 
 
 def adaptive_needle_mass(n: ArrayLike, gap: ArrayLike) -> Numbers:

@@ -64,6 +64,39 @@ def test_the_gap_needed_gives_the_mass(n, mass):
     assert theory.ssmax_needle_mass(n, scaled, 0.43) == pytest.approx(mass, rel=1e-9)
 
 
+@settings(max_examples=20, deadline=None)
+@given(st.integers(2, 2000), st.floats(0, 3), st.sampled_from([1.3, 1.5, 2.0]))
+def test_an_entmax_row_without_noise_is_exact(n, gap, alpha):
+    found, made = theory.entmax_row(n, gap, alpha), row(n, gap, "entmax", alpha=alpha)
+    assert found.mass == pytest.approx(theory.entmax_needle_mass(n, gap, alpha), abs=1e-9)
+    assert found.entropy == pytest.approx(made.entropy.item(), abs=1e-6)
+    assert found.participation == pytest.approx(made.participation.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("gap", "noise"), [(1.0, 0.5), (2.0, 0.5), (4.0, 1.0), (2.0, 1.0)])
+@pytest.mark.parametrize("n", [64, 512])
+def test_an_entmax_row_among_noise_is_what_draws_come_to(gap, noise, n):
+    found = theory.entmax_row(n, gap, 1.5, noise, 2)
+    holds = found.mass >= 0.5 or found.support >= 25
+    assert holds == ((gap, noise, n) not in ((2.0, 1.0, 64), (2.0, 1.0, 512), (1.0, 0.5, 64)))
+    if not holds:
+        return
+    qkv = engine.sources.planted(n=n, heads=2, gap=gap, noise=noise, needles=2, seed=3)
+    rows = engine.attend(qkv, "entmax", alpha=1.5).rows()
+    assert found.mass == pytest.approx(float(rows.needle_mass.mean()), abs=0.03)
+    assert found.entropy == pytest.approx(float(rows.entropy.mean()), abs=0.25)
+    square = float((1 / rows.participation).mean())
+    assert 1 / found.participation == pytest.approx(square, rel=0.2)
+
+
+def test_an_entmax_row_tends_to_softmax():
+    found = theory.entmax_row(300, 4.0, 1.001, 0.7)
+    assert found.mass == pytest.approx(theory.needle_mass(300, 4.0, 0.7), rel=0.02)
+    assert found.entropy == pytest.approx(theory.entropy(300, 4.0, 0.7), rel=0.02)
+    with pytest.raises(ValueError, match="above 1"):
+        theory.entmax_row(10, 1.0, 1.0)
+
+
 def test_entmax_is_one_hot_from_one_over_alpha_less_one_on():
     n = np.array([2, 100, 10**6])
     for alpha in (1.5, 2.0, 3.0):

@@ -233,7 +233,9 @@ class Setting:
     noise: float = 0.5
     needles: int = 1
     start: int = 64
-    mechanisms: tuple[str, ...] = field(default=("softmax", "ssmax", "adaptive_temperature"))
+    mechanisms: tuple[str, ...] = field(
+        default=("softmax", "ssmax", "entmax", "adaptive_temperature")
+    )
 
 
 def sharpness(mechanism: str, n: np.ndarray, setting: Setting) -> np.ndarray:
@@ -261,6 +263,8 @@ def closed_form(
     mechanism: str, metric: str, n: np.ndarray, setting: Setting
 ) -> list[float | None]:
     """The metric at lengths n; None where noise freezes and the form no longer holds."""
+    if mechanism == "entmax":
+        return entmax_form(metric, n, setting)
     by = sharpness(mechanism, n, setting)
     gap, noise = by * setting.gap, by * setting.noise
     of = (n, gap, noise, setting.needles)
@@ -275,6 +279,35 @@ def closed_form(
     }
     y = forms[metric]()
     holds = noise < 0.75 * theory.freezing(n)
+    return [float(v) if ok else None for v, ok in zip(y, holds, strict=True)]
+
+
+ALPHA = 1.5
+
+
+def entmax_form(metric: str, n: np.ndarray, setting: Setting) -> list[float | None]:
+    """The metric under entmax, sharpened so that its needles begin with softmax's mass."""
+    start, k = setting.start, setting.needles
+    aim = theory.needle_mass(start, setting.gap, setting.noise, k)
+
+    def row(n: np.ndarray | int, by: float) -> theory.Row:
+        return theory.entmax_row(n, by * setting.gap, ALPHA, by * setting.noise, k)
+
+    low, high = 0.0, 4.0
+    for _ in range(40):
+        by = (low + high) / 2
+        low, high = (by, high) if row(start, by).mass < aim else (low, by)
+    found = row(n, low)
+    y = {
+        "needle_mass": found.mass,
+        "entropy": found.entropy,
+        "normalised_entropy": found.entropy / np.log(n),
+        "effective_tokens": np.exp(found.entropy),
+        "participation": found.participation,
+        "max_weight": found.mass / k,
+        "output_error": np.sqrt((1 - found.mass) ** 2 + k * found.rest),
+    }[metric]
+    holds = (found.mass >= 0.5) | (found.support >= 25)
     return [float(v) if ok else None for v, ok in zip(y, holds, strict=True)]
 
 

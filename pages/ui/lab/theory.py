@@ -12,8 +12,8 @@ from pages.ui.strings import t
 from pages.ui.waiting import obtain
 
 METRICS = (
-    "needle_mass", "effective_tokens", "normalised_entropy", "participation", "max_weight",
-    "output_error",
+    "needle_mass", "effective_tokens", "entropy", "normalised_entropy", "participation",
+    "max_weight", "output_error",
 )  # fmt: skip
 LONGEST = 2**20
 DRAWN = (64, 256, 1024, 4096)  # lengths of the draws
