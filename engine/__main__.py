@@ -79,8 +79,9 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     commands.add_parser("mechanisms", help="every mechanism with its parameters, as a table")
     commands.add_parser(
-        "bench", help="speed and memory, as ratios to torch's own attention; --peers: to packages; "
-        "--sweeps: of sweeps",
+        "bench",
+        help="speed and memory, as ratios to torch's own attention; --peers: to packages; "
+        "--sweeps: what sweeps take",
     )
     if (given := list(sys.argv[1:] if argv is None else argv))[:1] == ["bench"]:
         return run_bench(given[1:])

@@ -225,7 +225,7 @@ def insert(text: str, pool: Sequence[str], needle: Needle, count: int, seed: int
     places = torch.randint(1, len(sentences), (count,), generator=generator).tolist()
     after: dict[int, list[str]] = {}
     for place, paragraph in zip(places, chosen, strict=True):
-        after.setdefault(place, []).append(pool[paragraph])
+        after.setdefault(place, []).append(pool[int(paragraph)])
     parts = [f"{sentences[0].strip()} {needle.sentence}"]
     for i, sentence in enumerate(sentences[1:], 1):
         parts.append(sentence.strip())

@@ -119,7 +119,8 @@ class Lab:
         Raises:
             ValueError: says what does not go together.
         """
-        given, source = dict(self.source_params), self.source
+        given: dict[str, Any] = dict(self.source_params)
+        source: str | Passages = self.source
         if text is not None:
             if self.source != Passage.key or "sample" in given:
                 raise Refusal("a text of your own takes the source passage, and no sample")

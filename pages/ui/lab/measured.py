@@ -186,7 +186,7 @@ def controls(choice: Lab) -> None:
             continue
         low, high = one.slider or (0, 1)
         if name == "layer":
-            high = layers(own.get("model", "tiny")) - 1
+            high = layers(str(own.get("model", "tiny"))) - 1
         st.slider(
             words, one.kind(low), one.kind(max(high, st.session_state[key])), key=key,
             step=one.kind(one.step or 1), on_change=settled, args=(name, key),
