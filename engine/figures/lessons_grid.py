@@ -9,12 +9,15 @@ import numpy as np
 import plotly.graph_objects as go
 from torch import Tensor
 
-from engine.figures.theme import Theme, array, figure, scale
+from engine.figures.theme import Theme, array, colour_at, figure, scale
 from engine.tokens import escaped, shortened
 
 MOST_NAMES = 40
 WRITTEN = 100
-"""Up to so many cells have their numbers written in."""
+"""Up to so many cells have their shares written in."""
+SIZE = 13  # of the numbers in cells
+MIDDLE = 0.18
+"""Luminance that black and white stand out from alike."""
 BOX = {"showline": True, "mirror": True}
 
 
@@ -31,6 +34,46 @@ def names(given: Sequence[str] | None, total: int) -> dict[str, Any]:
 def tokens_of(tokens: Sequence[str]) -> list[str]:
     """Tokens as names: made visible, and cut."""
     return [shortened(token, 8) for token in tokens]
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance of #rrggbb, 0 … 1 (WCAG 2)."""
+    parts = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+    return sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+
+def numbers(
+    values: np.ndarray,
+    form: str,
+    top: float,
+    *,
+    look: Theme,
+    signed: bool = False,
+    shown: np.ndarray | None = None,
+    left: int = 0,
+    above: int = 0,
+) -> go.Scatter:
+    """Numbers in the cells of a matrix, black or white, whichever the cell's colour sets off.
+
+    Args:
+        top: where the cells' colours end. shown: cells that have one; all if None.
+        left, above: column and row of the first cell.
+    """
+    stops = look.signed if signed else look.weight
+    x, y, text, colours = [], [], [], []
+    for row, col in np.argwhere(np.ones_like(values) if shown is None else shown).tolist():
+        value = float(values[row, col])
+        share = (value / top + 1) / 2 if signed else value / top
+        bright = luminance(colour_at(stops, share)) > MIDDLE
+        x.append(left + col)
+        y.append(above + row)
+        text.append(f"{value:{form}}".replace("-", "−"))
+        colours.append("#000000" if bright else "#ffffff")
+    return go.Scatter(
+        x=x, y=y, text=text, mode="text", textfont={"size": SIZE, "color": colours},
+        hoverinfo="skip", showlegend=False,
+    )  # fmt: skip
 
 
 def grid(
@@ -58,30 +101,19 @@ def grid(
         across, down: what columns and rows are. signed: about 0. top: where colours end; the
             largest value if None. hidden: cells that may not carry anything, grey.
         chosen: a row that the person chose. between, beneath: where lines part columns and rows.
-        percent: numbers are shares. bar: with the scale of its colours.
+        percent: values are shares. bar: with the scale of its colours.
     """
     cells = array(values)
     top = float(np.abs(cells).max(initial=0.0)) if top is None else top
     top = top or 1.0
     form = ".0%" if percent else ".2g"
     off = np.zeros(cells.shape, dtype=bool) if hidden is None else array(hidden)
-    written = cells.size <= WRITTEN
-
-    def numbers(shown: np.ndarray, form: str) -> dict[str, Any]:
-        """Values written into the cells that are shown."""
-        if not written:
-            return {}
-        pairs = zip(cells.tolist(), shown.tolist(), strict=True)
-        text = [[f"{x:{form}}" if on else "" for x, on in zip(*p, strict=True)] for p in pairs]
-        return {"text": text, "texttemplate": "%{text}"}
-
     shape = figure(look, height)
     shape.add_trace(
         go.Heatmap(
             z=cells.astype(np.float32), zmin=-top if signed else 0.0, zmax=top,
             colorscale=scale(look.signed if signed else look.weight), showscale=bar,
             colorbar={"thickness": 8, "outlinewidth": 0, "len": 0.8, "nticks": 5},
-            textfont={"size": 13}, **numbers(~off, form),
             hovertemplate=f"%{{y}} · %{{x}}: %{{z:{form}}}<extra></extra>",
         )
     )  # fmt: skip
@@ -89,10 +121,12 @@ def grid(
         shape.add_trace(
             go.Heatmap(
                 z=np.where(off, 1.0, np.nan), zmin=0, zmax=1, showscale=False, hoverinfo="skip",
-                colorscale=[[0, look.grid], [1, look.grid]], **numbers(off, "g"),
-                textfont={"color": look.faint, "size": 13},
+                colorscale=[[0, look.grid], [1, look.grid]], text=np.where(off, "0", "").tolist(),
+                texttemplate="%{text}", textfont={"color": look.faint, "size": SIZE},
             )
         )  # fmt: skip
+    if percent and cells.size <= WRITTEN:
+        shape.add_trace(numbers(cells, form, top, look=look, signed=signed, shown=~off))
     count, wide = cells.shape
     if chosen is not None:
         shape.add_shape(

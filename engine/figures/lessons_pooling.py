@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import plotly.graph_objects as go
 from torch import Tensor
 
+from engine.figures.lessons_grid import numbers
 from engine.figures.theme import Theme, Words, array, figure, scale
 from engine.lessons.pooling import WIDTH, Pooled
 from engine.tokens import escaped
@@ -70,8 +70,14 @@ def blocks(these: Sequence[Block], *, look: Theme, t: Words) -> go.Figure:
                 z=values.round(6).tolist(), x0=b.left, y0=b.top, dx=1, dy=1, xgap=2, ygap=2,
                 zmin=-most if b.signed else 0, zmax=most if b.signed else 1, showscale=False,
                 colorscale=scale(look.signed if b.signed else look.weight),
-                text=written(values, 1 if b.name in GIVEN else 2), texttemplate="%{text}",
-                textfont={"size": 14}, hovertemplate="%{z:.4f}<extra></extra>",
+                hovertemplate="%{z:.4f}<extra></extra>",
+            )
+        )  # fmt: skip
+        digits = ".1f" if b.name in GIVEN else ".2f"
+        shape.add_trace(
+            numbers(
+                values, digits, most if b.signed else 1.0, look=look, signed=b.signed,
+                left=b.left, above=b.top,
             )
         )  # fmt: skip
         shape.add_annotation(
@@ -88,11 +94,6 @@ def blocks(these: Sequence[Block], *, look: Theme, t: Words) -> go.Figure:
     shape.update_yaxes(range=[down - 0.45, -1.1], visible=False, fixedrange=True)
     shape.update_layout(margin={"l": 0, "r": 0, "t": 0, "b": 0})
     return shape
-
-
-def written(values: np.ndarray, digits: int) -> list[list[str]]:
-    """Numbers as text, with a minus as it is set."""
-    return [[f"{x:.{digits}f}".replace("-", "−") for x in row] for row in values.tolist()]
 
 
 GIVEN = ("keys", "queries", "values")

@@ -7,6 +7,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 from torch import Tensor
 
+from engine.figures.lessons_grid import numbers
 from engine.figures.theme import Theme, Words, array, figure, scale, template
 from engine.lessons.scoring import Spread
 from engine.tokens import escaped
@@ -22,10 +23,11 @@ def weights(values: Tensor, *, look: Theme, t: Words, height: int = 250) -> go.F
     shape.add_trace(
         go.Heatmap(
             z=array(values).astype(float).tolist(), zmin=0, zmax=1, colorscale=scale(look.weight),
-            texttemplate="%{z:.2f}", textfont={"size": 15}, showscale=False, xgap=1, ygap=1,
+            showscale=False, xgap=1, ygap=1,
             hovertemplate="%{y} → %{x}<br>%{z:.4f}<extra></extra>",
         )
     )  # fmt: skip
+    shape.add_trace(numbers(array(values), ".2f", 1.0, look=look))
     shape.update_xaxes(
         title_text=escaped(t("axis.keys")),
         showgrid=False,

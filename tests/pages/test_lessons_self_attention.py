@@ -112,6 +112,9 @@ def test_positions_break_the_symmetry(lesson) -> None:
     assert says(opened, "only change places") and len(figures(opened)) == 3
     opened = lesson("positions", **{"positions-kind": "rotary"}).healthy()
     assert says(opened, "do more than change places")
+    opened.test.text_input(key="positions-sentence-en").set_value("two boats")
+    opened.run().healthy()
+    assert all(len(figure["data"]) == 1 for figure in figures(opened))  # no numbers in thin cells
     opened.test.text_input(key="positions-sentence-en").set_value("   ")
     opened.run().healthy()
     assert says(opened, EN["lesson.positions.trouble.sentence"])
