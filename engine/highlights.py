@@ -24,15 +24,18 @@ LARGEST_SAMPLE = 2**26
 
 
 def sharpness(stats: RowStats, offset: int = 0) -> Float[Tensor, "h n"]:
-    """The row's largest weight × ln(1 + distance), hardly anything on a sink, −1 without keys.
+    """The row's largest weight above an even share × ln(1 + distance), hardly anything on a sink,
+    −1 without keys.
 
-    So a long look at one token beats a longer glance at many and a stare at a neighbour.
+    So a long look at one token beats a longer glance at many, a stare at a neighbour, and a row
+    with hardly anything to choose from.
 
     Args:
         offset: position of query 0 on the keys' axis.
     """
     at = torch.arange(stats.argmax.shape[1], device=stats.argmax.device) + offset
-    value = stats.max_weight * (at - stats.argmax).abs().log1p()
+    even = 1 / stats.visible.clamp_min(1)
+    value = (stats.max_weight - even).clamp_min(0) * (at - stats.argmax).abs().log1p()
     value = torch.where(stats.argmax > 0, value, value * 1e-3)
     return torch.where(stats.visible > 0, value, -1.0)
 

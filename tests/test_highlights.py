@@ -24,6 +24,14 @@ def test_sharpest_prefers_a_long_look_to_a_sink_and_a_neighbour():
     assert highlights.sharpest(stats, head=0)[0] == 0
 
 
+def test_a_row_that_sees_little_is_not_sharp_for_it():
+    w = torch.ones(32, 32).tril() / torch.arange(1, 33)[:, None]
+    w[3, :4] = torch.tensor([0.2, 0.3, 0.25, 0.25])  # hardly above an even share
+    w[30, :31], w[30, 5] = (1 - 0.09) / 30, 0.09
+    stats = engine.Attention.from_weights(w[None], causal=True).rows()
+    assert highlights.sharpest(stats) == (0, 30)
+
+
 def test_the_best_layer_has_the_sharpest_head():
     flat = engine.sources.planted(n=64, heads=2, gap=0.0, causal=True)
     sharp = engine.sources.planted(n=64, heads=2, gap=12.0, causal=True)

@@ -39,7 +39,7 @@ def pictures(view: Buckets, context: Context) -> Iterator[Picture]:
     ids, mine = array(view.ids[h]), array(view.queries[h, :, context.row])
     first, own = ids[0], int(mine[0])
     yield Picture(
-        "buckets_text", labels=first.tolist(), names=_names(view, context),
+        "buckets_text", labels=first.tolist(), names=_names(view, context), own=own,
         facts={
             "head": h, "row": context.row, "bucket": own, "buckets": view.count,
             "mates": int((first == own).sum()), "keys": int((first >= 0).sum()),

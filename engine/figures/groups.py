@@ -42,17 +42,20 @@ def groups(
         go.Heatmap(
             z=mass.astype(np.float32), zmin=-top if signed else 0, zmax=top,
             colorscale=scale(look.signed if signed else look.weight),
-            colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.6, "tickformat": ".0%"},
+            colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.6, "nticks": 6,
+                      "tickformat": ".0%" if top >= 0.05 else ".2~%"},
             text=text if small else None,
             hovertemplate=("%{text}" if small else "%{y} → %{x}<br>%{z:.1%}") + "<extra></extra>",
         )
     )  # fmt: skip
-    few = len(names) <= MOST_NAMES
+    numbers = all(name.replace(",", "").isdigit() for name in names)
+    few = len(names) <= MOST_NAMES and not numbers
     marks = {
         "tickvals": list(range(len(names))),
         "ticktext": [escaped(shortened(name, 9)) for name in names],
     }
-    common = {"showgrid": False, **(marks if few else {"nticks": 8})}
+    sparse = {"dtick": 1} if numbers and len(names) <= 16 else {"nticks": 8}
+    common = {"showgrid": False, **(marks if few else sparse)}
     upright = {"tickangle": -90} if few else {}
     shape.update_xaxes(title_text=escaped(t("axis.key_groups")), side="top", **upright, **common)
     shape.update_yaxes(

@@ -25,6 +25,12 @@ GRAIN = 2.0**40
 DARKEST = 0.75
 """How far along the scale the largest unit is drawn, so that large cells don't shout."""
 MOST_BARS = 200
+LITTLE = 0.01
+"""Differences below a tenth of this are rounding, and are drawn as the line that they are."""
+MOST_ROWS = 128
+"""Queries whose shares are drawn; of longer texts an even sample."""
+MOST_UNITS = 256
+"""Units across a map; of more, neighbours are one cell, the largest share standing for all."""
 SHOWN = 60  # characters of a unit's text
 
 
@@ -198,9 +204,74 @@ def differences(
         title_text=escaped(t("axis.position")), showgrid=False, range=[-0.5, tree.m - 0.5]
     )
     shape.update_yaxes(
-        title_text=escaped(t("axis.more_than_full")), tickformat="+.0%", nticks=5, zeroline=True
-    )
+        title_text=escaped(t("axis.more_than_full")), nticks=5, zeroline=True,
+        tickformat="+.0%" if top >= 0.05 else "+.2~%",
+        range=[-LITTLE, LITTLE] if np.abs(change).max(initial=0) < LITTLE / 10 else None,
+    )  # fmt: skip
     return shape, tree.names[level]
+
+
+def shares(
+    weights: Tensor, rows: Tensor, tree: Tree, row: int, look: Theme, t: Words
+) -> go.Figure:
+    """Each level's own softmax, side by side: queries down, the level's units along the text.
+
+    Args:
+        weights: (r m) of these rows. row: the chosen query.
+    """
+    masses = tree.masses(weights)
+    levels = [i for i in range(len(tree.names)) if tree.count(i) > 1]
+    gap = 0.02
+    wide = (1 + gap) / max(1, len(levels)) - gap
+    shape = figure(look, 400, margin={"t": 30})
+    at = array(rows)
+    half = max(0.5, float(np.diff(at).max(initial=0)) / 2)
+    for place, level in enumerate(levels):
+        axis = str(place + 1) if place else ""
+        edges, step = array(tree.edges[level]), -(-tree.count(level) // MOST_UNITS)
+        share = masses[level]
+        if level:
+            whole = masses[level - 1][:, tree.parents[level - 1]]
+            share = torch.where(whole > 0, share / whole, 0)
+        cells = np.maximum.reduceat(array(share), np.arange(0, tree.count(level), step), axis=1)
+        shape.add_trace(
+            go.Heatmap(
+                z=cells.astype(np.float32), x=np.append(edges[:-1:step], edges[-1]) - 0.5, y=at,
+                zmin=0, zmax=1, colorscale=scale(look.weight), xaxis=f"x{axis}", yaxis=f"y{axis}",
+                showscale=place == 0, hovertemplate="%{y:,d} → %{x:,d}<br>%{z:.1%}<extra></extra>",
+                colorbar={
+                    "title": {"text": escaped(t("levels.share")), "side": "right"},
+                    "thickness": 10, "outlinewidth": 0, "len": 0.7, "tickformat": ".0%",
+                },
+            )
+        )  # fmt: skip
+        words = t(f"group.{tree.names[level]}")
+        if level:
+            words = t("levels.within", units=words, outer=t(f"group.{tree.names[level - 1]}"))
+        left = place * (wide + gap)
+        shape.update_layout(
+            {
+                f"xaxis{axis}": {
+                    "domain": [left, left + wide], "anchor": f"y{axis}", "showgrid": False,
+                    "title": {"text": escaped(t("axis.keys"))}, "nticks": 6, "tickformat": ",d",
+                    "range": [-0.5, tree.m - 0.5],
+                },
+                f"yaxis{axis}": {
+                    "anchor": f"x{axis}", "showgrid": False, "showticklabels": place == 0,
+                    "title": {"text": escaped(t("axis.queries")) if place == 0 else ""},
+                    "range": [at[-1] + half, at[0] - half], "tickformat": ",d",
+                },
+            }
+        )  # fmt: skip
+        shape.add_annotation(
+            text=escaped(words), showarrow=False, xref="paper", yref="paper", x=left, y=1.01,
+            xanchor="left", yanchor="bottom", font={"size": 13, "color": look.ink},
+        )  # fmt: skip
+        shape.add_shape(
+            type="rect", x0=-0.5, x1=tree.m - 0.5, y0=row - half, y1=row + half,
+            xref=f"x{axis}", yref=f"y{axis}", line={"color": look.accent, "width": 1.5},
+        )  # fmt: skip
+    return shape
 
 
 def pictures(view: Levels, context: Context) -> Iterator[Picture]:
@@ -227,10 +298,10 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
         return
     full = context.full().weights(torch.tensor([context.row]))[0, 0].cpu()
     ours = t("mechanism.hierarchical.name")
-    rows = [(ours, row), (t("mechanism.softmax.name"), full)]
+    both = [(ours, row), (t("mechanism.softmax.name"), full)]
     yield Picture(
         "levels_entropy",
-        entropies(rows, tree, look=look, t=t),
+        entropies(both, tree, look=look, t=t),
         {
             "ours": float(tree.entropies(row).sum()), "full": float(tree.entropies(full).sum()),
             "visible": int(att.frame.seen(torch.tensor([context.row]))[0]),
@@ -245,3 +316,16 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
             "units": t(f"group.{level}"),
         },
     )
+    rows = torch.linspace(0, att.frame.n - 1, min(att.frame.n, MOST_ROWS)).long().unique()
+    weights = att.weights(rows.to(att.device))[context.head].cpu()
+    pooled = max(tree.count(i) for i in range(len(tree.names))) > MOST_UNITS
+    yield Picture(
+        "levels_shares",
+        shares(weights, rows, tree, context.row, look, t),
+        {
+            "head": context.head, "rows": len(rows), "n": att.frame.n,
+            "score": t(f"levels.score.{getattr(context.mechanism, 'aggregate', 'mean')}"),
+            "notes": t("levels.pooled") if pooled else "",
+        },
+        wide=True,
+    )  # fmt: skip

@@ -300,7 +300,7 @@ def by_age(scene: Scene) -> Picture:
             )  # fmt: skip
     shape.update_xaxes(
         title_text=escaped(t("memory.axis.age")), showgrid=False, tickvals=x, ticktext=names,
-        range=[-0.5, last - 0.5],
+        range=[-0.5, last - 0.5], tickfont={"size": 11}, tickangle=0 if last <= 8 else None,
     )  # fmt: skip
     shape.update_yaxes(
         title_text=escaped(t("memory.axis.mass")), tickformat=".0%", rangemode="tozero"
@@ -550,11 +550,14 @@ def drift(scene: Scene, slots: Slots) -> Picture:
     )  # fmt: skip
     shape.add_trace(
         go.Scatter(
-            x=at, y=mean, mode="lines", line={"color": look.weight[6], "width": 2},
+            x=at, y=mean, mode="lines+markers", line={"color": look.weight[6], "width": 2},
             name=escaped(t("memory.mean")), hovertemplate="%{y:.3f}",
         )
     )  # fmt: skip
-    shape.update_xaxes(title_text=escaped(t("memory.axis.ended")), showgrid=False, tickformat=",d")
+    shape.update_xaxes(
+        title_text=escaped(t("memory.axis.ended")), showgrid=False, tickformat=",d",
+        dtick=1 if len(at) <= 16 else None,
+    )  # fmt: skip
     shape.update_yaxes(title_text=escaped(t("memory.axis.cosine")))
     facts = {"first": float(mean[0]), "last": float(mean[-1]), "least": float(low.min()),
              "count": len(at)}  # fmt: skip

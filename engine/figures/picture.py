@@ -58,7 +58,8 @@ class Picture:
         facts: numbers for the caption.
         figure: a Plotly figure, or None where `labels` tint the text itself.
         labels: group of every key (−1 for none), drawn as the text in one tint a group.
-        names: what the groups are called. wide: takes the whole width.
+        names: what the groups are called. own: the group of the chosen query, if it has one.
+        wide: takes the whole width.
     """
 
     key: str
@@ -66,4 +67,5 @@ class Picture:
     facts: dict[str, Any] = field(default_factory=dict)
     labels: Sequence[int] | None = None
     names: Sequence[str] = ()
+    own: int | None = None
     wide: bool = False

@@ -358,7 +358,7 @@ def shift(
 
 def pens(look: Theme) -> tuple[dict[str, Any], dict[str, Any]]:
     """Softmax wide and pale, so that it shows where both are the same; this one over it."""
-    return {"color": look.weight[2], "width": 5}, {"color": look.accent, "width": 2.2}
+    return {"color": look.weight[3], "width": 5}, {"color": look.accent, "width": 2.2}
 
 
 def mark(shape: go.Figure, x: float, words: str, look: Theme, at: float | None = None) -> None:

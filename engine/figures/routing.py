@@ -19,7 +19,7 @@ from engine.views import Routing
 
 POINTS = 512
 """Keys on a map of clusters; longer texts are sampled evenly."""
-CELLS = 192
+CELLS = 256
 """Stretches of a text, or of blocks, that a picture tells apart."""
 MARK = "#00000000"
 
@@ -138,11 +138,13 @@ def bars(
                 hovertemplate=f"{escaped(name)} {level:.1%}<extra></extra>",
             )
         )  # fmt: skip
-    few = len(names) <= 12 and not title
+    named: dict[str, Any] = {"tickformat": "d"}
+    if len(names) <= 12 and not title:
+        named = {"tickvals": list(range(len(names))), "ticktext": said}
     shape.update_xaxes(
-        showgrid=False, range=[-0.5, len(names) - 0.5], title_text=escaped(title),
-        **({"tickvals": list(range(len(names))), "ticktext": said}
-           if few else {"nticks": 16 if len(names) <= 16 else 9, "tickformat": "d"}),
+        showgrid=False, range=[-0.5, len(names) - 0.5], title_text=escaped(title), nticks=9,
+        dtick=1 if len(names) <= 16 else None,
+        **named,
     )  # fmt: skip
     shape.update_yaxes(
         title_text=escaped(context.t("route.axis.share")), tickformat=".0%", rangemode="tozero"
@@ -258,7 +260,7 @@ def _paths(view: Routing, context: Context) -> Iterator[Picture]:
             "low": float(per[:, wide].min()),
         },
     )  # fmt: skip
-    if view.labels is not None and context.tokens:
+    if view.labels is not None:
         # full attention holds every other path: what a token leans to is what tells it apart
         leaning = np.where(kept.sum(1) > 0, (kept - kept.mean(0)).argmax(1), -1)
         yield Picture("routing_text", labels=leaning.tolist(), names=names, wide=True)
@@ -267,7 +269,7 @@ def _paths(view: Routing, context: Context) -> Iterator[Picture]:
 def _text(
     key: str, view: Routing, context: Context, names: Sequence[str], **facts: Any
 ) -> Iterator[Picture]:
-    if view.labels is not None and context.tokens:
+    if view.labels is not None:
         labels = view.labels[context.head].tolist()
         yield Picture(key, labels=labels, names=names, facts=facts, wide=True)
 
@@ -319,8 +321,9 @@ def cluster_map(view: Routing, context: Context) -> tuple[go.Figure, float, int]
         )
     )  # fmt: skip
     shape.update_layout(showlegend=False)
-    shape.update_xaxes(title_text=escaped(t("route.axis.first")), range=[-1.1, 1.1], nticks=5)
-    shape.update_yaxes(title_text=escaped(t("route.axis.second")), range=[-1.1, 1.1], nticks=5)
+    far = 1.1 * float(max(np.abs(part).max(initial=1e-9) for part in (xy, centres, here)))
+    shape.update_xaxes(title_text=escaped(t("route.axis.first")), range=[-far, far], nticks=5)
+    shape.update_yaxes(title_text=escaped(t("route.axis.second")), range=[-far, far], nticks=5)
     return shape, share, len(at)
 
 
@@ -436,7 +439,8 @@ def choices(view: Routing, context: Context) -> go.Figure:
     shape.update_layout(showlegend=True)
     shape.update_xaxes(
         title_text=escaped(t("route.axis.blocks", size=view.size)), showgrid=False, zeroline=False,
-        range=[-0.5, count - 0.5], nticks=16 if count <= 16 else 9, tickformat="d",
+        range=[-0.5, count - 0.5], tickformat="d",
+        dtick=1 if count <= 16 else None, nticks=9,
     )  # fmt: skip
     shape.update_yaxes(title_text=escaped(t("axis.queries")), showgrid=False, zeroline=False)
     shape.update_yaxes(range=[n - 0.5, -0.5])
@@ -474,17 +478,16 @@ def _blocks(view: Routing, context: Context) -> Iterator[Picture]:
         {"block": best, "share": float(rate[best]), "even": even,
          "start": best * view.size, "stop": min(frame.m, (best + 1) * view.size) - 1},
     )  # fmt: skip
-    if context.tokens:
-        read = np.full(count, -1)
-        read[mine], read[own[context.row]] = 1, 0
-        last = context.row + frame.offset if frame.causal else frame.m - 1
-        key = np.arange(frame.m)
-        labels = np.where(key <= last, read[key // view.size], -1)
-        yield Picture(
-            "block_text", labels=labels.tolist(), wide=True,
-            names=[t("route.own"), t("route.chosen")],
-            facts={"row": context.row, "keys": int((labels >= 0).sum()), "m": frame.m},
-        )  # fmt: skip
+    read = np.full(count, -1)
+    read[mine], read[own[context.row]] = 1, 0
+    last = context.row + frame.offset if frame.causal else frame.m - 1
+    key = np.arange(frame.m)
+    labels = np.where(key <= last, read[key // view.size], -1)
+    yield Picture(
+        "block_text", labels=labels.tolist(), wide=True,
+        names=[t("route.own"), t("route.chosen")],
+        facts={"row": context.row, "keys": int((labels >= 0).sum()), "m": frame.m},
+    )  # fmt: skip
 
 
 def couplings(steps: np.ndarray, names: Sequence[str], context: Context) -> go.Figure:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import plotly.graph_objects as go
@@ -49,10 +49,6 @@ def bounded(
         cells: its pooled map. bounds: the segments. frame: n, m, and where query 0 stands.
     """
     n, m, offset = frame
-    shape = heatmap(
-        cells, look=look, t=t, rows=(0, n), cols=(0, m), colour="log", pool="max", height=420
-    )
-    shape.layout.annotations = ()  # rows may be a sample: the caption says what cells are
     xs: list[float | None] = []
     ys: list[float | None] = []
     for start, stop in bounds.tolist():
@@ -60,6 +56,24 @@ def bounded(
         if low < high:
             xs += [start - 0.5, stop - 0.5, stop - 0.5, start - 0.5, start - 0.5, None]
             ys += [low - 0.5, low - 0.5, high - 0.5, high - 0.5, low - 0.5, None]
+    return outlined(cells, xs, ys, (n, m), look=look, t=t)
+
+
+def outlined(
+    cells: Float[Tensor, "a b"],
+    xs: Sequence[float | None],
+    ys: Sequence[float | None],
+    size: tuple[int, int],
+    *,
+    look: Theme,
+    t: Words,
+) -> go.Figure:
+    """Full attention's pooled map of n queries and m keys under lines of what a row sees."""
+    n, m = size
+    shape = heatmap(
+        cells, look=look, t=t, rows=(0, n), cols=(0, m), colour="log", pool="max", height=420
+    )
+    shape.layout.annotations = ()  # rows may be a sample: the caption says what cells are
     shape.add_trace(
         go.Scatter(
             x=xs, y=ys, mode="lines", line={"color": look.accent, "width": 1.5}, hoverinfo="skip",
@@ -75,9 +89,12 @@ def lost(
     """Full attention's mass along the text, by how the row may still read it: adds up to all.
 
     Args:
-        at: query positions. shares: "own", then "summary" or "lost", of each.
+        at: query positions. shares: of each, by the names of the tints.
     """
-    tints = {"own": look.quiet, "summary": look.weight[2], "lost": look.grid}
+    tints = {
+        "own": look.quiet, "window": look.quiet, "sinks": look.weight[6],
+        "summary": look.weight[2], "lost": look.grid,
+    }  # fmt: skip
     along = stretches(at[None].double().numpy())[1][0]
     shape = figure(look, 300, hovermode="x unified")
     for name, share in shares.items():
@@ -124,20 +141,36 @@ def cut(full: Attention, bounds: Int[Tensor, "S 2"]) -> Cut:
     rows = sampled(frame.n)
     at = (rows + frame.offset).clamp_min(0)
     kept, reached = torch.zeros(len(rows)), torch.zeros(len(rows))
-    tall, wide = Cells(0, len(rows), CELLS), Cells(0, frame.m, CELLS)
-    cells = torch.zeros(tall.count, wide.count)
     count = int(label.max()) + 1
     mass = torch.zeros(count, count)
-    for a, b in tall.pieces(128):
-        w = full.weights(rows[a:b].to(full.device))[0].float().cpu()
-        kept[a:b] = (w * (of == of[at[a:b], None])).sum(1)
-        reached[a:b] = w.sum(1)
-        mass.index_add_(0, label[at[a:b]], w.new_zeros(b - a, count).index_add_(1, label, w))
-        first, pooled = tall.reduce(wide.reduce(w, 0, -1, "max")[1], a, -2, "max")
-        into = cells[first : first + len(pooled)]
-        torch.maximum(into, pooled, out=into)
+
+    def each(part: slice, w: Float[Tensor, "r m"]) -> None:
+        kept[part] = (w * (of == of[at[part], None])).sum(1)
+        reached[part] = w.sum(1)
+        mass.index_add_(0, label[at[part]], w.new_zeros(len(w), count).index_add_(1, label, w))
+
+    cells = pooled(full, rows, each)
     seen = torch.bincount(label[at], minlength=count).clamp_min(1)
     return Cut(rows, cells, kept, reached, mass / seen[:, None], label, together)
+
+
+def pooled(
+    full: Attention, rows: Int[Tensor, " R"], each: Callable[[slice, Float[Tensor, "r m"]], None]
+) -> Float[Tensor, "a b"]:
+    """The map of the first head's rows, at most CELLS a side, each cell its largest weight.
+
+    Args:
+        each: told the weights of some rows after the other.
+    """
+    tall, wide = Cells(0, len(rows), CELLS), Cells(0, full.frame.m, CELLS)
+    cells = torch.zeros(tall.count, wide.count)
+    for a, b in tall.pieces(128):
+        w = full.weights(rows[a:b].to(full.device))[0].float().cpu()
+        each(slice(a, b), w)
+        first, found = tall.reduce(wide.reduce(w, 0, -1, "max")[1], a, -2, "max")
+        into = cells[first : first + len(found)]
+        torch.maximum(into, found, out=into)
+    return cells
 
 
 def between(summary: Float[Tensor, "S S"], together: int) -> Float[Tensor, "G G"]:

@@ -121,7 +121,7 @@ def numbers(row: Steps, query: int) -> str | None:
 
 
 def _latex(value: float) -> str:
-    if 1e-3 <= value < 1e5:
+    if 1e-3 <= value < 9999.5:
         return f"{value:.4g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return rf"{mantissa}\cdot 10^{{{int(exponent)}}}"

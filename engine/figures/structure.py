@@ -5,7 +5,18 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from engine.figures import bias, buckets, factors, levels, memory, remedies, routing, segments
+from engine.figures import (
+    bias,
+    buckets,
+    factors,
+    levels,
+    local,
+    memory,
+    remedies,
+    routing,
+    segments,
+    temperature,
+)
 from engine.figures.picture import Context as Context
 from engine.figures.picture import Picture as Picture
 from engine.views import Bias, Buckets, Factors, Levels, Memory, Routing, Segments, View
@@ -20,7 +31,12 @@ BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {
     Routing: routing.pictures,
 }
 """View -> the pictures that show it."""
-BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [bias.scorings, remedies.pictures]
+BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [
+    temperature.pictures,
+    bias.scorings,
+    local.pictures,
+    remedies.pictures,
+]
 """Pictures of attentions that have no view of their own; each decides by itself."""
 
 

@@ -197,7 +197,12 @@ def template(look: Theme) -> go.layout.Template:
         "ticks": "",
         "automargin": True,
     }
+    bar = {
+        "tickfont": {"color": look.faint, "size": 12},
+        "title": {"font": {"color": look.faint, "size": 13}},
+    }
     return go.layout.Template(
+        data={"heatmap": [{"colorbar": bar}]},
         layout={
             "font": {"family": FONT, "size": 13, "color": look.ink},
             "paper_bgcolor": "rgba(0,0,0,0)",
@@ -215,7 +220,7 @@ def template(look: Theme) -> go.layout.Template:
             "colorway": [look.quiet, look.accent, look.faint, look.weight[6]],
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
             "dragmode": False,
-        }
+        },
     )
 
 

@@ -1,6 +1,7 @@
 """The parts of the Explore page, each of one scene."""
 
 import html
+import math
 
 import streamlit as st
 from torch import Tensor
@@ -170,15 +171,17 @@ def beside(scene: Scene, height: int = 640) -> None:
     """What stands beside the picture: the text, and under it every head at a glance."""
     att = scene.attention
     named = att.frame.tokens is not None
-    across = min(att.frame.heads, 3 if att.frame.heads in (5, 6, 9) else 4) if named else 2
+    across = min(att.frame.heads, 3 if att.frame.heads in (5, 6, 9) else 4)
+    if not named:  # no text beside them: about a square
+        across = math.ceil(math.sqrt(att.frame.heads))
     down = -(-att.frame.heads // across)
-    strip = down * (400 // across + 20)
+    strip = min(height, down * (400 // across + 20))
     if att.frame.heads == 1 or scene.spec.head == "all":
         strip = 0
     if named:
         text(scene, max(height - strip, height // 3))
     if strip:
-        heads(scene, strip if named else height, across)
+        heads(scene, strip, across)
 
 
 def text(scene: Scene, height: int) -> None:

@@ -115,6 +115,16 @@ def test_numbers_are_only_said_of_a_softmax(att):
     assert numbers(cold.steps(1, 30), 30) is None
 
 
+def test_groups_that_are_numbers_have_upright_whole_ticks_and_small_shares_their_digits():
+    few = groups(torch.eye(3) / 100, names=["0", "1", "2"], row=1, look=LIGHT, t=t)
+    assert few.layout.xaxis.dtick == 1 and few.layout.xaxis.tickangle is None
+    assert few.data[0].colorbar.tickformat != ".0%"  # which would say 1% six times
+    names = [f"{i:,}" for i in range(30)]
+    many = groups(torch.eye(30), names=names, row=None, look=LIGHT, t=t)
+    assert many.layout.xaxis.ticktext is None and many.layout.xaxis.dtick is None
+    assert many.data[0].colorbar.tickformat == ".0%"
+
+
 def test_groups_are_named_and_escaped():
     figure = groups(torch.eye(3), names=[EVIL, "b", "c"], row=1, look=LIGHT, t=t)
     assert list(figure.layout.xaxis.tickvals) == [0, 1, 2]

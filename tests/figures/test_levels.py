@@ -129,7 +129,7 @@ def test_pictures_say_their_numbers(aggregate, hidden):
     context = Context(
         att=att, head=2, row=30, qkv=qkv, mechanism=None, look=LIGHT, t=t
     )  # fmt: skip
-    first, second, third = levels.pictures(att.view(Levels), context)
+    first, second, third, fourth = levels.pictures(att.view(Levels), context)
     row = att.weights(torch.tensor([30]))[2, 0]
     assert (first.key, first.wide) == ("levels_icicle", True)
     sentences = torch.stack([row[a:b].sum() for a, b in qkv.units["sentences"].tolist()])
@@ -143,3 +143,26 @@ def test_pictures_say_their_numbers(aggregate, hidden):
         assert second.facts["full"] == pytest.approx(second.facts["ours"], abs=1e-5)
     else:
         assert third.facts["moved"] > 0.01
+    # rounding is no difference: the axis stays where a change could be seen
+    span = third.figure.layout.yaxis.range
+    assert span == (-levels.LITTLE, levels.LITTLE) if aggregate == "logsumexp" else span is None
+    # the levels' shares multiply to the row itself; one paragraph is no choice, and is not drawn
+    assert (fourth.key, fourth.wide, fourth.facts["rows"]) == ("levels_shares", True, 48)
+    weight = np.ones(48)
+    assert len(fourth.figure.data) == 3
+    for trace in fourth.figure.data:
+        assert (trace.zmin, trace.zmax) == (0, 1)
+        at = np.searchsorted(np.asarray(trace.x), np.arange(48), side="right") - 1
+        weight *= np.asarray(trace.z)[30][at]
+    assert np.allclose(weight, row, atol=1e-5)
+
+
+def test_units_beyond_a_map_share_cells_and_the_picture_says_so():
+    qkv = engine.sources.planted(n=4096, heads=1)
+    att = engine.attend(qkv, "hierarchical")
+    context = Context(att=att, head=0, row=9, qkv=qkv, mechanism=None, look=DARK, t=t)
+    *_, last = levels.pictures(att.view(Levels), context)
+    assert last.facts["rows"] == levels.MOST_ROWS and last.facts["notes"] == "levels.pooled"
+    for trace in last.figure.data:
+        assert len(trace.z) == levels.MOST_ROWS and len(trace.z[0]) <= levels.MOST_UNITS
+        assert len(trace.x) == len(trace.z[0]) + 1 and trace.x[-1] == 4095.5

@@ -26,7 +26,7 @@ def charts(page):
 def test_opens_drawn(explore, language):
     page = explore(lang=language).healthy()
     assert len(components(page)) == 2  # the picture and the text
-    assert len(charts(page)) == 4  # all heads, steps, groups, rows
+    assert len(charts(page)) == 5  # all heads, temperature, steps, groups, rows
     assert any("small" in words for words in page.words)
 
 
@@ -65,6 +65,17 @@ def _untimed(page) -> list[str]:
 @pytest.mark.parametrize("source", SOURCES)
 def test_made_sources_are_drawn(explore, source):
     explore(source=source, **{"s.n": "64"}).healthy()
+
+
+def test_keys_without_names_are_tinted_cells_with_the_chosen_one_marked(explore):
+    where = {"source": "planted", "s.n": "70", "mechanism": "lsh", "query": "40"}
+    page = explore(**where).healthy()
+    (text,) = [
+        html.proto.body for html in page.test.get("html") if 'class="tinted"' in html.proto.body
+    ]
+    assert text.count('class="cells"') == 1 and text.count("<i>") == 3  # lines of 32
+    assert text.count("title=") == 70 + 1  # and the legend's chosen query
+    assert text.count(" chosen") == 2 and 'chosen" title="40 bucket' in text
 
 
 @pytest.mark.parametrize("head", ["all", "2"])
