@@ -74,6 +74,12 @@ class Composed(Attention):
         by_row = isinstance(self.normaliser, Softmax) and isinstance(self.scoring, Features)
         return by_row and not self.pattern.per_head
 
+    @property
+    def rowwise(self) -> bool:
+        """True if blocks are the way to the output, too."""
+        plain = type(self).weighted is Composed.weighted and self._fast_output is None
+        return plain and not self.streams
+
     def weighted(self) -> Tensor:
         if self._fast_output is not None:
             return self._fast_output()
@@ -176,7 +182,7 @@ class Composed(Attention):
         height = 1
         while height < 1024 and frame.heads * 2 * height * self.width(2 * height) <= most:
             height *= 2
-        whole = not isinstance(rows, Tensor)
+        whole = not isinstance(rows, Tensor) and (rows is None or rows.step in (None, 1))
         for part in at.split(height):
             yield (slice(int(part[0]), int(part[-1]) + 1) if whole else part), part
 
@@ -185,8 +191,6 @@ class Composed(Attention):
         return min(self.frame.m, self.pattern.span(height) or self.frame.m)
 
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
-        if isinstance(rows, slice) and rows.step not in (None, 1):
-            rows = index(rows, self.frame.n, self.device)
         for name, at in self.row_parts(rows):
             spans = self.spans(at)
             cols = torch.cat([torch.arange(a, b, device=self.device) for a, b in spans])
@@ -294,7 +298,7 @@ def sdpa(
     k: Float[Tensor, "g c d"],
     v: Float[Tensor, "g c e"],
     scale: float,
-    mask: Bool[Tensor, "r c"] | Float[Tensor, "h r c"] | None = None,
+    mask: Bool[Tensor, "r c"] | Float[Tensor, "r c"] | Float[Tensor, "h r c"] | None = None,
     causal: bool = False,
 ) -> Float[Tensor, "h r e"]:
     """torch's own scaled dot product attention; key heads are read where they are.
@@ -350,13 +354,26 @@ def sdpa_blocks(att: Composed, height: int) -> Float[Tensor, "h n e"]:
         q, k, v = (x.to(att.dtype) for x in (q, k, v))
         height = max(1, min(height, BLOCK // (frame.heads * frame.m)))
     out = qkv.v.new_empty(frame.heads, frame.n, qkv.v.shape[-1])
+    alike = att.pattern.shifts and frame.mask is None and frame.key_mask is None and bias is None
+    masks: dict[tuple[int, ...], Tensor | None] = {}
+    zero = q.new_zeros(())
+
+    def allowed(at: Tensor, cols: Tensor, ahead: int) -> Tensor | None:
+        """The mask of a block, made once for all that lie alike, as torch would turn it."""
+        if not alike:
+            return att.allowed(at, cols)
+        name = len(at), len(cols), ahead
+        if name not in masks:
+            mask = att.allowed(at, cols)
+            masks[name] = mask if mask is None else zero.masked_fill(~mask, -torch.inf)
+        return masks[name]
 
     def block(at: Tensor) -> None:
         spans = att.spans(at)
         cols = torch.cat([torch.arange(a, b, device=att.device) for a, b in spans])
         keys = slice(*spans[0]) if len(spans) == 1 else cols
         rows = slice(int(at[0]), int(at[-1]) + 1)
-        mask = att.allowed(at, cols)
+        mask = allowed(at, cols, int(at[0]) - spans[-1][0])
         if bias is not None:
             added = bias(at, cols).to(q) / tau
             if (beta := att.beta(at)) is not None:

@@ -20,6 +20,8 @@ from engine.contract import Frame, Index, RowKind, index
 
 TOP = 8
 """How many of the largest weights `top_mass` adds up."""
+NEAR = 2**18
+"""Weights worked on at once: they stay in a processor's cache."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -124,11 +126,20 @@ def of_weights(
 
     cols are key positions: a slice, (c), or (h r c) with −1 as padding.
     """
+    at = index(rows, frame.n, weights.device)
+    near = NEAR if weights.device.type == "cpu" else 2**6 * NEAR
+    high = max(1, near // (len(weights) * weights.shape[-1]))
+    if len(at) > high:
+        parts = []
+        for start in range(0, len(at), high):
+            part = slice(start, start + high)
+            own = cols[:, part] if isinstance(cols, Tensor) and cols.ndim == 3 else cols
+            parts.append(of_weights(weights[:, part], own, at[part], frame, kind))
+        return cat(parts)
     w = weights.double()
-    at = index(rows, frame.n, w.device)
     keys = cols if isinstance(cols, Tensor) and cols.ndim == 3 else index(cols, frame.m, w.device)
     count, first = frame.seen(at)
-    far = (keys - (at + frame.offset)[:, None]).abs()
+    far = (keys - (at + frame.offset)[:, None]).abs().to(w)
     needle = torch.zeros_like(w[..., 0])
     if frame.needles is not None:
         needle = (w * torch.isin(keys, frame.needles.to(w.device))).sum(-1)
@@ -139,7 +150,7 @@ def of_weights(
     sums = {
         "total": size.sum(-1),
         "log": torch.special.xlogy(size, size).sum(-1),
-        "square": (w * w).sum(-1),
+        "square": torch.linalg.vector_norm(w, dim=-1).square(),
         "top": top,
         "argmax": argmax,
         "sink": (w * (keys == first[:, None])).sum(-1),

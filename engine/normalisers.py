@@ -149,9 +149,7 @@ class TopK(Normaliser):
         return Softmax().weights(logits, None, sinks, visible)
 
 
-LIKELY = 64
-"""Keys that a row's support is first looked for among."""
-NEAR = 2**17
+NEAR = 2**18
 """Logits worked on at once: they stay in a processor's cache."""
 
 
@@ -159,20 +157,42 @@ def entmax(z: Float[Tensor, "*b c"], alpha: float) -> Float[Tensor, "*b c"]:
     """α-entmax along the last dimension; −inf has weight 0, and rows of nothing else are 0.
 
     Weights are (1 + a (z − μ))₊^(1/a) with a = α − 1, which is exp(z − μ) in the limit. The one
-    unknown μ is found among the largest logits alone where these hold the whole support.
+    unknown μ is at least the largest logit, so that a key 1/a below that has no weight: where
+    rows have few others, these alone are worked on.
     """
     a = alpha - 1.0
     if a == 0:
         return z.softmax(-1).nan_to_num_(0)
     out = z.clone(memory_format=torch.contiguous_format)
-    rows = max(1, (NEAR if z.device.type == "cpu" else 2**9 * NEAR) // z.shape[-1])
-    for x in out.view(-1, z.shape[-1]).split(rows):
+    width = z.shape[-1]
+    rows = max(1, (NEAR if z.device.type == "cpu" else 2**9 * NEAR) // width)
+    for x in out.view(-1, width).split(rows):
         top = x.amax(-1, keepdim=True)
         x.sub_(top.masked_fill_(top == -torch.inf, 0))
-        x.sub_(_threshold(x, a))
-        total = _powers(x, a).sum(-1, keepdim=True)
-        x.div_(total.masked_fill_(total == 0, 1))
+        some = x > -1 / a
+        count = some.count_nonzero(-1)
+        most = int(count.max())
+        if 2 * most > width:
+            _normalise(x, a)
+            continue
+        near = some.flatten().nonzero()[:, 0]
+        # from row × most, as far on as the key is among its row's
+        shift = torch.arange(len(x), device=x.device) * most - (count.cumsum(0) - count)
+        place = torch.arange(len(near), device=x.device) + shift[near // width]
+        few = x.new_full((len(x), most), -torch.inf)
+        few.view(-1)[place] = x.view(-1)[near]
+        _normalise(few, a)
+        x.zero_().view(-1)[near] = few.view(-1)[place]
     return out
+
+
+def _normalise(x: Float[Tensor, "b c"], a: float) -> None:
+    """Weights in place of logits whose largest is 0."""
+    if not x.shape[-1]:
+        return
+    x.sub_(_threshold(x, a))
+    total = _powers(x, a).sum(-1, keepdim=True)
+    x.div_(total.masked_fill_(total == 0, 1))
 
 
 def _powers(x: Tensor, a: float) -> Tensor:
@@ -186,19 +206,7 @@ def _powers(x: Tensor, a: float) -> Tensor:
 
 
 def _threshold(x: Float[Tensor, "b c"], a: float) -> Float[Tensor, "b 1"]:
-    """μ at which the weights of x, whose largest is 0, sum to 1."""
-    if a < 0.4 or x.shape[-1] <= 2 * LIKELY:
-        return _solved(x, a)
-    near = x.topk(LIKELY, dim=-1).values
-    mu = _solved(near, a)
-    more = (near[:, -1:] - mu > -1 / a)[:, 0]
-    if bool(more.any()):
-        mu[more] = _solved(x[more], a)
-    return mu
-
-
-def _solved(x: Float[Tensor, "b c"], a: float) -> Float[Tensor, "b 1"]:
-    """The same from all of x: 0 ≤ μ ≤ what equal logits would need."""
+    """μ at which the weights sum to 1: from 0 to what equal logits would need."""
     mu = torch.zeros_like(x[:, :1])
     if a > 1:  # the sum is not convex in μ
         high = torch.full_like(mu, -torch.expm1(-a * x.new_tensor(x.shape[-1]).log()).item() / a)
@@ -209,20 +217,24 @@ def _solved(x: Float[Tensor, "b c"], a: float) -> Float[Tensor, "b 1"]:
         return mu
     # Newton on the norm (Σ u^(1/a))^a of u = 1 + a (x − μ): convex in μ, so that it rises to the
     # root from below, and nearly straight where a is small
-    eps = 16 * torch.finfo(x.dtype).eps
+    eps, tiny = 16 * torch.finfo(x.dtype).eps, torch.finfo(x.dtype).tiny
     for _ in range(64):
         off = x - mu
-        w = _powers(off.clone(), a)
-        total = w.sum(-1, keepdim=True)
         if a == 1:
-            slope = (w > 0).sum(-1, keepdim=True)
+            u = off.add_(1).clamp_min_(0)
+            norm, slope = u.sum(-1, keepdim=True), u.count_nonzero(-1)[:, None]
         elif a == 0.5:
-            slope = w.sqrt_().sum(-1, keepdim=True)
-        else:  # Σ u^(1/a − 1); where w is 0, u may be anything above
-            u = off.mul_(a).add_(1).clamp_min_(torch.finfo(x.dtype).tiny)
-            slope = w.div_(u).sum(-1, keepdim=True)
-        log = total.log()
-        step = torch.expm1(a * log).div_(a) * torch.exp((1 - a) * log) / slope
+            u = off.mul_(a).add_(1).clamp_min_(0)
+            norm = torch.linalg.vector_norm(u, dim=-1, keepdim=True)
+            slope = u.sum(-1, keepdim=True) / norm
+        else:
+            w = _powers(off.clone(), a)
+            log = w.sum(-1, keepdim=True).log()
+            norm = (a * log).exp()
+            # where w is 0, u may be anything above
+            w.div_(off.mul_(a).add_(1).clamp_min_(tiny))
+            slope = w.sum(-1, keepdim=True) * ((a - 1) * log).exp()
+        step = (norm - 1) / (a * slope)
         step = step.nan_to_num_(0).clamp_min_(0)  # rows of nothing stay
         mu += step
         if not bool((step > eps * (1 + mu)).any()):

@@ -25,9 +25,11 @@ class Pattern(Protocol):
 
     Attributes:
         per_head: `allows` is of all heads, (h r c), since each head has a pattern of its own.
+        shifts: rows and their last span moved on alike are allowed the same pairs.
     """
 
     per_head: ClassVar[bool] = False
+    shifts: ClassVar[bool] = False
 
     def head(self, h: int) -> Pattern:
         """The pattern of one head, as `allows` of a single head's QKV wants it."""
@@ -68,6 +70,7 @@ class Window(Pattern):
 
     window: int
     sinks: int = 0
+    shifts: ClassVar[bool] = True
 
     def spans(self, low: int, high: int, m: int) -> list[Span]:
         start, stop = max(0, low - self.window + 1), min(m, high + self.window)

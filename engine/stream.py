@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -16,11 +18,15 @@ from engine.contract import QKV, Attention, Block, Colour, Index, Mechanism, Poo
 from engine.metrics import RowStats
 from engine.online import Progress, sweep
 from engine.refusal import Refusal
+from engine.threads import in_order, one_thread_each
 
 LARGEST = 2**28
 """Weights that one exact window may hold (1 GiB in float32)."""
 AREA = 2**22
 """Weights worked on at once."""
+SOME = 128
+"""Keys whose groups are added up together."""
+T = TypeVar("T")
 
 
 @dataclass
@@ -88,6 +94,17 @@ def _means(
     return found
 
 
+@dataclass
+class Part:
+    """What some blocks tell: positions (r), statistics, output, and pool -> (first row of cells,
+    cells); of rows that don't follow one another: (each row's cell, rows)."""
+
+    at: Int[Tensor, " r"]
+    rows: RowStats
+    output: Float[Tensor, "h r e"] | None
+    maps: dict[str, list[tuple[int | Tensor, Tensor]]]
+
+
 def _by_blocks(
     att: Attention,
     rows: Index | None,
@@ -97,43 +114,70 @@ def _by_blocks(
     colour: Colour,
     progress: Progress | None,
 ) -> Summary:
-    frame = att.frame
+    frame, device = att.frame, att.device
     total = frame.n if rows is None else len(index(rows, frame.n))
     want = set(pools) & {"max"} | ({"sum"} if {"mean", "sum"} & set(pools) else set())
     row_cells, col_cells = Cells(0, frame.n, max(1, size)), Cells(0, frame.m, max(1, size))
+    shape = frame.heads, row_cells.count, col_cells.count
     maps = {
-        p: torch.full(
-            (frame.heads, row_cells.count, col_cells.count),
-            -torch.inf if p == "max" else 0.0,
-            dtype=torch.float64,
-            device=att.device,
-        )
+        p: torch.full(shape, -torch.inf if p == "max" else 0.0, dtype=torch.float64, device=device)
         for p in want
     }
-    found, places, done = [], [], 0
-    for block in att.blocks(rows):
-        at = index(block.rows, frame.n, att.device)
+    # the blocks are here anyhow, and nothing finds the output faster
+    own = att if output and isinstance(att, Composed) and att.rowwise else None
+    out = own and own.qkv.v.new_empty(frame.heads, frame.n, own.qkv.v.shape[-1])
+
+    def measured(block: Block) -> Part:
+        at = index(block.rows, frame.n, device)
         stats = metrics.of_weights(block.weights, block.cols, at, frame, att.row_kind)
-        found.append(stats)
-        places.append(at)
-        weights = block.weights.double() * _factor(stats, colour)
-        cell = (at // row_cells.width).to(att.device)
-        for pool, into in maps.items():
-            _add(into, _columns(weights, block, col_cells, pool), cell, pool)
-        done += len(at)
-        if progress is not None:
-            progress(done / total)
-    statistics = metrics.cat(found)
+        weights = block.weights
+        if want and colour != "weight":
+            weights = weights * _factor(stats, colour)
+        signed = att.row_kind == "signed"
+        cells = {
+            p: list(_cells(weights, block.cols, at, row_cells, col_cells, p, signed)) for p in want
+        }
+        return Part(at, stats, own and own.weigh(block), cells)
+
+    found: list[Part] = []
+    done = 0
+    with one_thread_each(device) as workers:
+        for parts in in_order(_jobs(att, rows, measured), workers):
+            for part in parts:
+                if out is not None and part.output is not None:
+                    out[:, part.at] = part.output.to(out)
+                for pool, cells in part.maps.items():
+                    for place, values in cells:
+                        _add(maps[pool], values, place, pool)
+                found.append(Part(part.at, part.rows, None, {}))
+                done += len(part.at)
+            if progress is not None:
+                progress(done / total)
+    statistics = metrics.cat([part.rows for part in found])
     if rows is None:  # blocks come in any order
-        statistics = statistics[torch.cat(places).argsort()]
+        statistics = statistics[torch.cat([part.at for part in found]).argsort()]
     if "max" in maps:  # a cell that no block touched holds zeros only
         maps["max"] = maps["max"].masked_fill(maps["max"] == -torch.inf, 0)
     wanted = {p: x.float() for p, x in maps.items()}
-    return Summary(
-        att.output if output and _has_output(att) else None,
-        statistics,
-        _means(wanted, att, pools, size),
-    )
+    if out is not None:
+        att.output = out
+    elif output and _has_output(att):
+        out = att.output
+    return Summary(out, statistics, _means(wanted, att, pools, size))
+
+
+def _jobs(
+    att: Attention, rows: Index | None, work: Callable[[Block], T]
+) -> Iterator[Callable[[], list[T]]]:
+    """Some work on every block, in pieces that may run side by side; in the blocks' order."""
+    if not isinstance(att, Composed):
+        for block in att.blocks(rows):
+            yield lambda block=block: [work(block)]
+        return
+    att.beta(index(rows, att.frame.n, att.device))  # before the pieces run
+    most = AREA // 4 if att.device.type == "cpu" else AREA
+    for name, _ in att.row_parts(rows, most):
+        yield lambda name=name: [work(block) for block in att.blocks(name)]
 
 
 def sample(
@@ -177,11 +221,41 @@ def _factor(stats: RowStats, colour: Colour) -> Float[Tensor, "h r 1"]:
     return torch.where(top > 0, 1 / top, 0)
 
 
+def _cells(
+    weights: Float[Tensor, "h r c"],
+    cols: Index,
+    at: Int[Tensor, " r"],
+    row_cells: Cells,
+    col_cells: Cells,
+    pool: str,
+    signed: bool,
+) -> Iterator[tuple[int | Tensor, Tensor]]:
+    """A block's weights on the map, as in `Part`. Rows go first, along memory, where they can."""
+
+    def columns(x: Tensor, cols: Index) -> Tensor:
+        return _columns(x, cols, col_cells, pool, signed)
+
+    if not bool((at.diff() == 1).all()):
+        yield at // row_cells.width, columns(weights, cols)
+        return
+    start, width, total = int(at[0]), row_cells.width, len(at)
+    first = min(total, -start % width)
+    last = first + (total - first) // width * width
+    for a, b in ((0, first), (first, last), (last, total)):
+        if a == b:
+            continue
+        x, place = weights[:, a:b], start + a
+        if isinstance(cols, Tensor) and cols.ndim == 3:
+            yield row_cells.reduce(columns(x, cols[:, a:b]), place, -2, pool)
+        else:
+            where, x = row_cells.reduce(x, place, -2, pool)
+            yield where, columns(x, cols)
+
+
 def _columns(
-    weights: Float[Tensor, "h r c"], block: Block, cells: Cells, pool: str
+    weights: Float[Tensor, "h r c"], cols: Index, cells: Cells, pool: str, signed: bool
 ) -> Float[Tensor, "h r b"]:
     """A block's weights on the map's columns. Keys that it leaves out weigh nothing."""
-    cols = block.cols
     if isinstance(cols, slice):
         cols = torch.arange(cols.start, cols.stop, device=weights.device)
     cell = (cols // cells.width).clamp_min(0)
@@ -190,19 +264,24 @@ def _columns(
     out = weights.new_zeros(*weights.shape[:2], cells.count)
     if pool == "sum":
         return out.scatter_add_(2, cell, weights)
-    full = weights.new_zeros(out.shape).scatter_add_(2, cell, torch.ones_like(weights))
-    wide = torch.full_like(out, cells.width)
-    wide[..., -1] = cells.stop - cells.start - (cells.count - 1) * cells.width
-    # a cell with a key outside the block has a weight of 0 in it
-    out = torch.where(full < wide, 0.0, -torch.inf).to(weights)
+    if signed:  # nothing is more than a negative weight
+        full = torch.zeros_like(out).scatter_add_(2, cell, torch.ones_like(weights))
+        wide = torch.full_like(out, cells.width)
+        wide[..., -1] = cells.stop - cells.start - (cells.count - 1) * cells.width
+        # a cell with a key outside the block has a weight of 0 in it
+        out.masked_fill_(full >= wide, -torch.inf)
     return out.scatter_reduce_(2, cell, weights, "amax")
 
 
-def _add(into: Tensor, part: Tensor, cell: Int[Tensor, " r"], pool: str) -> None:
-    if pool == "sum":
-        into.index_add_(1, cell, part)
+def _add(into: Tensor, part: Tensor, place: int | Tensor, pool: str) -> None:
+    part = part.to(into)
+    if isinstance(place, int):
+        into = into[:, place : place + part.shape[1]]
+        torch.maximum(into, part, out=into) if pool == "max" else into.add_(part)
+    elif pool == "sum":
+        into.index_add_(1, place, part)
     else:
-        into.scatter_reduce_(1, cell[:, None].expand(part.shape), part, "amax")
+        into.scatter_reduce_(1, place[:, None].expand(part.shape), part, "amax")
 
 
 def window(att: Attention, rows: Index | None, cols: Index | None) -> Float[Tensor, "h r c"]:
@@ -310,17 +389,23 @@ def group(att: Attention, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n group
             rows=frame.n,
         )
     out = torch.zeros(frame.heads, frame.n, count, device=att.device)
-    for block in att.blocks():
+
+    def add(block: Block) -> None:
         w, c = block.weights, block.cols
+        found = out.new_zeros(*w.shape[:2], count + 1)
         if isinstance(c, slice) or c.ndim == 1:
-            name = labels[c]
-            one = torch.nn.functional.one_hot(name + 1, count + 1)[:, 1:].to(w)
-            out[:, block.rows] = (w @ one).to(out)
+            # a few keys share few groups, as a rule
+            for part, name in zip(w.split(SOME, -1), (labels[c] + 1).split(SOME), strict=True):
+                low, high = int(name.min()), int(name.max()) + 1
+                one = torch.nn.functional.one_hot(name - low, high - low).to(w)
+                found[..., low:high] += part @ one
         else:
-            name = torch.where(c < 0, -1, labels[c])
-            part = out.new_zeros(*w.shape[:2], count + 1)
-            part.scatter_add_(2, name + 1, w.to(out))
-            out[:, block.rows] = part[..., 1:]
+            found.scatter_add_(2, torch.where(c < 0, -1, labels[c]) + 1, w.to(out))
+        out[:, block.rows] = found[..., 1:]
+
+    with one_thread_each(att.device) as workers:
+        for _ in in_order(_jobs(att, None, add), workers):
+            pass
     return out
 
 

@@ -85,7 +85,7 @@ class Segmented(Mechanism):
             else:  # segments go between heads and positions, so that key heads stay where they are
                 out = _grouped(qkv, a, b, size)
             parts.append(out.unflatten(0, (qkv.heads, -1)).flatten(1, 2))
-        return torch.cat(parts, 1)
+        return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
     def flops(self, qkv: QKV) -> int:
         s, width = min(self.segment, qkv.m), qkv.k.shape[-1] + qkv.v.shape[-1]

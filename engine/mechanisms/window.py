@@ -33,7 +33,7 @@ class Window(Mechanism):
         att = Composed(
             qkv,
             patterns.Window(self.window, self.sinks),
-            output=(lambda: sdpa_blocks(att, min(512, max(64, self.window))))
+            output=(lambda: sdpa_blocks(att, min(256, max(64, self.window // 4))))
             if fits_sdpa(qkv)
             else None,
         )

@@ -17,6 +17,7 @@ from functools import partial
 import torch
 
 import engine
+from engine.mechanisms.linformer import Compressed, Linformer
 from tests.bench.speed import clock, made
 
 HEADS = 8
@@ -138,7 +139,7 @@ class Given(torch.nn.Module):
 def linformer(qkv: engine.QKV) -> Iterator[Race]:
     """The linformer package without its linear layers, at the same rank.
 
-    Ours pools, or multiplies by dense projections as the package does, which are drawn each time.
+    Ours pools, or multiplies by dense projections drawn beforehand, as the package's are.
     """
     from linformer import LinformerSelfAttention
 
@@ -152,9 +153,10 @@ def linformer(qkv: engine.QKV) -> Iterator[Race]:
         peer.to_out = torch.nn.Identity()
         theirs = partial(peer, q)
         for projection in ("mean", "random"):
-            ours = engine.make("linformer", rank=rank, projection=projection)
+            ours = Linformer(rank, projection)
+            made = partial(Compressed, ours, qkv, *ours.projections(qkv))
             name = f"linformer {projection} {rank} : linformer"
-            yield name, lambda ours=ours: ours.attend(qkv).output, theirs
+            yield name, lambda made=made: made().output, theirs
 
 
 PEERS: dict[str, Callable[[engine.QKV], Iterator[Race]]] = {

@@ -26,12 +26,15 @@ import engine
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 64
+SETTLE = 0.02
+"""Seconds before each timing: threads of what ran before wait busily for more, and it counts."""
 
 
 def clock(device: torch.device) -> Callable[[Callable[[], object]], float]:
     """A stopwatch that runs something and returns its seconds."""
 
     def cpu(run: Callable[[], object]) -> float:
+        time.sleep(SETTLE)
         start = time.process_time()
         run()
         return time.process_time() - start

@@ -219,6 +219,19 @@ def test_entmax_meets_its_conditions(n, alpha, spread, ties, seed):
         assert not off.any() or row[off].max() <= mu.max() - 1 / a + 1e-7
 
 
+@pytest.mark.parametrize("alpha", [1.3, 1.5, 1.8, 2.0, 2.5])
+def test_entmax_of_a_row_is_its_own_whatever_lies_beside_it(alpha):
+    """Rows with few keys near the largest, with none, and with nothing but such keys."""
+    z = torch.randn(7, 900, generator=torch.Generator().manual_seed(0)).double()
+    z *= torch.tensor([3.0, 0.0, 40.0, 8.0, 3.0, 20.0, 8.0])[:, None]
+    z[4] = -torch.inf
+    z[6, 5:] = -torch.inf
+    for rows in ([0, 2, 3, 5, 6], [0, 4, 6], [4], [2, 1, 4]):
+        together = normalisers.entmax(z[rows], alpha)
+        for i, w in zip(rows, together, strict=True):
+            close(w, normalisers.entmax(z[i : i + 1], alpha)[0], atol=1e-12, rtol=1e-9)
+
+
 @pytest.mark.parametrize("alpha", [1.0, 1 + 1e-9, 1 + 1e-6])
 def test_entmax_goes_over_into_softmax(alpha):
     qkv = made(60, causal=True).to(dtype=torch.float64)
