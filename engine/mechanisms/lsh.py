@@ -23,7 +23,7 @@ from engine.threads import in_order, one_thread_each
 from engine.tiles import floor_of
 from engine.views import Buckets
 
-DENSE = 0.5
+DENSE = 0.125
 """Share of all keys from which a row's candidates are not gathered but scored among all."""
 AREA = 2**18
 """Scores that one thread of the output works on at once; on a GPU, 2⁶ times as many."""

@@ -272,7 +272,7 @@ def test_large_scores_neither_overflow_nor_vanish():
 
 def test_long_texts_are_gathered_in_bounded_blocks():
     qkv = engine.sources.planted(n=2000, heads=4, dim=16, seed=2, causal=True)
-    att = engine.attend(qkv, "lsh", buckets=64, rounds=2)
+    att = engine.attend(qkv, "lsh", buckets=128, rounds=2)
     width = 0
     for block in att.blocks():
         assert isinstance(block.cols, Tensor) and block.cols.ndim == 3
@@ -281,7 +281,7 @@ def test_long_texts_are_gathered_in_bounded_blocks():
     assert width < 1000
     some = torch.arange(0, 2000, 411)
     found = list(att.blocks(some))
-    pattern = patterns.Hashed.of(qkv, 64, 2)
+    pattern = patterns.Hashed.of(qkv, 128, 2)
     near = pattern.allows(some, torch.arange(2000))
     scores = (qkv.q[:, some] @ qkv.k.mT) * qkv.factor
     scores = scores.masked_fill(~(near & (torch.arange(2000) <= some[:, None])), -torch.inf)
