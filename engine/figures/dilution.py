@@ -421,8 +421,8 @@ def beyond(shape: go.Figure, trained: int, last: float, look: Theme, t: Words) -
     """Shade them, and say so on the picture."""
     shade(shape, trained, last, look)
     shape.add_annotation(
-        x=np.log10(trained), y=1, yref="paper", xanchor="left", yanchor="top", showarrow=False,
-        text=escaped(t("dilution.beyond", trained=trained)), xshift=6,
+        x=np.log10(last), y=1, yref="paper", xanchor="right", yanchor="top", showarrow=False,
+        text=escaped(t("dilution.beyond", trained=trained)), xshift=-6,
         font={"size": 12, "color": look.faint},
     )  # fmt: skip
 
@@ -536,6 +536,7 @@ def disturbed(
     shape.update_xaxes(
         type="log", tickvals=x, ticktext=[f"{d.tokens:,.0f}<br>+{d.passages}" for d in mine],
         title_text=escaped(t("dilution.axis.inserted")),
+        range=[np.log10(x[0]) - 0.04, np.log10(x[-1]) + 0.04],
     )  # fmt: skip
     shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%", title_text=escaped(t("axis.share")))
     shape.update_layout(margin={"t": 12, "r": 12})
