@@ -315,7 +315,8 @@ def parts(scene: Scene) -> Picture:
     titles = []
     for name, cells in found.items():
         top, signed = largest(cells), bool((cells < 0).any())
-        bounds = f"±{top:.2g}" if signed else f"0 … {top:.2g}"
+        most = f"{top:,.0f}" if top >= 100 else f"{top:.2g}"
+        bounds = f"±{most}" if signed else f"0 … {most}"
         titles.append(t(f"factors.{name}") + f" ({bounds})")
     shape = panels(titles, look)
     for col, cells in enumerate(found.values(), start=1):

@@ -19,6 +19,8 @@ from engine.views import Routing
 
 POINTS = 512
 """Keys on a map of clusters; longer texts are sampled evenly."""
+LEAN = 0.01
+"""Share of a path above its mean from which a token leans to it; less is noise."""
 CELLS = 256
 """Stretches of a text, or of blocks, that a picture tells apart."""
 MARK = "#00000000"
@@ -262,8 +264,13 @@ def _paths(view: Routing, context: Context) -> Iterator[Picture]:
     )  # fmt: skip
     if view.labels is not None:
         # full attention holds every other path: what a token leans to is what tells it apart
-        leaning = np.where(kept.sum(1) > 0, (kept - kept.mean(0)).argmax(1), -1)
-        yield Picture("routing_text", labels=leaning.tolist(), names=names, wide=True)
+        more = kept - kept.mean(0)
+        leaning = np.where((kept.sum(1) > 0) & (more.max(1) >= LEAN), more.argmax(1), -1)
+        if (leaning >= 0).any():
+            yield Picture(
+                "routing_text", labels=leaning.tolist(), names=names, wide=True,
+                facts={"lean": LEAN},
+            )  # fmt: skip
 
 
 def _text(

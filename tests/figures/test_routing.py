@@ -105,11 +105,26 @@ def test_balance_is_1_where_all_paths_are_alike():
 
 
 def test_text_is_tinted_by_what_tells_tokens_apart():
+    qkv = engine.sources.planted(n=96, heads=2, dim=64, layout="topics", needles=4, noise=8.0)
+    mechanism = engine.MECHANISMS["routing"]().fit(qkv)
+    att = mechanism.attend(qkv)
+    context = Context(
+        att=att, head=1, row=0, qkv=qkv, mechanism=mechanism, look=LIGHT,
+        t=lambda key, /, **facts: key,
+    )  # fmt: skip
+    found = {p.key: p for p in pictures(context)}
+    p = att.view(Routing).probabilities[1]
+    more = p - p.mean(0)
+    expected = torch.where(more.amax(-1) >= routing.LEAN, more.argmax(-1), -1)
+    assert list(found["routing_text"].labels) == expected.tolist()
+    assert len(set(expected.tolist()) - {-1}) > 1
+
+
+def test_text_is_not_tinted_by_noise():
     att, found, _ = drawn("routing")
     p = att.view(Routing).probabilities[1]
-    expected = (p - p.mean(0)).argmax(-1)
-    assert list(found["routing_text"].labels) == expected.tolist()
-    assert len(set(expected.tolist())) > 1
+    assert float((p - p.mean(0)).abs().max()) < routing.LEAN
+    assert "routing_text" not in found and "routing_flow" in found
 
 
 def test_flow_carries_every_token_once():
