@@ -74,6 +74,31 @@ def cat(parts: Sequence[RowStats], dim: int = 1) -> RowStats:
     return RowStats(**{k: torch.cat([getattr(p, k) for p in parts], dim) for k in names})
 
 
+class Gathered:
+    """Statistics of rows put in one place as they are found.
+
+    Many small tensors that stay, among large ones that come and go, leave holes in memory that
+    the next large one doesn't fit into: gigabytes, over a long text.
+    """
+
+    def __init__(self, rows: int) -> None:
+        self.rows, self.found = rows, None
+
+    def put(self, at: slice | Int[Tensor, " r"], part: RowStats) -> None:
+        """Statistics of the rows at these places."""
+        if self.found is None:
+            self.found = RowStats(
+                **{k: v.new_empty(len(v), self.rows) for k, v in vars(part).items()}
+            )
+        for name, values in vars(part).items():
+            getattr(self.found, name)[:, at] = values
+
+    def all(self) -> RowStats:
+        """Of all rows, once each was put."""
+        assert self.found is not None
+        return self.found
+
+
 def from_sums(
     *,
     total: Float[Tensor, "h r"],

@@ -139,8 +139,7 @@ def _by_blocks(
         }
         return Part(at, stats, own and own.weigh(block), cells)
 
-    found: list[Part] = []
-    done = 0
+    statistics, done = metrics.Gathered(total), 0
     with one_thread_each(device) as workers:
         for parts in in_order(_jobs(att, rows, measured), workers):
             for part in parts:
@@ -149,13 +148,12 @@ def _by_blocks(
                 for pool, cells in part.maps.items():
                     for place, values in cells:
                         _add(maps[pool], values, place, pool)
-                found.append(Part(part.at, part.rows, None, {}))
+                # of all rows, blocks come in any order
+                ours = part.at if rows is None else slice(done, done + len(part.at))
+                statistics.put(ours, part.rows)
                 done += len(part.at)
             if progress is not None:
                 progress(done / total)
-    statistics = metrics.cat([part.rows for part in found])
-    if rows is None:  # blocks come in any order
-        statistics = statistics[torch.cat([part.at for part in found]).argsort()]
     if "max" in maps:  # a cell that no block touched holds zeros only
         maps["max"] = maps["max"].masked_fill(maps["max"] == -torch.inf, 0)
     wanted = {p: x.float() for p, x in maps.items()}
@@ -163,7 +161,7 @@ def _by_blocks(
         att.output = out
     elif output and _has_output(att):
         out = att.output
-    return Summary(out, statistics, _means(wanted, att, pools, size))
+    return Summary(out, statistics.all(), _means(wanted, att, pools, size))
 
 
 def _jobs(
@@ -188,22 +186,35 @@ def sample(
         found = sweep(att, rows=rows)
         assert found.rows is not None and found.output is not None
         return found.rows, found.output
-    stats, outputs = [], []
     per = att.frame.heads // len(v)
-    for block in att.blocks(rows):
+
+    def measured(block: Block) -> tuple[RowStats, Tensor]:
         at, w, cols = index(block.rows, att.frame.n, att.device), block.weights, block.cols
-        stats.append(metrics.of_weights(w, cols, at, att.frame, att.row_kind))
+        stats = metrics.of_weights(w, cols, at, att.frame, att.row_kind)
         values = v.to(w)
-        if isinstance(cols, Tensor) and cols.ndim == 3:
-            # a row over all keys is small beside the values of each row's own keys
-            high = max(1, AREA // (len(w) * att.frame.m))
-            for part, own in zip(w.split(high, 1), cols.split(high, 1), strict=True):
-                whole = w.new_zeros(*part.shape[:2], att.frame.m)
-                whole.scatter_add_(2, own.clamp_min(0), part)  # padding weighs nothing
-                outputs.append(whole @ values.repeat_interleave(per, 0))
-        else:
-            outputs.append(w @ values[:, cols].repeat_interleave(per, 0))
-    return metrics.cat(stats), torch.cat(outputs, 1)
+        if not isinstance(cols, Tensor) or cols.ndim < 3:
+            return stats, w @ values[:, cols].repeat_interleave(per, 0)
+        # a row over all keys is small beside the values of each row's own keys
+        high = max(1, AREA // (len(w) * att.frame.m))
+        outputs = []
+        for part, own in zip(w.split(high, 1), cols.split(high, 1), strict=True):
+            whole = w.new_zeros(*part.shape[:2], att.frame.m)
+            whole.scatter_add_(2, own.clamp_min(0), part)  # padding weighs nothing
+            outputs.append(whole @ values.repeat_interleave(per, 0))
+        return stats, torch.cat(outputs, 1)
+
+    stats, output, done = metrics.Gathered(len(rows)), None, 0
+    with one_thread_each(att.device) as workers:
+        for parts in in_order(_jobs(att, rows, measured), workers):
+            for part, values in parts:
+                if output is None:
+                    output = values.new_empty(len(values), len(rows), values.shape[-1])
+                ours = slice(done, done + values.shape[1])
+                stats.put(ours, part)
+                output[:, ours] = values
+                done = ours.stop
+    assert output is not None
+    return stats.all(), output
 
 
 def _has_output(att: Attention) -> bool:

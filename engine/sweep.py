@@ -27,6 +27,7 @@ from engine.contract import QKV, Mechanism
 from engine.metrics import RowStats
 from engine.refusal import Refusal, one_of
 from engine.sources import SWEPT, Passages
+from engine.threads import one_thread_each
 
 SAMPLED = 4096
 """Keys above which rows are sampled."""
@@ -256,7 +257,9 @@ def measure(task: Task, make: Made | None = None) -> list[Record]:
     at = torch.arange(qkv.n) if rows is None else rows
     with torch.inference_mode():
         began = time.perf_counter()
-        stats, output = stream.sample(ready.attend(qkv), at.to(qkv.device), qkv.v)
+        with one_thread_each(qkv.device):  # choosing keys is many small steps
+            att = ready.attend(qkv)
+        stats, output = stream.sample(att, at.to(qkv.device), qkv.v)
         seconds = time.perf_counter() - began
     means = {name: value.tolist() for name, value in stats.means().items()}
     if qkv.needles is None:
@@ -292,7 +295,7 @@ def calibrated(task: Task, make: Made | None = None) -> tuple[Calibrated, bool]:
     source = dict(task.source_params)
     qkv = make_source(task.source, source, task.match_at, task.seed, make).to(task.device)
     try:
-        with torch.inference_mode():
+        with torch.inference_mode(), one_thread_each(qkv.device):
             return calibrate(mechanism, qkv, task.match), True
     except ValueError:  # no sharpness does it: as it is, and the record says so
         return Calibrated(mechanism), False
