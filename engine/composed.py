@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Attention, Block, Index, Steps, bias_of, index
+from engine.contract import QKV, Attention, Block, Index, Steps, as_slice, bias_of, index
 from engine.normalisers import Normaliser, Softmax
 from engine.patterns import Pattern, Span
 from engine.scoring import Dot, Features, Scoring
@@ -105,9 +105,7 @@ class Composed(Attention):
 
     def weigh(self, block: Block) -> Float[Tensor, "h r e"]:
         """Weighted values of a block whose columns are shared by all heads."""
-        v = self.qkv.v[:, block.cols].to(self.dtype)
-        w = block.weights.unflatten(0, (self.qkv.groups, -1)).flatten(1, 2)
-        return (w @ v).unflatten(1, (-1, block.weights.shape[1])).flatten(0, 1)
+        return block.weigh(self.qkv.v)
 
     def spans(self, rows: Int[Tensor, " r"]) -> list[Span]:
         """Spans of keys that hold all that these rows see; never empty, so that a row is a row."""
@@ -136,7 +134,7 @@ class Composed(Attention):
         qkv, per = self.qkv, self.qkv.heads // self.qkv.groups
         start, stop, _ = heads.indices(qkv.heads)
         q = qkv.q[start:stop, rows].to(self.dtype)
-        k = qkv.k[start // per : (stop - 1) // per + 1, cols].to(self.dtype)
+        k = qkv.k[start // per : (stop - 1) // per + 1, as_slice(cols)].to(self.dtype)
         return self.scoring.scores(qkv, heads, q, k)
 
     def beta(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r"] | None:
@@ -236,7 +234,7 @@ class Composed(Attention):
             logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)
             return logits.div_(self.normaliser.temperature)
         assert isinstance(self.scoring, Features)
-        k = self.scoring.keys(qkv, qkv.k[:, cols].to(self.dtype))
+        k = self.scoring.keys(qkv, qkv.k[:, as_slice(cols)].to(self.dtype))
         q = self.queries(everyone, rows).unflatten(0, (len(k), -1))
         return (q.flatten(1, 2) @ k.mT).unflatten(1, q.shape[1:3]).flatten(0, 1)
 

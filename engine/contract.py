@@ -100,6 +100,13 @@ def index(part: Index | None, total: int, device: torch.device | str = "cpu") ->
     return torch.arange(start, stop, step, device=device)
 
 
+def as_slice(cols: Int[Tensor, " c"]) -> Index:
+    """The same positions as a slice where they follow one another, so that nothing is copied."""
+    if len(cols) and bool((cols[1:] - cols[:-1] == 1).all()):
+        return slice(int(cols[0]), int(cols[-1]) + 1)
+    return cols
+
+
 @dataclass(frozen=True, eq=False, kw_only=True)
 class Frame:
     """Who may look at whom, and what the positions are called: all of an attention but its values.
@@ -363,6 +370,12 @@ class Block:
     rows: Index
     cols: Index
     weights: Float[Tensor, "h r c"]
+
+    def weigh(self, v: Float[Tensor, "g m e"]) -> Float[Tensor, "h r e"]:
+        """Weighted values, where all heads share the columns."""
+        values = v[:, self.cols].to(self.weights)
+        w = self.weights.unflatten(0, (len(v), -1)).flatten(1, 2)
+        return (w @ values).unflatten(1, (-1, self.weights.shape[1])).flatten(0, 1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -144,6 +144,15 @@ def from_sums(
     )
 
 
+def inner(w: Float[Tensor, "h r c"], x: Float[Tensor, "*s c"]) -> Float[Tensor, "h r"]:
+    """Σ w x over columns; what heads share is not laid out for each."""
+    if x.ndim == 1:
+        return w @ x
+    if x.ndim == 2:
+        return (w.transpose(0, 1) @ x[..., None])[..., 0].T
+    return (w * x).sum(-1)
+
+
 def of_weights(
     weights: Float[Tensor, "h r c"], cols: Index, rows: Index, frame: Frame, kind: RowKind
 ) -> RowStats:
@@ -167,7 +176,7 @@ def of_weights(
     far = (keys - (at + frame.offset)[:, None]).abs().to(w)
     needle = torch.zeros_like(w[..., 0])
     if frame.needles is not None:
-        needle = (w * torch.isin(keys, frame.needles.to(w.device))).sum(-1)
+        needle = inner(w, torch.isin(keys, frame.needles.to(w.device)).to(w))
     size = w.abs() if kind == "signed" else w
     top, place = size.topk(min(TOP, w.shape[-1]), dim=-1)
     argmax = place[..., 0]
@@ -178,9 +187,9 @@ def of_weights(
         "square": torch.linalg.vector_norm(w, dim=-1).square(),
         "top": top,
         "argmax": argmax,
-        "sink": (w * (keys == first[:, None])).sum(-1),
+        "sink": inner(w, (keys == first[:, None]).to(w)),
         "needle": needle,
-        "distance": (w * far).sum(-1),
+        "distance": inner(w, far),
         "kept": w.sum(-1),
         "visible": count.expand(w.shape[:2]),
     }

@@ -186,21 +186,19 @@ def sample(
         found = sweep(att, rows=rows)
         assert found.rows is not None and found.output is not None
         return found.rows, found.output
-    per = att.frame.heads // len(v)
 
     def measured(block: Block) -> tuple[RowStats, Tensor]:
         at, w, cols = index(block.rows, att.frame.n, att.device), block.weights, block.cols
         stats = metrics.of_weights(w, cols, at, att.frame, att.row_kind)
-        values = v.to(w)
         if not isinstance(cols, Tensor) or cols.ndim < 3:
-            return stats, w @ values[:, cols].repeat_interleave(per, 0)
+            return stats, block.weigh(v)
         # a row over all keys is small beside the values of each row's own keys
         high = max(1, AREA // (len(w) * att.frame.m))
         outputs = []
         for part, own in zip(w.split(high, 1), cols.split(high, 1), strict=True):
             whole = w.new_zeros(*part.shape[:2], att.frame.m)
             whole.scatter_add_(2, own.clamp_min(0), part)  # padding weighs nothing
-            outputs.append(whole @ values.repeat_interleave(per, 0))
+            outputs.append(Block(block.rows, slice(None), whole).weigh(v))
         return stats, torch.cat(outputs, 1)
 
     stats, output, done = metrics.Gathered(len(rows)), None, 0

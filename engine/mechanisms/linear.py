@@ -16,7 +16,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Mechanism, RowKind, Steps, param
+from engine.contract import QKV, Attention, Mechanism, RowKind, Steps, as_slice, param
 from engine.normalisers import Normaliser
 from engine.patterns import Everything
 from engine.refusal import Refusal
@@ -221,7 +221,7 @@ class Kernel(Composed):
         q, k = self.mapped
         per = len(q) // len(k)
         start, stop, _ = heads.indices(len(q))
-        q, k = q[heads, rows], k[start // per : (stop - 1) // per + 1, cols]
+        q, k = q[heads, rows], k[start // per : (stop - 1) // per + 1, as_slice(cols)]
         q = q.unflatten(0, (len(k), -1))
         return (q.flatten(1, 2) @ k.mT).unflatten(1, q.shape[1:3]).flatten(0, 1)
 
