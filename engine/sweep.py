@@ -35,8 +35,9 @@ ROWS = 1024
 """Rows that are then looked at."""
 MOST_BYTES = 2 * 10**9
 """Memory that a sweep may take unless it is given another bound."""
-AT_ONCE = 2**28
-"""Bytes that are worked on at once, beside Q, K and V."""
+AT_ONCE = 2**30
+"""Bytes beside Q, K and V, at most: of what is worked on at once, and of what the allocator keeps
+from one length to the next."""
 FORM = 2
 """Of the records on disk; raised when their meaning changes."""
 
@@ -88,7 +89,7 @@ class Plan:
 
     Attributes:
         tasks: shortest lengths first. make: (n, seed) -> QKV where the source is a callable.
-        bytes: of memory that the largest task takes, about.
+        bytes: of memory that it takes, at most.
     """
 
     tasks: tuple[Task, ...]
@@ -150,7 +151,7 @@ def plan(
     needed = bytes_needed(shortest, max(lengths[-1], (match_at or 0) if match else 0))
     if needed > most_bytes:
         raise Refusal(
-            "{n:,} keys take about {needed} of memory, and the bound is {bound}: fewer keys, or "
+            "{n:,} keys take up to {needed} of memory, and the bound is {bound}: fewer keys, or "
             "narrower or fewer heads, take less",
             n=lengths[-1], needed=wording.memory(needed), bound=wording.memory(most_bytes),
         )  # fmt: skip
@@ -176,8 +177,8 @@ def plan(
 
 
 def bytes_needed(like: QKV, n: int) -> int:
-    """Memory of a task over n keys of a source of this shape, about: Q, K and V, as much again
-    while they are made, and what is worked on at once."""
+    """Memory of a sweep up to n keys of a source of this shape, at most: Q, K and V, as much again
+    while they are made, and what is worked on."""
     layer = like.layer
     given = (like.q, like.k, like.v, None if layer is None or layer.x is None else layer.x[None])
     wide = sum(x.shape[0] * x.shape[2] * x.element_size() for x in given if x is not None)
