@@ -7,7 +7,6 @@ from engine import theory
 from engine.figures import dilution
 from engine.figures.dilution import Curve, Setting
 from engine.figures.theme import LIGHT
-from engine.growth import Disturbed, Grown
 from engine.words import locale
 
 
@@ -58,19 +57,6 @@ def test_closed_forms_are_the_theorys() -> None:
         dilution.sharpness("window", n, setting)
 
 
-def test_the_chosen_head_stands_out_and_training_ends() -> None:
-    def head(n: int, h: int) -> Grown:
-        return Grown(n, 0, h, n, 0.5, float(n) / (1 + h), 0.0, None, 1.0, 2.0, n > 100)
-
-    grown = [head(n, h) for n in (64, 128) for h in (0, 1)]
-    shape = dilution.heads(grown, chosen=(0, 1), trained=100, look=LIGHT, t=t)
-    mine = [trace for trace in shape.data if trace.line.color == LIGHT.accent]
-    assert [list(trace.y) for trace in mine] == [[32.0, 64.0], [2.0, 2.0]]
-    assert shape.layout.shapes[0].x0 == 100
-    bars = dilution.ranking({(0, 0): 1.0, (0, 1): 0.2}, (0, 1), look=LIGHT, t=t).data[0]
-    assert list(bars.x) == [0.2, 1.0] and bars.marker.color[0] == LIGHT.accent
-
-
 def test_rows_are_thinned_out_on_a_logarithmic_axis() -> None:
     row = (np.arange(1, 5001, dtype=float) ** -1.0).tolist()
     row[-1] = 0.0
@@ -78,13 +64,6 @@ def test_rows_are_thinned_out_on_a_logarithmic_axis() -> None:
     x, y = shape.data[0].x, shape.data[0].y
     assert len(x) <= 200 and x[0] == 1 and x[-1] == 5000 and y[-1] is None
     assert y[0] == 1.0 and Curve("a", [1], [1.0]).pen == 0
-
-
-def test_maps_share_one_scale() -> None:
-    maps = {64: np.full((4, 4), 2.0), 128: np.full((4, 4), 50.0)}
-    shape = dilution.head_maps(maps, look=LIGHT, t=t)
-    assert {trace.zmax for trace in shape.data} == {np.log10(50.0)}
-    assert float(shape.data[0].z[0][0]) == pytest.approx(np.log10(2.0))
 
 
 def test_an_even_row_of_a_causal_text() -> None:
@@ -105,42 +84,3 @@ def test_lengths_beyond_training_are_shaded() -> None:
     (area,) = shaded.layout.shapes
     assert (area.x0, area.x1) == (1024, 4096)
     assert not dilution.curves([line], **how, trained=8192).layout.shapes
-
-
-def grown(n: int, head: int, **more) -> Grown:
-    return Grown(
-        **{
-            "n": n, "layer": 0, "head": head, "visible": float(n), "normalised_entropy": 0.5,
-            "effective_tokens": 9.0, "sink_mass": 0.25, "needle_mass": 0.125, "spread": 1.0,
-            "baseline": 16.0, "beyond": False,
-        }
-        | more
-    )  # fmt: skip
-
-
-@pytest.mark.parametrize("metric", dilution.GROWN)
-def test_every_measure_of_a_growing_text(metric: str) -> None:
-    found = [grown(n, head) for n in (64, 256) for head in (0, 1)]
-    shape = dilution.heads(found, chosen=(0, 1), trained=None, look=LIGHT, t=t, metric=metric)
-    mine = next(x for x in shape.data if x.name == "Layer 0 · head 1")
-    assert list(mine.y) == [getattr(found[0], metric)] * 2
-    baseline = [x for x in shape.data if x.name == t("dilution.baseline")]
-    if metric == "effective_tokens":
-        assert list(baseline[0].y) == [16.0, 16.0]
-    elif metric == "normalised_entropy":
-        assert list(baseline[0].y) == pytest.approx([np.log(16) / np.log(n) for n in (64, 256)])
-    else:
-        assert not baseline
-
-
-def test_a_disturbed_text() -> None:
-    found = [
-        Disturbed(k, 100.0 * (k + 1), 0, head, 0.5 / (k + 1), 1.0 - k / 4)
-        for k in (0, 2) for head in (0, 1)
-    ]  # fmt: skip
-    shape = dilution.disturbed(found, (0, 1), trained=150, look=LIGHT, t=t)
-    lines = {x.name: x for x in shape.data if x.showlegend is not False}
-    assert list(lines["needle mass"].y) == pytest.approx([0.5, 0.5 / 3])
-    assert list(lines["needle first"].y) == [1.0, 0.5]
-    assert list(shape.layout.xaxis.ticktext) == ["100<br>+0", "300<br>+2"]
-    assert shape.layout.shapes[0].x0 == 150

@@ -5,7 +5,7 @@ from typing import Any
 import streamlit as st
 
 from engine import growth
-from engine.figures import dilution
+from engine.figures import growing as pictures
 from engine.growth import Grown, Needle
 from engine.mechanisms.softmax import Softmax
 from engine.models import Model
@@ -37,7 +37,7 @@ def draw() -> None:
         planted = toggle("hidden")
         depth = slider("depth", 0.0, 1.0, 0.3, 0.05) if planted else 0.0
         metric = pick(
-            "metric", [m for m in dilution.GROWN if planted or m != "needle_mass"],
+            "metric", [m for m in pictures.GROWN if planted or m != "needle_mass"],
             "needle_mass" if planted else "effective_tokens", lambda key: t(f"stat.{key}"),
         )  # fmt: skip
     try:
@@ -74,7 +74,7 @@ def draw() -> None:
             intake.model()
     chosen = heads[name]
     place(
-        dilution.heads(
+        pictures.heads(
             grown, chosen=chosen, trained=reader.trained_length, look=frame.look(), t=t,
             metric=metric,
         ),
@@ -97,7 +97,7 @@ def draw() -> None:
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.subheader(t("dilution.ranking"), anchor=False)
-        place(dilution.ranking(exponents, chosen, look=frame.look(), t=t), "ranking")
+        place(pictures.ranking(exponents, chosen, look=frame.look(), t=t), "ranking")
     with right:
         st.subheader(t("dilution.maps"), anchor=False)
         maps(reader, content, lengths, chosen)
@@ -134,5 +134,5 @@ def maps(reader: Model, content: str, lengths: list[int], chosen: tuple[int, int
         t("gate.reading", model=reader.name), made,
         lambda found: 4 * CELLS**2 * len(found),
     )  # fmt: skip
-    place(dilution.head_maps(cells, look=frame.look(), t=t), "maps")
+    place(pictures.head_maps(cells, look=frame.look(), t=t), "maps")
     caption(t("dilution.maps.caption", layer=layer, head=head), "maps")

@@ -5,6 +5,7 @@ import streamlit as st
 
 from engine import growth, lab, theory
 from engine.figures import dilution
+from engine.figures import growing as pictures
 from engine.growth import Needle
 from engine.sources import samples
 from pages.ui import frame, state
@@ -76,7 +77,7 @@ def in_a_text() -> None:
     best = max((one for one in found if not one.passages), key=lambda one: one.needle_mass)
     chosen = (best.layer, best.head)
     place(
-        dilution.disturbed(found, chosen, trained=reader.trained_length, look=frame.look(), t=t),
+        pictures.disturbed(found, chosen, trained=reader.trained_length, look=frame.look(), t=t),
         "disturbed",
     )
     mine = [one for one in found if (one.layer, one.head) == chosen]
