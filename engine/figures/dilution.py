@@ -11,6 +11,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine import theory
+from engine.figures.lessons_grid import numbers
 from engine.figures.theme import Theme, Words, figure, scale
 from engine.refusal import Refusal
 from engine.tokens import escaped
@@ -366,17 +367,22 @@ def noise_map(
 ) -> go.Figure:  # fmt: skip
     """Shares 0 … 1 over length (across) and noise (up), with their values written in."""
     shape = figure(look, height)
+    names = [[f"n = {n:,}<br>s = {s:g}" for n in lengths] for s in noises]
     shape.add_trace(
         go.Heatmap(
-            z=values, x=[f"{n:,}" for n in lengths], y=[f"{s:g}" for s in noises], zmin=0, zmax=1,
-            colorscale=scale(look.weight), texttemplate="%{z:.0%}", textfont={"size": 12},
-            showscale=False, hovertemplate="n = %{x}<br>s = %{y}<br>%{z:.1%}<extra></extra>",
+            z=values, zmin=0, zmax=1, colorscale=scale(look.weight), showscale=False, text=names,
+            hovertemplate="%{text}<br>%{z:.1%}<extra></extra>",
         )
     )  # fmt: skip
-    shape.update_xaxes(title_text=escaped(t("dilution.axis.n")), type="category", showgrid=False)
-    shape.update_yaxes(
-        title_text=escaped(t("dilution.axis.noise")), type="category", showgrid=False
-    )
+    shape.add_trace(numbers(values, ".0%", 1.0, look=look))
+    for axis, key, ticks in (
+        (shape.update_xaxes, "n", [f"{n:,}" for n in lengths]),
+        (shape.update_yaxes, "noise", [f"{s:g}" for s in noises]),
+    ):
+        axis(
+            title_text=escaped(t(f"dilution.axis.{key}")), tickvals=list(range(len(ticks))),
+            ticktext=ticks, range=[-0.5, len(ticks) - 0.5], showgrid=False,
+        )  # fmt: skip
     shape.update_layout(title_text=escaped(title), margin={"t": 36})
     return shape
 

@@ -6,7 +6,7 @@ import pytest
 from engine import theory
 from engine.figures import dilution
 from engine.figures.dilution import Curve, Setting
-from engine.figures.theme import LIGHT
+from engine.figures.theme import DARK, LIGHT
 from engine.words import locale
 
 
@@ -84,3 +84,23 @@ def test_lengths_beyond_training_are_shaded() -> None:
     (area,) = shaded.layout.shapes
     assert (area.x0, area.x1) == (1024, 4096)
     assert not dilution.curves([line], **how, trained=8192).layout.shapes
+
+
+def test_a_map_of_noise_writes_its_shares_where_they_can_be_read() -> None:
+    values = np.array([[0.02, 0.5, 0.97], [0.3, 0.6, 1.0]])
+    shape = dilution.noise_map(values, (16, 64, 256), (0.5, 2.0), title="m", look=DARK, t=t)
+    cells, written = shape.data
+    assert cells.type == "heatmap" and list(written.text) == [
+        "2%",
+        "50%",
+        "97%",
+        "30%",
+        "60%",
+        "100%",
+    ]
+    assert list(shape.layout.xaxis.ticktext) == ["16", "64", "256"]
+    dark, bright = written.textfont.color[0], written.textfont.color[2]
+    assert (dark, bright) == (
+        "#ffffff",
+        "#000000",
+    )  # in the dark theme small shares are dark cells
