@@ -13,7 +13,7 @@ from pathlib import Path
 import streamlit as st
 
 from engine.models import ModelError, load
-from pages.ui import live, tiles
+from pages.ui.server import jobs, windows
 
 ROOT = Path(__file__).parent
 
@@ -33,4 +33,6 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
     yield
 
 
-app = st.App(ROOT / "pages" / "router.py", routes=[*tiles.ROUTES, *live.ROUTES], lifespan=lifespan)
+app = st.App(
+    ROOT / "pages" / "router.py", routes=[*windows.ROUTES, *jobs.ROUTES], lifespan=lifespan
+)

@@ -12,22 +12,24 @@ from pathlib import Path
 import torch
 
 import engine
-from engine import lab, records
-from engine import spec as specs
-from engine.contract import Attention, params_of
-from engine.highlights import sharpest
+from engine.contract import params_of
+from engine.dilution.sweep import MOST_BYTES, Record
+from engine.dilution.sweep import run as run_plan
+from engine.measure.attention import Attention
+from engine.measure.metrics import RowStats
 from engine.mechanisms import MECHANISMS
-from engine.metrics import RowStats
+from engine.runtime.paths import ROOT
 from engine.sources import SOURCES
-from engine.spec import Spec
-from engine.sweep import MOST_BYTES, Record
-from engine.sweep import run as run_plan
+from engine.spec import picture as specs
+from engine.spec import sweep
+from engine.spec.picture import Spec
+from engine.store import records
+from engine.structure.highlights import sharpest
 
 SHOWN = (
     "effective_tokens", "entropy", "normalised_entropy", "participation", "max_weight", "top_mass",
     "sink_mass", "distance", "kept_mass", "needle_mass",
 )  # fmt: skip
-ROOT = Path(__file__).parent.parent
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -54,7 +56,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweeping = commands.add_parser(
         "sweep",
         help="mechanisms over lengths and seeds: a table of how attention thins out",
-        description=lab.__doc__,
+        description=sweep.__doc__,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
@@ -86,11 +88,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     if (given := list(sys.argv[1:] if argv is None else argv))[:1] == ["bench"]:
         return run_bench(given[1:])
     if given[:1] == ["train"]:
-        from engine.models import train as training
+        from engine.models.training import train as training
 
         training.add_arguments(train)
     if given[:1] == ["train-probes"]:
-        from engine import probe_results
+        from engine.dilution import probe_results
 
         probe_results.add_arguments(probing)
     args, rest = parser.parse_known_args(argv)
@@ -104,11 +106,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif rest:
             parser.error(f"unknown arguments: {' '.join(rest)}")
         elif args.command == "train-probes":
-            from engine import probe_results
+            from engine.dilution import probe_results
 
             probe_results.run(args)
         else:
-            from engine.models import train as training
+            from engine.models.training import train as training
 
             training.run(args)
     except (ValueError, OSError) as error:
@@ -167,17 +169,17 @@ def flags() -> str:
 
 def run_sweep(args: argparse.Namespace, rest: Sequence[str]) -> None:
     """Prints a line for each task as it is done, and writes the records if asked to."""
-    from engine.devices import pick
+    from engine.runtime.devices import pick
 
     text = None if args.text_file is None else args.text_file.read_text("utf-8")
     bound = int(args.memory * 10**9)
-    checked = lab.parsed(pairs(rest)).plan(str(pick(args.device)), bound, text)
+    checked = sweep.parsed(pairs(rest)).plan(str(pick(args.device)), bound, text)
     if args.out is not None and args.out.suffix.removeprefix(".") not in records.FORMS:
         raise ValueError(
             f"--out must end in .{', .'.join(records.FORMS)}, not {args.out.suffix!r}"
         )
     if args.on == "ray":
-        from engine import cluster
+        from engine.dilution import cluster
 
         folder = args.folder or Path("sweep-records")
         found = cluster.run(checked, folder, args.address, args.gpus)
@@ -255,7 +257,7 @@ def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:
     Raises:
         ValueError: the text is empty, the model or the arrays can't be read, …
     """
-    from engine.devices import pick
+    from engine.runtime.devices import pick
 
     device, dtype = pick(args.device), getattr(torch, args.dtype)
     if args.arrays_file is not None:
@@ -306,7 +308,7 @@ def run_attend(args: argparse.Namespace, rest: Sequence[str]) -> None:
         head, query = sharpest(
             found.rows, frame.offset, spec.head if isinstance(spec.head, int) else None
         )
-        from engine.export import figure_page
+        from engine.figures.export import figure_page
 
         figure_page(args.html, att, found.maps["max"][head].cpu(), head, query)
         print(f"wrote {args.html} (head {head})")

@@ -2,10 +2,13 @@
 
 import streamlit as st
 
-from pages.ui import controls, intake, panels, sidebyside, state
-from pages.ui.compared import compared
-from pages.ui.strings import t
-from pages.ui.waiting import Trouble
+from pages.ui.compare import sidebyside
+from pages.ui.compare.compared import compared
+from pages.ui.explore import panels
+from pages.ui.server.waiting import Trouble
+from pages.ui.shared import controls, intake
+from pages.ui.shared.strings import t
+from pages.ui.url import state
 
 with st.sidebar:
     intake.source()

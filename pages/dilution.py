@@ -1,8 +1,8 @@
 """The dilution lab: why long sequences are hard, in closed form, measured, and in a real model."""
 
-from pages.ui import linked
-from pages.ui.lab import growing, measured, noise, probes, theory, thinning
-from pages.ui.strings import t
+from pages.ui.dilution import growing, measured, noise, probes, theory, thinning
+from pages.ui.shared.strings import t
+from pages.ui.url import linked
 
 PARTS = {
     "theory": theory.draw,

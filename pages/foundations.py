@@ -2,9 +2,9 @@
 
 import streamlit as st
 
-from pages.ui import linked
-from pages.ui.lessons import PARTS
-from pages.ui.strings import t
+from pages.ui.foundations import PARTS
+from pages.ui.shared.strings import t
+from pages.ui.url import linked
 
 
 def turn(to: str) -> None:

@@ -4,41 +4,42 @@ from urllib.parse import urlencode
 
 import streamlit as st
 
-from engine import demo
+from engine.lessons import induction
 from engine.sources import samples
-from engine.spec import Spec
-from pages.ui import contents, state
+from engine.spec.picture import Spec
 from pages.ui.components.home import home
-from pages.ui.scene import model
-from pages.ui.strings import language, t
-from pages.ui.waiting import Trouble, obtain
+from pages.ui.server.waiting import Trouble, obtain
+from pages.ui.shared import contents
+from pages.ui.shared.reading import model
+from pages.ui.shared.strings import language, t
+from pages.ui.url import state
 
 
-def picture(story: str) -> demo.Picture:
+def picture(story: str) -> induction.Picture:
     """The story read at all lengths, once a server."""
     entry = samples.listing()[story]
     tiny = model("tiny")
     return obtain(
         f"home:{story}",
         t("gate.reading", model=tiny.name),
-        lambda report: demo.picture(
+        lambda report: induction.picture(
             tiny, samples.text(story), entry["name"], samples.text(entry["before"])
         ),
         lambda made: sum(2**10 * reading.n for reading in made.readings),
     )
 
 
-def row(made: demo.Picture, story: str, key: str) -> tuple[demo.Row, ...]:
+def row(made: induction.Picture, story: str, key: str) -> tuple[induction.Row, ...]:
     """What the query does under one mechanism, once a server."""
     return obtain(
         f"home:{story}:{key}",
         t("gate.attending", mechanism=t(f"mechanism.{key}.name"), n=made.readings[-1].n),
-        lambda report: demo.rows(made, OFFERED[key]),
+        lambda report: induction.rows(made, OFFERED[key]),
         lambda found: sum(4 * len(row.weights) + 4 * row.cells.numel() for row in found),
     )
 
 
-def door(made: demo.Picture, story: str, mechanism: str, number: int) -> Spec:
+def door(made: induction.Picture, story: str, mechanism: str, number: int) -> Spec:
     """The same text, mechanism, head and query, for the Explore page."""
     reading = made.readings[number]
     alone = number == 0
@@ -47,7 +48,7 @@ def door(made: demo.Picture, story: str, mechanism: str, number: int) -> Spec:
         content=story if alone else contents.keep(reading.text),
         layer=made.layer,
         mechanism=mechanism,
-        params=tuple(demo.SIZES.get(mechanism, {}).items()),
+        params=tuple(induction.SIZES.get(mechanism, {}).items()),
         head=made.head,
         query=reading.query,
         hide=(0,),
@@ -55,7 +56,7 @@ def door(made: demo.Picture, story: str, mechanism: str, number: int) -> Spec:
     )
 
 
-OFFERED = demo.offered()
+OFFERED = induction.offered()
 story = samples.first(language())
 try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later

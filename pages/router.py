@@ -9,7 +9,9 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
-from pages.ui import frame, state, strings, waiting  # noqa: E402
+from pages.ui.server import waiting  # noqa: E402
+from pages.ui.shared import frame, strings  # noqa: E402
+from pages.ui.url import state  # noqa: E402
 
 PAGES = (
     ("home", True),

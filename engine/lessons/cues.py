@@ -13,9 +13,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import engine
-from engine.contract import QKV, Attention
-from engine.refusal import Refusal, one_of
+from engine import mechanisms
+from engine.contract import QKV, Refusal, one_of
+from engine.measure.attention import Attention
 
 FEATURES = {
     "colour": ("grey", "blue", "rose"),
@@ -95,9 +95,9 @@ class Glance:
 def attend(qkv: QKV, loud: Float[Tensor, " n"] | None) -> Attention:
     """Softmax over the keys, with salience added to each score where there is one."""
     if loud is None:
-        return engine.attend(qkv, "softmax")
+        return mechanisms.attend(qkv, "softmax")
     qkv = qkv.replace(bias=lambda rows, cols: loud[cols].expand(1, len(rows), -1))
-    return engine.attend(qkv, "softmax")
+    return mechanisms.attend(qkv, "softmax")
 
 
 def look(

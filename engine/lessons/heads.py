@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import engine
-from engine.contract import QKV, Layer
-from engine.refusal import Refusal
+from engine.contract import QKV, Layer, Refusal
+from engine.measure.attention import Attention
+from engine.mechanisms import attend
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,10 +95,10 @@ def parts(qkv: QKV, inside: str = "softmax") -> Parts:
     if qkv.layer is None or qkv.layer.w_o is None:
         raise Refusal("the layer's output projection is not known")
     w_o = qkv.layer.w_o.float()
-    att = engine.attend(qkv, inside)
+    att = attend(qkv, inside)
     heads = att.output.float()
     concat = heads.transpose(0, 1).flatten(1)
-    even = engine.Attention.from_weights(_even(qkv), causal=qkv.causal)
+    even = Attention.from_weights(_even(qkv), causal=qkv.causal)
     return Parts(
         att.weights().float(), heads, concat, w_o, concat @ w_o.mT,
         att.rows().means()["distance"].float(), float(even.rows().means()["distance"][0]),

@@ -9,9 +9,8 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-import engine
-from engine.contract import QKV
-from engine.refusal import Refusal
+from engine.contract import QKV, Refusal
+from engine.mechanisms import attend
 
 SIDE = 8
 """Rows and keys of the grid."""
@@ -101,9 +100,9 @@ def masked(batch: Sequence[QKV]) -> Masked:
         if seen is None:
             seen = torch.ones(qkv.n, qkv.m, dtype=torch.bool)
         free = qkv.replace(mask=None, key_mask=None, causal=False)
-        att = engine.attend(qkv, "softmax")
+        att = attend(qkv, "softmax")
         logits = qkv.q[0] @ qkv.k[0].mT * qkv.factor
-        before = engine.attend(free, "softmax").weights()[0]
+        before = attend(free, "softmax").weights()[0]
         parts.append((logits, seen, before, att.weights()[0], att.rows().visible[0] == 0))
     return Masked(*(torch.cat(part) for part in zip(*parts, strict=True)))
 

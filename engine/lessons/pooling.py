@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import engine
-from engine.contract import QKV, Attention
-from engine.refusal import Refusal, one_of
+from engine import mechanisms
+from engine.contract import QKV, Refusal, one_of
+from engine.measure.attention import Attention
 
 SCORINGS = {"dot": "softmax", "additive": "additive", "gaussian": "gaussian"}
 """What a scoring function is called here -> the mechanism that has it."""
@@ -70,7 +70,7 @@ def attend(qkv: QKV, scoring: str, **parameters: float) -> Attention:
         ValueError: no such scoring function or parameter.
     """
     one_of("scoring", scoring, SCORINGS)
-    return engine.attend(qkv, SCORINGS[scoring], **parameters)
+    return mechanisms.attend(qkv, SCORINGS[scoring], **parameters)
 
 
 def pool(qkv: QKV, scoring: str, **parameters: float) -> Pooled:

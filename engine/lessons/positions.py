@@ -9,10 +9,9 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-import engine
-from engine.contract import QKV
-from engine.positions import BASE, frequencies, rotated
-from engine.refusal import Refusal, one_of
+from engine.contract import QKV, Refusal, one_of
+from engine.kernels.positions import BASE, frequencies, rotated
+from engine.mechanisms import attend
 
 KINDS = ("none", "sinusoidal", "learned", "rotary")
 ORDERS = ("swapped", "reversed", "shuffled")
@@ -169,7 +168,7 @@ def attended(
     if kind == "rotary":
         _check(len(x), width)
         q, k = (rotated(y[None], torch.arange(len(x)))[0] for y in (q, k))
-    return engine.attend(QKV(q[None], k[None], v[None], causal=causal), "softmax").output[0]
+    return attend(QKV(q[None], k[None], v[None], causal=causal), "softmax").output[0]
 
 
 def permuted(

@@ -15,9 +15,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import engine
-from engine.contract import QKV, Attention
-from engine.refusal import Refusal, one_of
+from engine.contract import QKV, Refusal, one_of
+from engine.measure.attention import Attention
+from engine.mechanisms import attend
 
 KERNELS = ("gaussian", "boxcar")
 SPAN = 5.0
@@ -108,8 +108,8 @@ def attention(
     mask = Near(queries, x, reach, others) if others or reach < math.inf else None
     qkv = QKV(queries[None, :, None], x[None, :, None], y[None, :, None], mask=mask)
     if kernel == "gaussian" and w:
-        return engine.attend(qkv, "gaussian", width=1 / w)
-    return engine.attend(qkv.replace(scale=0.0), "softmax")  # every key that is seen counts alike
+        return attend(qkv, "gaussian", width=1 / w)
+    return attend(qkv.replace(scale=0.0), "softmax")  # every key that is seen counts alike
 
 
 def predict(

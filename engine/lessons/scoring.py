@@ -11,9 +11,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-import engine
-from engine.contract import QKV, Attention
-from engine.refusal import Refusal
+from engine.contract import QKV, Refusal
+from engine.measure.attention import Attention
+from engine.mechanisms import attend
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
 QUERIES, KEYS = 4, 8
@@ -41,9 +41,9 @@ def drawn(query_width: int, key_width: int, seed: int = 0) -> QKV:
 
 def both(qkv: QKV, hidden: int) -> tuple[Attention, Attention | None]:
     """Additive attention, and scaled dot product where the widths allow one."""
-    additive = engine.attend(qkv, "additive", hidden=hidden)
+    additive = attend(qkv, "additive", hidden=hidden)
     same = qkv.q.shape[-1] == qkv.k.shape[-1]
-    return additive, engine.attend(qkv, "softmax") if same else None
+    return additive, attend(qkv, "softmax") if same else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -78,7 +78,7 @@ def spread(d: int, keys: int = 32, seed: int = 0, samples: int = SAMPLES) -> Spr
     for part in raw.split(64):
         q = torch.randn(len(part), d, 1, generator=generator)
         part.copy_((torch.randn(len(part), keys, d, generator=generator) @ q)[..., 0])
-    stats = [engine.attend(given(raw, scale), "softmax").rows() for scale in (1.0, d**-0.5)]
+    stats = [attend(given(raw, scale), "softmax").rows() for scale in (1.0, d**-0.5)]
     variance = float(raw.var(correction=0))
     return Spread(
         d, raw, (variance, variance / d),

@@ -1,10 +1,14 @@
-"""Every mechanism, by key, in the order in which they are offered."""
+"""Every mechanism, by key, in the order in which they are offered, and attention by key."""
 
 from __future__ import annotations
 
-from engine.contract import Mechanism
+from typing import Any
+
+from engine.contract import QKV, Refusal, params_of
+from engine.measure.attention import Attention
 from engine.mechanisms.adaptive_temperature import AdaptiveTemperature
 from engine.mechanisms.additive import Additive
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.capsule import Capsule
 from engine.mechanisms.combined import Combined
 from engine.mechanisms.differential import Differential
@@ -59,3 +63,42 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         Combined,
     )
 }
+
+
+def attend(qkv: QKV, mechanism: str | Mechanism, **parameters: Any) -> Attention:
+    """Attention of one kind over one layer.
+
+    Args:
+        qkv: what is attended.
+        mechanism: a key of MECHANISMS with its parameters, or a mechanism.
+
+    Raises:
+        ValueError: no such mechanism or parameter, a value that is not valid, or a QKV that this
+            mechanism can't honour.
+    """
+    return make(mechanism, **parameters).attend(qkv)
+
+
+def make(mechanism: str | Mechanism, **parameters: Any) -> Mechanism:
+    """A mechanism by key and parameters.
+
+    Raises:
+        ValueError: no such mechanism or parameter, or a value that is not valid.
+    """
+    if isinstance(mechanism, Mechanism):
+        if parameters:
+            raise Refusal("a mechanism that is made already takes no more parameters")
+        return mechanism
+    if mechanism not in MECHANISMS:
+        raise Refusal(
+            "no mechanism {key!r}; there are {known}", key=mechanism, known=", ".join(MECHANISMS)
+        )
+    cls = MECHANISMS[mechanism]
+    if unknown := set(parameters) - set(params_of(cls)):
+        raise Refusal(
+            "{key} has no parameter {unknown}; it has {known}",
+            key=mechanism,
+            unknown=", ".join(sorted(unknown)),
+            known=", ".join(params_of(cls)) or Refusal("none"),
+        )
+    return cls(**parameters)

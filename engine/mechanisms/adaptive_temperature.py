@@ -9,9 +9,11 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine import patterns
-from engine.composed import Composed, fits_sdpa, sdpa_whole
-from engine.contract import QKV, Mechanism
+from engine.contract import QKV
+from engine.kernels import patterns
+from engine.kernels.composed import Composed
+from engine.kernels.sdpa import fits_sdpa, sdpa_whole
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
 
 POLYNOMIAL = (-0.037, 0.481, -2.3, 4.917, -1.791)

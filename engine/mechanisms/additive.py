@@ -9,14 +9,15 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.composed import Composed
-from engine.contract import QKV, Mechanism, param
-from engine.learned import Fidelity, Learned, explained
+from engine.contract import QKV, param
+from engine.contract.learned import Fidelity, Learned, explained
+from engine.kernels.composed import Composed
+from engine.kernels.patterns import Everything
+from engine.kernels.scoring import Additive as Network
+from engine.kernels.scoring import Dot
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.gaussian import refuse_levels
 from engine.mechanisms.softmax import visible_pairs
-from engine.patterns import Everything
-from engine.scoring import Additive as Network
-from engine.scoring import Dot
 
 BEND = 0.6585
 """Where tanh bends most: artanh(1/√3)."""

@@ -10,12 +10,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine import choosing
-from engine.composed import Composed
-from engine.contract import QKV, Attention, Block, Index, Mechanism, param
-from engine.learned import Fidelity, Learned
+from engine.contract import QKV, Block, Index, param
+from engine.contract.learned import Fidelity, Learned
+from engine.contract.views import Routing
+from engine.kernels import selection
+from engine.kernels.composed import Composed
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
-from engine.views import Routing
 
 
 @dataclass(frozen=True)
@@ -50,14 +52,14 @@ class Capsule(Mechanism):
         return self._fit(children(qkv, _full(qkv).output))
 
     def _fit(self, u: Float[Tensor, "n h D"]) -> Capsule:
-        points = choosing.unit(u).flatten(0, 1)[choosing.sample(u.shape[0] * u.shape[1], 4096)]
+        points = selection.unit(u).flatten(0, 1)[selection.sample(u.shape[0] * u.shape[1], 4096)]
         said = (points.norm(dim=-1) > 0).to(points)
-        found = choosing.seeds(points[None], said, self.capsules, self.seed)[0]
+        found = selection.seeds(points[None], said, self.capsules, self.seed)[0]
         draw = torch.Generator().manual_seed(self.seed)
         chance = torch.randn(found.shape, generator=draw, dtype=torch.float64).to(found.device)
         value, random = (
             kept(*agree(u, p, self.iterations)).mean(1).float()
-            for p in (found, choosing.unit(chance))
+            for p in (found, selection.unit(chance))
         )
         fidelity = Fidelity("captured_mass", value, random)
         return replace(self, learned=Learned({"directions": found}, fidelity))

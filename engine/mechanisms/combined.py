@@ -7,14 +7,14 @@ from typing import ClassVar
 
 import torch
 
-from engine import normalisers, patterns
-from engine.composed import Composed
-from engine.contract import QKV, Mechanism, param
+from engine.contract import QKV, Refusal, param
+from engine.kernels import normalisers, patterns
+from engine.kernels.composed import Composed
 from engine.mechanisms.adaptive_temperature import beta, entropy
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned
 from engine.mechanisms.softmax import visible_pairs
 from engine.mechanisms.ssmax import length_scale
-from engine.refusal import Refusal
 
 PATTERNS = ("all", "window", "segments", "recurrent", "hashed", "clusters", "blocks")
 DISTANCE = 128

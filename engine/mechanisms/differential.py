@@ -11,9 +11,10 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.contract import QKV, Attention, Block, Index, Mechanism, RowKind, param
+from engine.contract import QKV, Block, Index, Refusal, RowKind, param
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax, visible_pairs
-from engine.refusal import Refusal
 
 
 @dataclass(frozen=True)

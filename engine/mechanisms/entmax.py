@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine import normalisers, patterns
-from engine.composed import Composed
-from engine.contract import QKV, Mechanism, param
+from engine.contract import QKV, param
+from engine.kernels import normalisers, patterns
+from engine.kernels.composed import Composed
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
 
 

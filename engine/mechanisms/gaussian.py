@@ -8,12 +8,13 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from engine.composed import Composed, fits_sdpa
-from engine.contract import QKV, Mechanism, param
+from engine.contract import QKV, Refusal, param
+from engine.kernels.composed import Composed
+from engine.kernels.patterns import Everything
+from engine.kernels.scoring import Gaussian as Kernel
+from engine.kernels.sdpa import fits_sdpa
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax, visible_pairs
-from engine.patterns import Everything
-from engine.refusal import Refusal
-from engine.scoring import Gaussian as Kernel
 
 LARGEST = 32.0
 """Scores up to which float32 is exact enough: its rounding there is 2⁻¹⁹."""

@@ -15,15 +15,17 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine import patterns
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract.views import Levels
+from engine.kernels import patterns
+from engine.kernels.composed import Composed
+from engine.kernels.rows import BLOCK
+from engine.kernels.scoring import Dot
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
-from engine.refusal import Refusal
-from engine.scoring import Dot
-from engine.threads import in_order, one_thread_each
-from engine.tree import Tree
-from engine.views import Levels
+from engine.runtime.threads import in_order, one_thread_each
+from engine.text.tree import Tree
 
 AGGREGATES = ("mean", "logsumexp", "max")
 TILE = 2**20

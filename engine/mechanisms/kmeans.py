@@ -11,12 +11,27 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine import choosing, patterns
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
-from engine.learned import Fidelity, Learned
-from engine.scoring import Dot
-from engine.views import Routing
+from engine.contract import QKV, Block, Index, index, param
+from engine.contract.learned import Fidelity, Learned
+from engine.contract.views import Routing
+from engine.kernels import patterns, selection
+from engine.kernels.composed import Composed
+from engine.kernels.rows import BLOCK
+from engine.kernels.scoring import Dot
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
+
+SAMPLE = 128
+"""Rows of full attention that a choice is judged by."""
+
+
+def captured(qkv: QKV, pattern: patterns.Pattern) -> Float[Tensor, " h"]:
+    """Share of full attention's mass on the pairs of a pattern, over a sample of rows."""
+    rows = selection.sample(qkv.n, SAMPLE).to(qkv.device)
+    full = Composed(qkv, patterns.Everything()).weights(rows)
+    inside = pattern.allows(rows + qkv.frame.offset, torch.arange(qkv.m, device=qkv.device))
+    kept = full if inside is None else full * inside
+    return (kept.sum((1, 2)) / full.sum((1, 2)).clamp_min(1e-12)).float()
 
 
 @dataclass(frozen=True)
@@ -51,17 +66,17 @@ class KMeans(Mechanism):
     def fit(self, qkv: QKV) -> KMeans:
         """Centroids (h clusters d); fidelity: full attention's mass on pairs that share one."""
         self.check(qkv)
-        found = choosing.centroids(qkv, self.clusters, self.seed)
+        found = selection.centroids(qkv, self.clusters, self.seed)
         draw = torch.Generator().manual_seed(self.seed)
         chance = torch.randn(found.shape, generator=draw, dtype=torch.float64).to(found.device)
         value, random = (
-            choosing.captured(qkv, self._pattern(qkv, c)) for c in (found, choosing.unit(chance))
+            captured(qkv, self._pattern(qkv, c)) for c in (found, selection.unit(chance))
         )
         fidelity = Fidelity("captured_mass", value, random)
         return replace(self, learned=Learned({"centroids": found}, fidelity))
 
     def _pattern(self, qkv: QKV, centroids: Tensor) -> patterns.Clusters:
-        return patterns.Clusters(*choosing.members(qkv, centroids, self.window), qkv.frame.offset)
+        return patterns.Clusters(*selection.members(qkv, centroids, self.window), qkv.frame.offset)
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
@@ -184,7 +199,7 @@ class Clustered(Attention):
             yield Block(part, slice(0, qkv.m), weights)
 
     def _view(self) -> Routing:
-        q, k = choosing.features(self.qkv)
+        q, k = selection.features(self.qkv)
         nearest = (q @ self.centroids.mT).argmax(-1)
         count = self.centroids.shape[1]
         load = torch.nn.functional.one_hot(nearest, count).float().mean(1)

@@ -15,14 +15,16 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Mechanism, RowKind, Steps, as_slice, param
-from engine.normalisers import Normaliser
-from engine.patterns import Everything
-from engine.refusal import Refusal
-from engine.scoring import Dot
-from engine.threads import in_order, one_thread_each
-from engine.views import Factors
+from engine.contract import QKV, Refusal, RowKind, Steps, as_slice, param
+from engine.contract.views import Factors
+from engine.kernels.composed import Composed
+from engine.kernels.normalisers import Normaliser
+from engine.kernels.patterns import Everything
+from engine.kernels.rows import BLOCK
+from engine.kernels.scoring import Dot
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
+from engine.runtime.threads import in_order, one_thread_each
 
 FEATURE_MAPS = ("elu1", "relu", "exp")
 CHUNK = 64

@@ -11,15 +11,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.comparison import evenly
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
-from engine.learned import Fidelity, Learned
+from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract.learned import Fidelity, Learned
+from engine.contract.views import Factors
+from engine.kernels.composed import Composed
+from engine.kernels.projection import Dense, Pooling
+from engine.kernels.rows import BLOCK
+from engine.kernels.scoring import Dot
+from engine.measure.attention import Attention
+from engine.measure.comparison import evenly
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
-from engine.projection import Dense, Pooling
-from engine.refusal import Refusal
-from engine.scoring import Dot
-from engine.views import Factors
 
 PROJECTIONS = ("mean", "fitted", "svd", "random")
 FIT = 256

@@ -12,16 +12,18 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from engine import hashing
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
-from engine.online import NOTHING
-from engine.patterns import Hashed
-from engine.refusal import Refusal
-from engine.scoring import Dot
-from engine.threads import in_order, one_thread_each
-from engine.tiles import floor_of
-from engine.views import Buckets
+from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract.views import Buckets
+from engine.kernels import hashing
+from engine.kernels.composed import Composed
+from engine.kernels.keytiles import floor_of
+from engine.kernels.online import NOTHING
+from engine.kernels.patterns import Hashed
+from engine.kernels.rows import BLOCK
+from engine.kernels.scoring import Dot
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
+from engine.runtime.threads import in_order, one_thread_each
 
 DENSE = 0.125
 """Share of all keys from which a row's candidates are not gathered but scored among all."""

@@ -16,12 +16,15 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine import ages, normalisers, patterns
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
-from engine.learned import Fidelity, Learned
-from engine.refusal import Refusal
-from engine.views import Memory, Slots
+from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract.learned import Fidelity, Learned
+from engine.contract.views import Memory, Slots
+from engine.kernels import normalisers, patterns
+from engine.kernels.composed import Composed
+from engine.kernels.rows import BLOCK
+from engine.measure import ages
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
 
 KEPT = 2**24
 """Numbers of slot states kept at once; between those kept they are folded anew."""

@@ -11,11 +11,13 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine import patterns
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Mechanism, param
-from engine.scoring import Dot
-from engine.views import Routing
+from engine.contract import QKV, param
+from engine.contract.views import Routing
+from engine.kernels import patterns
+from engine.kernels.composed import Composed
+from engine.kernels.rows import BLOCK
+from engine.kernels.scoring import Dot
+from engine.mechanisms.base import Mechanism
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,15 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract.views import Factors
+from engine.kernels.composed import Composed
+from engine.kernels.projection import Pooling
+from engine.kernels.rows import BLOCK
+from engine.kernels.scoring import Dot
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
-from engine.projection import Pooling
-from engine.refusal import Refusal
-from engine.scoring import Dot
-from engine.views import Factors
 
 EXACT = 1e-9
 """Singular values below this share of the largest are rounding, in float64."""

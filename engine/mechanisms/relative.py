@@ -11,14 +11,15 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine import positions
-from engine.composed import Composed, fits_sdpa, sdpa_blocks, sdpa_whole
-from engine.contract import QKV, Mechanism, param
-from engine.learned import Fidelity, Learned, explained
+from engine.contract import QKV, Refusal, one_of, param
+from engine.contract.learned import Fidelity, Learned, explained
+from engine.contract.views import Bias
+from engine.kernels import positions
+from engine.kernels.composed import Composed
+from engine.kernels.patterns import Everything
+from engine.kernels.sdpa import fits_sdpa, sdpa_blocks, sdpa_whole
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
-from engine.patterns import Everything
-from engine.refusal import Refusal, one_of
-from engine.views import Bias
 
 KINDS = ("alibi", "rope", "t5", "shaw", "music")
 LEARNED = ("t5", "shaw", "music")

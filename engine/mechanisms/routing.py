@@ -15,15 +15,18 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine import choosing, patterns
-from engine.choosing import largest
-from engine.composed import BLOCK, Composed
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
-from engine.learned import Fidelity, Learned
+from engine.contract import QKV, Block, Index, index, param
+from engine.contract.learned import Fidelity, Learned
+from engine.contract.views import Routing
+from engine.kernels import patterns, selection
+from engine.kernels.composed import Composed
+from engine.kernels.normalisers import TopK
+from engine.kernels.rows import BLOCK
+from engine.kernels.selection import largest
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax, visible_pairs
 from engine.mechanisms.window import Window
-from engine.normalisers import TopK
-from engine.views import Routing
 
 NAMES = ("global", "local", "strided", "top_k")
 ROUTES = ("fitted", "uniform", "random")
@@ -75,7 +78,7 @@ class Routed(Mechanism):
         if self.paths == 1 or self.route == "uniform":
             weights = {"w_r": x.new_zeros(h, x.shape[1], p), "b_r": x.new_zeros(h, p)}
             return replace(self, learned=Learned(weights))
-        rows = choosing.sample(qkv.n, ROWS)
+        rows = selection.sample(qkv.n, ROWS)
         held = torch.arange(len(rows)) % 4 == 3
         used = ~held
         if not held.any():  # fewer than four rows: nothing to hold out

@@ -16,11 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine import normalisers, patterns
-from engine.composed import BLOCK, Composed, fits_sdpa, sdpa, sdpa_blocks
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
-from engine.refusal import Refusal
-from engine.views import Segments
+from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract.views import Segments
+from engine.kernels import normalisers, patterns
+from engine.kernels.composed import Composed
+from engine.kernels.rows import BLOCK
+from engine.kernels.sdpa import fits_sdpa, sdpa, sdpa_blocks
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
 
 INTEGRATE = ("none", "pool", "attention", "concat")
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
-from engine import normalisers, patterns
-from engine.composed import Composed, fits_sdpa, sdpa_whole
-from engine.contract import QKV, Mechanism, param
+from engine.contract import QKV, param
+from engine.kernels import normalisers, patterns
+from engine.kernels.composed import Composed
+from engine.kernels.sdpa import fits_sdpa, sdpa_whole
+from engine.mechanisms.base import Mechanism
 
 
 @dataclass(frozen=True)

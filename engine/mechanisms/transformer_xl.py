@@ -7,9 +7,12 @@ from typing import ClassVar
 
 import torch
 
-from engine import ages, patterns
-from engine.composed import Composed, fits_sdpa, sdpa_blocks
-from engine.contract import QKV, Mechanism, param
+from engine.contract import QKV, param
+from engine.kernels import patterns
+from engine.kernels.composed import Composed
+from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
+from engine.measure import ages
+from engine.mechanisms.base import Mechanism
 
 
 @dataclass(frozen=True)

@@ -11,12 +11,13 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.composed import BLOCK
-from engine.contract import QKV, Attention, Block, Index, Mechanism, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract.views import Factors
+from engine.kernels.rows import BLOCK
+from engine.kernels.scoring import Dot
+from engine.measure.attention import Attention
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
-from engine.refusal import Refusal
-from engine.scoring import Dot
-from engine.views import Factors
 
 MOST = 1024
 """Positions at most: the whole map is laid out."""

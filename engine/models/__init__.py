@@ -1,6 +1,6 @@
 """Language models: opened, read with their attention captured, and trained."""
 
-from engine.models.load import load
+from engine.models.loading import load
 from engine.models.masks import ModelError
 from engine.models.read import Model, Trace
 

@@ -15,8 +15,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine.contract import Bias
-from engine.refusal import Refusal
+from engine.contract import Bias, Refusal
 
 
 class ModelError(Refusal):

@@ -15,12 +15,12 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from engine.contract import QKV, Layer, Origin
+from engine.contract import QKV, Layer, Origin, Refusal
 from engine.models import capture
 from engine.models.capture import Recorder, Seen
 from engine.models.masks import ModelError
-from engine.refusal import Refusal
-from engine.sources.text import display_tokens, show_bytes, units, whole_offsets
+from engine.text.offsets import display_tokens, show_bytes, whole_offsets
+from engine.text.units import units
 
 OTHER_LAYERS = ("linear", "mamba", "conv", "recurrent", "ssm", "moe", "mlp", "ffn")
 PROBE = 8  # tokens of the passes that check a model as it is opened

@@ -6,8 +6,8 @@ from typing import Any
 
 from engine.contract import QKV
 from engine.sources import arrays
-from engine.sources.passage import Passage, Passages, passage
-from engine.sources.planted import Identical, Planted
+from engine.sources.passages import Passage, Passages, passage
+from engine.sources.synthetic import Identical, Planted
 
 SOURCES: dict[str, type[Planted] | type[Identical]] = {
     cls.key: cls for cls in (Planted, Identical)
@@ -47,6 +47,6 @@ def identical(**parameters: Any) -> QKV:
 
 def text(*args: Any, **named: Any) -> QKV:
     """Q, K and V of one layer of a model that reads a text; see engine.sources.text."""
-    from engine.sources.text import text as read
+    from engine.sources.reading import text as read
 
     return read(*args, **named)

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from engine.contract import QKV, Attention, Origin
-from engine.refusal import Refusal
-from engine.sources.planted import group_units
+from engine.contract import QKV, Origin, Refusal
+from engine.measure.attention import Attention
+from engine.text.units import group_units
 
 LARGEST = 2**29
 """Bytes that a file may unpack to."""

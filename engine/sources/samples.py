@@ -2,11 +2,9 @@
 
 import json
 from functools import cache
-from pathlib import Path
 
-from engine.refusal import Refusal
-
-EXAMPLES = Path(__file__).resolve().parents[2] / "assets" / "examples"
+from engine.contract import Refusal
+from engine.runtime.paths import EXAMPLES
 
 
 @cache

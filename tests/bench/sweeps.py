@@ -22,8 +22,8 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from engine.lab import Lab, parsed
-from engine.sweep import measure
+from engine.dilution.sweep import measure
+from engine.spec.sweep import Lab, parsed
 
 ROOT = Path(__file__).parents[2]
 EIGHT = "softmax,window,segmented,lsh,linear,ssmax,transformer_xl,relative"

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 import engine
-from engine import cluster
-from engine.sweep import plan
+from engine.dilution import cluster
+from engine.dilution.sweep import plan
 
 ray = pytest.importorskip("ray")
 HOW = {"source_params": {"heads": 2}}

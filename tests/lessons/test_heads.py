@@ -7,6 +7,7 @@ import torch
 
 import engine
 from engine.lessons import heads
+from tests.refusals import refused
 
 ROOT = Path(__file__).parents[2]
 TEXT = "On a rock in the bay, Quill kept a lamp."
@@ -87,13 +88,13 @@ def test_additive_inside_says_how_well_it_follows(trace):
 
 def test_what_does_not_fit_is_refused():
     x, w = torch.randn(5, 12), torch.randn(12, 12)
-    with pytest.raises(ValueError, match="5 heads do not divide"):
+    with refused(match="5 heads do not divide"):
         heads.projected(x, w, w, w, w, 5)
-    with pytest.raises(ValueError, match="no tokens"):
+    with refused(match="no tokens"):
         heads.projected(x[:0], w, w, w, w, 3)
-    with pytest.raises(ValueError, match="output projection is not known"):
+    with refused(match="output projection is not known"):
         heads.parts(engine.sources.planted(n=8))
-    with pytest.raises(ValueError, match="input is not known"):
+    with refused(match="input is not known"):
         heads.drawn(engine.sources.planted(n=8), 2)
 
 

@@ -3,8 +3,8 @@
 import numpy as np
 import pytest
 
-from engine.figures.lessons_grid import luminance, numbers
-from engine.figures.theme import DARK, LIGHT, colour_at
+from engine.figures.base.theme import DARK, LIGHT, colour_at
+from engine.figures.lessons.grid import luminance, numbers
 
 
 def contrast(one: str, other: str) -> float:

@@ -9,12 +9,13 @@ import torch
 from torch import nn
 
 import engine
-from engine.learned import Learned
+from engine.contract.learned import Learned
+from engine.kernels.scoring import TILE
+from engine.kernels.scoring import Additive as Network
+from engine.measure.attention import Hidden
 from engine.mechanisms.additive import Additive
-from engine.scoring import TILE
-from engine.scoring import Additive as Network
-from engine.stored import Hidden
 from tests import oracle
+from tests.refusals import refused
 
 close = torch.testing.assert_close
 
@@ -134,7 +135,7 @@ def test_fits_are_kept_and_seeded():
     first, again, other = (Additive(8, seed).fit(qkv).learned for seed in (0, 0, 1))
     for name, x in first.weights.items():
         assert torch.equal(x, again.weights[name]) and not torch.equal(x, other.weights[name])
-    with pytest.raises(ValueError, match="heads"):
+    with refused(match="heads"):
         Additive(8, learned=first).attend(qkv.head(0))
     constant = engine.sources.identical(n=30)
     att = engine.attend(constant, "additive")

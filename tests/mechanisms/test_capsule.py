@@ -11,9 +11,9 @@ from torch import Tensor
 
 import engine
 from engine.contract import Layer
-from engine.learned import Learned
+from engine.contract.learned import Learned
+from engine.contract.views import Routing
 from engine.mechanisms.capsule import Capsule, agree, children
-from engine.views import Routing
 from tests import oracle
 
 

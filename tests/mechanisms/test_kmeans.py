@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import engine
-from engine import choosing, patterns
-from engine.learned import Learned
+from engine.contract.learned import Learned
+from engine.contract.views import Routing
+from engine.kernels import patterns, selection
 from engine.mechanisms.kmeans import KMeans
-from engine.views import Routing
 from tests import oracle
 
 
@@ -112,7 +112,7 @@ def test_by_hand_two_clusters_on_a_line():
 
 def test_a_query_in_two_clusters_gets_their_mean():
     qkv = made()
-    centroids = choosing.unit(torch.randn(4, 1, 8, generator=torch.Generator().manual_seed(0)))
+    centroids = selection.unit(torch.randn(4, 1, 8, generator=torch.Generator().manual_seed(0)))
     one = KMeans(clusters=1, window=9, learned=Learned({"centroids": centroids}))
     two = KMeans(clusters=2, window=9, learned=Learned({"centroids": centroids.repeat(1, 2, 1)}))
     torch.testing.assert_close(one.attend(qkv).output, two.attend(qkv).output)
@@ -159,8 +159,10 @@ def test_fitted_centroids_hold_more_than_random_ones():
     fidelity = KMeans(clusters=8, window=32).fit(qkv).learned.fidelity
     assert fidelity.measure == "captured_mass" and (fidelity.value > fidelity.random).all()
     mechanism = KMeans(clusters=8, window=32).fit(qkv)
-    pattern = patterns.Clusters(*choosing.members(qkv, mechanism.learned.weights["centroids"], 32))
-    at = choosing.sample(256, choosing.SAMPLE)
+    pattern = patterns.Clusters(
+        *selection.members(qkv, mechanism.learned.weights["centroids"], 32)
+    )
+    at = selection.sample(256, selection.SAMPLE)
     inside = pattern.allows(at, torch.arange(256))
     full = oracle.softmax(qkv)[:, at]
     expected = (full * inside).sum((1, 2)) / full.sum((1, 2))
@@ -178,8 +180,8 @@ def test_seeds():
 def test_pattern_for_combining_is_the_union_of_clusters():
     qkv = made(50, causal=True, m=57)
     pattern = patterns.Clusters.of(qkv, 4, 12, 0)
-    centroids = choosing.centroids(qkv, 4, 0)
-    q, k = choosing.members(qkv, centroids, 12)
+    centroids = selection.centroids(qkv, 4, 0)
+    q, k = selection.members(qkv, centroids, 12)
     expected = (q.mT[:, :, None] & k.mT[:, None]).any(-1)
     rows = torch.arange(50) + 7
     assert torch.equal(pattern.allows(rows, torch.arange(57)), expected)

@@ -8,10 +8,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import engine
-from engine import patterns
-from engine.composed import Composed
+from engine.contract.views import Routing
+from engine.kernels import patterns
+from engine.kernels.composed import Composed
 from engine.mechanisms.moba import MoBA
-from engine.views import Routing
 from tests import oracle
 
 

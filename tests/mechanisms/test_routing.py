@@ -8,11 +8,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 import engine
-from engine import choosing
 from engine.contract import Layer
-from engine.learned import Learned
+from engine.contract.learned import Learned
+from engine.contract.views import Routing
+from engine.kernels import selection
 from engine.mechanisms.routing import NAMES, ROUTES, Routed, ridge, tokens
-from engine.views import Routing
 from tests import oracle
 
 N = 60
@@ -168,7 +168,7 @@ def test_the_fit_is_judged_on_rows_that_it_has_not_seen():
     share = mass / mass.sum(-1, keepdim=True)
     w, b = mechanism.learned.weights["w_r"], mechanism.learned.weights["b_r"]
     p = (tokens(qkv) @ w + b[:, None]).softmax(-1)
-    held = choosing.sample(100, 512)[3::4]
+    held = selection.sample(100, 512)[3::4]
     expected = torch.minimum(p, share)[:, held].sum(-1).mean(1)
     torch.testing.assert_close(
         mechanism.learned.fidelity.value.double(), expected, atol=1e-6, rtol=1e-5

@@ -7,9 +7,10 @@ import torch
 import torch.nn.functional as F
 
 import engine
+from engine.contract.views import Segments
 from engine.mechanisms.segmented import INTEGRATE
-from engine.views import Segments
 from tests import oracle
+from tests.refusals import refused
 
 
 def made(n: int = 100, groups: int = 4, causal: bool = False, **more) -> engine.QKV:
@@ -120,6 +121,6 @@ def test_nothing_leaks_from_the_future(integrate):
 
 def test_refuses_a_bias_where_summaries_have_no_position():
     qkv = made(20).replace(bias=lambda rows, cols: torch.zeros(4, len(rows), len(cols)))
-    with pytest.raises(ValueError, match="bias"):
+    with refused(match="bias"):
         engine.attend(qkv, "segmented", integrate="pool")
     engine.attend(qkv, "segmented")

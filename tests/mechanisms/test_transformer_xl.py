@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 
 import engine
-from engine.views import Memory
+from engine.contract.views import Memory
 from tests import oracle
 
 

@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from engine.models import ModelError, load
 from engine.models.read import BYTES
-from engine.sources.text import text as read_text
+from engine.sources.reading import text as read_text
 
 WORDS = [
     "the quick brown fox jumps over the lazy dog. ",

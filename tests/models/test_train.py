@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from engine.models import circuit, corpus, evaluate, train
-from engine.models.tokenizer import BOS, LONGEST_TOKEN, train_tokenizer
+from engine.models.training import circuit, corpus, evaluate, train
+from engine.models.training.tokenizer import BOS, LONGEST_TOKEN, train_tokenizer
 
 ENGLISH = "The lamp was lit, and Quill said: it isn't far; the path goes round the lake.\n"
 CHINESE = "灯亮了，小船说：不远，路绕着湖走。\n"

@@ -5,11 +5,11 @@ import json
 import pytest
 
 from engine.contract import params_of
-from engine.fields import LANGUAGES
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.window import Window
-from engine.spec import DEFAULT
-from pages.ui import sidebyside
+from engine.spec.fields import LANGUAGES
+from engine.spec.picture import DEFAULT
+from pages.ui.compare import sidebyside
 
 
 @pytest.fixture

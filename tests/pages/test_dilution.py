@@ -5,8 +5,8 @@ import time
 
 import pytest
 
-from engine.words import locale
-from pages.ui.live import SWEEPS
+from engine.text.locale import locale
+from pages.ui.server.jobs import SWEEPS
 
 EN = locale("en")
 
@@ -14,9 +14,9 @@ EN = locale("en")
 @pytest.fixture
 def lab(page, folder, monkeypatch, tmp_path):
     """lab(part, **query) opens a part, with the small model in the embedded one's place."""
-    from pages.ui import scene
+    from pages.ui.shared import reading
 
-    monkeypatch.setattr(scene, "TINY", folder)
+    monkeypatch.setattr(reading, "TINY", folder)
     monkeypatch.setenv("ATTENTION_EXPLORER_CACHE", str(tmp_path))
     return lambda part, **query: page("dilution", lab=part, lang="en", **query)
 
@@ -79,7 +79,7 @@ def test_noise_beside_its_closed_form(lab) -> None:
 
 
 def test_heads_are_ranked(lab, monkeypatch) -> None:
-    from pages.ui.lab import growing
+    from pages.ui.dilution import growing
 
     monkeypatch.setattr(growing, "LONGEST", 256)
     opened = lab("growing").healthy()
@@ -89,7 +89,7 @@ def test_heads_are_ranked(lab, monkeypatch) -> None:
 
 
 def test_a_full_disk_is_a_sentence(lab, monkeypatch) -> None:
-    from pages.ui.lab import measured
+    from pages.ui.dilution import measured
 
     def full(*_) -> None:
         raise OSError(28, "No space left on device")

@@ -5,13 +5,13 @@ import io
 import numpy as np
 import pytest
 
-from engine.fields import LANGUAGES
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
-from engine.spec import LONGEST_TEXT
-from engine.words import locale
-from pages.ui import contents
-from pages.ui.waiting import desk
+from engine.spec.fields import LANGUAGES
+from engine.spec.picture import LONGEST_TEXT
+from engine.text.locale import locale
+from pages.ui.server.waiting import desk
+from pages.ui.shared import contents
 
 
 def components(page):

@@ -7,14 +7,15 @@ import pytest
 
 from engine.mechanisms import MECHANISMS
 from engine.sources import samples
-from engine.spec import read
-from pages.ui import contents, scene
+from engine.spec.picture import read
+from pages.ui.server import waiting
+from pages.ui.shared import contents, reading
 
 
 @pytest.fixture
 def home(page, folder, monkeypatch):
     """home(lang) opens Home with the small model in the embedded one's place."""
-    monkeypatch.setattr(scene, "TINY", folder)
+    monkeypatch.setattr(reading, "TINY", folder)
     return lambda language: page("home", lang=language)
 
 
@@ -52,11 +53,11 @@ def test_the_doors_open_what_is_shown(home) -> None:
     shown = data(opened.run().healthy())
     assert set(shown["doors"]) == {"softmax", "window"}
     for mechanism, links in shown["doors"].items():
-        for link, reading in zip(links, shown["readings"], strict=True):
+        for link, one in zip(links, shown["readings"], strict=True):
             page, _, query = link.partition("?")
             spec, problems = read(dict(parse_qsl(query)))
             assert page == "explore" and not problems
-            assert spec.mechanism == mechanism and spec.query == reading["query"]
+            assert spec.mechanism == mechanism and spec.query == one["query"]
             assert spec.hide == (0,) and isinstance(spec.head, int)
             if spec.source == "file":
                 kept = contents.get(spec.content)
@@ -66,7 +67,7 @@ def test_the_doors_open_what_is_shown(home) -> None:
 
 
 def test_a_model_that_can_not_be_opened_is_a_sentence(page, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(scene, "TINY", tmp_path / "nothing")
-    scene.desk.clear()
+    monkeypatch.setattr(reading, "TINY", tmp_path / "nothing")
+    waiting.desk.clear()
     opened = page("home", lang="en").healthy()
     assert opened.words and not opened.test.get("bidi_component")

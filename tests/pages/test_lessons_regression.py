@@ -6,12 +6,12 @@ from urllib.parse import parse_qsl, urlparse
 
 import pytest
 
-from engine.fields import LANGUAGES
 from engine.lessons import regression
-from engine.spec import Spec
-from pages.ui.lessons import regression as part
-from pages.ui.live import JOBS
-from pages.ui.strings import locale
+from engine.spec.fields import LANGUAGES
+from engine.spec.picture import Spec
+from pages.ui.foundations import regression as part
+from pages.ui.server.jobs import JOBS
+from pages.ui.shared.strings import locale
 
 VIEWS = (
     {"part": "cues"},

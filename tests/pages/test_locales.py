@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 
 from engine.contract import params_of
-from engine.fields import COLOURS, LANGUAGES, POOLS
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
+from engine.spec.fields import COLOURS, LANGUAGES, POOLS
 
 ROOT = Path(__file__).parents[2]
 WORDS = {

@@ -5,12 +5,12 @@ import time
 
 import pytest
 
-from engine import probe_results, probes
-from engine.fields import LANGUAGES
-from engine.probes import KINDS, METRICS, TASKS
-from pages.ui.lab import probes as part
-from pages.ui.live import JOBS
-from pages.ui.strings import locale
+from engine.dilution import probe_results, probes
+from engine.dilution.probes import KINDS, METRICS, TASKS
+from engine.spec.fields import LANGUAGES
+from pages.ui.dilution import probes as part
+from pages.ui.server.jobs import JOBS
+from pages.ui.shared.strings import locale
 
 
 @pytest.fixture

@@ -6,13 +6,13 @@ import time
 import numpy as np
 import pytest
 
+from engine.contract import Refusal
 from engine.models.masks import ModelError
 from engine.models.read import first_line
-from engine.refusal import Refusal
-from pages.ui import contents
-from pages.ui.lab import measured
-from pages.ui.live import Jobs
-from pages.ui.strings import spoken
+from pages.ui.dilution import measured
+from pages.ui.server.jobs import Jobs
+from pages.ui.shared import contents
+from pages.ui.shared.strings import spoken
 from tests.pages.test_explore import packed, qkv
 
 ENGLISH = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
@@ -76,7 +76,7 @@ def test_words_within_words():
 
 
 def test_a_job_speaks_the_language_of_whoever_started_it(monkeypatch):
-    monkeypatch.setattr("pages.ui.live.language", lambda: "zh")
+    monkeypatch.setattr("pages.ui.server.jobs.language", lambda: "zh")
 
     def work(say) -> None:
         raise Refusal("mass must lie between 0 and 1")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.figures.theme import DARK, LIGHT
+from engine.figures.base.theme import DARK, LIGHT
 
 ROOT = Path(__file__).parents[2]
 CONFIG = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))

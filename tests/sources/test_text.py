@@ -16,7 +16,8 @@ from tokenizers import (
 )
 
 from engine.contract import Frame
-from engine.sources.text import display_tokens, show_bytes, units, whole_offsets, word_starts
+from engine.text.offsets import display_tokens, show_bytes, whole_offsets
+from engine.text.units import units, word_starts
 
 STORY = (
     "Quill, the fox, didn't wait. “Run!” he said (twice).\n"

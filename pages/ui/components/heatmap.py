@@ -11,9 +11,10 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component as registered
 
-from engine.contract import Attention, Pool
+from engine.contract import Pool
+from engine.measure.attention import Attention
 from pages.ui.components.looks import LOOKS, script, words
-from pages.ui.tiles import PLOTLY, REGISTRY
+from pages.ui.server.windows import PLOTLY, REGISTRY
 
 Window = tuple[int, int, int, int]
 """Rows r0:r1 and columns c0:c1."""

@@ -9,9 +9,9 @@ import numpy as np
 import streamlit as st
 from streamlit.components.v2 import component as registered
 
-from engine.demo import Picture, Reading, Row
+from engine.lessons.induction import Picture, Reading, Row
 from engine.mechanisms import MECHANISMS
-from engine.tokens import shown
+from engine.text.tokens import shown
 from pages.ui.components.looks import LOOKS, script, words
 from pages.ui.components.tokens import flowing
 

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
 
-from engine.figures.theme import DARK, LIGHT
+from engine.figures.base.theme import DARK, LIGHT
 
 LOOKS = {look.name: asdict(look) for look in (LIGHT, DARK)}
 

@@ -13,9 +13,9 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component as registered
 
-from engine.figures.theme import Figure
+from engine.figures.base.theme import Figure
 from pages.ui.components.looks import script, words
-from pages.ui.tiles import PLOTLY
+from pages.ui.server.windows import PLOTLY
 
 Change = dict[str, Any]
 WORDS = ("play", "pause", "stop", "stopped", "gone", "failed", "frame")

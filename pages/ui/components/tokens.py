@@ -8,7 +8,7 @@ from typing import Any
 import streamlit as st
 from streamlit.components.v2 import component as registered
 
-from engine.tokens import shown
+from engine.text.tokens import shown
 from pages.ui.components.looks import LOOKS, script, words
 
 HTML = """

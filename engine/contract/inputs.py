@@ -1,0 +1,330 @@
+"""What goes into attention: queries, keys and values, and who may look at whom."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any, Protocol, runtime_checkable
+
+import torch
+from jaxtyping import Bool, Float, Int
+from torch import Tensor
+
+from engine.contract.refusal import Refusal
+
+Index = slice | Tensor
+
+
+@runtime_checkable
+class Mask(Protocol):
+    """Which pairs may be seen: (r) query and (c) key positions -> (r c), True = may look."""
+
+    def __call__(self, rows: Tensor, cols: Tensor) -> Tensor: ...
+
+
+Bias = Callable[[Tensor, Tensor], Tensor]
+"""(r) rows, (c) cols -> (h r c), added to the scaled scores.
+
+One with a method `heads(slice) -> Bias` is asked for some heads alone."""
+
+
+def bias_of(bias: Bias, heads: slice, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
+    """A bias of some heads only."""
+    cut = getattr(bias, "heads", None)
+    return bias(rows, cols)[heads] if cut is None else cut(heads)(rows, cols)
+
+
+@dataclass(frozen=True)
+class Origin:
+    """Where Q, K and V came from, in words and facts for the badge."""
+
+    source: str = "given"
+    detail: str = ""
+    trained_length: int | None = None
+
+
+@dataclass(frozen=True, eq=False)
+class Layer:
+    """What else the layer of a model knew.
+
+    Attributes:
+        x: the layer's input, after its norm, (n D).
+        q: queries before rotation, (h n d). k: keys before rotation, (g m d).
+        w_o: output projection, (D h·e): output = w_o @ concat(heads).
+        rotary: True if the model rotates q and k.
+    """
+
+    x: Float[Tensor, "n D"] | None = None
+    q: Float[Tensor, "h n d"] | None = None
+    k: Float[Tensor, "g m d"] | None = None
+    w_o: Float[Tensor, "D he"] | None = None
+    rotary: bool = False
+
+
+def index(part: Index | None, total: int, device: torch.device | str = "cpu") -> Int[Tensor, " r"]:
+    """Positions that a slice, a tensor of positions or None (all) stands for."""
+    if isinstance(part, Tensor):
+        if part.numel() and not (int(part.min()) >= 0 and int(part.max()) < total):
+            raise Refusal("positions must lie in 0 … {last}", last=total - 1)
+        return part.to(device)
+    start, stop, step = (part or slice(None)).indices(total)
+    return torch.arange(start, stop, step, device=device)
+
+
+def as_slice(cols: Int[Tensor, " c"]) -> Index:
+    """The same positions as a slice where they follow one another, so that nothing is copied."""
+    if len(cols) and bool((cols[1:] - cols[:-1] == 1).all()):
+        return slice(int(cols[0]), int(cols[-1]) + 1)
+    return cols
+
+
+@dataclass(frozen=True, eq=False, kw_only=True)
+class Frame:
+    """Who may look at whom, and what the positions are called: all of an attention but its values.
+
+    Attributes:
+        heads, n, m: numbers of heads, queries and keys.
+        causal: query i sees keys up to i + m − n (bottom-right aligned).
+        key_mask: (m), False hides a key from everyone.
+        mask: further predicate on (rows, cols), evaluated tile by tile.
+        units: level name -> half-open spans (u 2) that partition the keys in order.
+        tokens: what the keys are called, m strings. needles: (k) key positions.
+    """
+
+    heads: int
+    n: int
+    m: int
+    causal: bool = False
+    key_mask: Bool[Tensor, " m"] | None = None
+    mask: Mask | None = None
+    units: Mapping[str, Int[Tensor, "u 2"]] = field(default_factory=dict)
+    tokens: tuple[str, ...] | None = None
+    needles: Int[Tensor, " k"] | None = None
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        if min(self.heads, self.n, self.m) < 1:
+            raise Refusal("attention needs at least one head, one query and one key")
+        if self.key_mask is not None and (
+            self.key_mask.shape != (self.m,) or self.key_mask.dtype != torch.bool
+        ):
+            raise Refusal("key_mask must be {keys} booleans, one a key", keys=self.m)
+        if self.tokens is not None and len(self.tokens) != self.m:
+            raise Refusal("{tokens} tokens for {keys} keys", tokens=len(self.tokens), keys=self.m)
+        if self.needles is not None:
+            index(self.needles, self.m)
+        for name, spans in self.units.items():
+            edges = spans.flatten()
+            whole = len(edges) >= 2 and edges[0] == 0 and edges[-1] == self.m
+            if not whole or (spans[1:, 0] != spans[:-1, 1]).any():
+                raise Refusal(
+                    "units '{name}' must partition the {keys} keys in order",
+                    name=name,
+                    keys=self.m,
+                )
+
+    @property
+    def offset(self) -> int:
+        """Position of query 0 on the keys' axis."""
+        return self.m - self.n if self.causal else 0
+
+    def visible(
+        self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]
+    ) -> Bool[Tensor, "r c"] | None:
+        """Which pairs may be seen by causality and masks; None where all may."""
+        seen = None
+        if self.causal and int(cols.max()) > int(rows.min()) + self.offset:
+            seen = cols <= rows[:, None] + self.offset
+        if self.key_mask is not None:
+            keys = self.key_mask.to(cols.device)[cols]
+            if not bool(keys.all()):
+                seen = keys.expand(len(rows), -1) if seen is None else seen & keys
+        if self.mask is not None:
+            allowed = self.mask(rows, cols)
+            seen = allowed if seen is None else seen & allowed
+        return None if seen is None or bool(seen.all()) else seen
+
+    def cell_counts(
+        self, rows: Int[Tensor, " r"], edges: Int[Tensor, " w1"]
+    ) -> Int[Tensor, "r w"]:
+        """Visible keys between consecutive edges (w + 1 key positions), for each row."""
+        if self.mask is None:
+            ends = edges[1:].expand(len(rows), -1)
+            if self.causal:
+                ends = ends.minimum((rows + self.offset + 1)[:, None]).clamp_min(0)
+            if self.key_mask is None:
+                return (ends - edges[:-1]).clamp_min(0)
+            total = torch.zeros(self.m + 1, dtype=torch.long, device=rows.device)
+            total[1:] = self.key_mask.to(rows.device).cumsum(0)
+            return (total[ends] - total[edges[:-1]]).clamp_min(0)
+        start, stop = int(edges[0]), int(edges[-1])
+        counts = torch.empty(len(rows), len(edges) - 1, dtype=torch.long, device=rows.device)
+        cols = torch.arange(start, stop, device=rows.device)
+        for part in torch.arange(len(rows)).split(max(1, 2**22 // max(1, stop - start))):
+            seen = self.visible(rows[part], cols)
+            if seen is None:
+                counts[part] = (edges[1:] - edges[:-1]).expand(len(part), -1)
+            else:
+                total = torch.nn.functional.pad(seen.int().cumsum(1), (1, 0))
+                counts[part] = (total[:, edges[1:] - start] - total[:, edges[:-1] - start]).long()
+        return counts
+
+    def seen(self, rows: Int[Tensor, " r"]) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
+        """How many keys each row may see, and the first of them (0 where there is none)."""
+        everything = torch.tensor([0, self.m], device=rows.device)
+        counts = self.cell_counts(rows, everything)[:, 0]
+        first = torch.zeros_like(counts)
+        if self.mask is not None:
+            cols = torch.arange(self.m, device=rows.device)
+            for part in torch.arange(len(rows)).split(max(1, 2**22 // self.m)):
+                seen = self.visible(rows[part], cols)
+                if seen is not None:
+                    first[part] = seen.int().argmax(1)
+        elif self.key_mask is not None:
+            first = first + self.key_mask.to(rows.device).int().argmax()
+        return counts, torch.where(counts > 0, first, 0)
+
+
+@dataclass(frozen=True, eq=False)
+class QKV:
+    """Queries, keys and values of one layer as they are scored, with all that bears on them.
+
+    Attributes:
+        q: (h n d). k: (g m d_k), grouped keys are never copied out. v: (g m e).
+        causal, key_mask, mask, units, tokens, needles, origin: see Frame.
+        scale: factor on q·k; 1/sqrt(d) if None.
+        bias: (rows, cols) -> (h r c), added after scale and softcap, on demand.
+        sinks: (h) logits that join each row's denominator and carry no value (gpt-oss).
+        softcap: scores become softcap·tanh(score/softcap) (Gemma 2, arXiv 2408.00118).
+        layer: what the layer knew, if it came from a model.
+
+    Raises:
+        ValueError: shapes disagree, or a value is not finite.
+    """
+
+    q: Float[Tensor, "h n d"]
+    k: Float[Tensor, "g m dk"]
+    v: Float[Tensor, "g m e"]
+    causal: bool = False
+    scale: float | None = None
+    key_mask: Bool[Tensor, " m"] | None = None
+    mask: Mask | None = None
+    bias: Bias | None = None
+    sinks: Float[Tensor, " h"] | None = None
+    softcap: float | None = None
+    units: Mapping[str, Int[Tensor, "u 2"]] = field(default_factory=dict)
+    layer: Layer | None = None
+    tokens: tuple[str, ...] | None = None
+    needles: Int[Tensor, " k"] | None = None
+    origin: Origin = field(default_factory=Origin)
+
+    def __post_init__(self) -> None:
+        for name in "qkv":
+            x = getattr(self, name)
+            if x.ndim != 3 or not x.is_floating_point():
+                raise Refusal(
+                    "{name} must be floating point, (heads, positions, width)", name=name
+                )
+            if not bool(torch.isfinite(x).all()):
+                raise Refusal("{name} holds values that are not finite", name=name)
+        h, g, m = self.q.shape[0], self.k.shape[0], self.k.shape[1]
+        if min(self.q.shape + self.k.shape + self.v.shape) < 1:
+            raise Refusal("q, k and v must not be empty")
+        if self.v.shape[:2] != (g, m):
+            k, v = tuple(self.k.shape), tuple(self.v.shape)
+            raise Refusal("k is {k} but v {v}: heads and positions differ", k=k, v=v)
+        if h % g:
+            raise Refusal("{g} key heads do not divide {h} query heads", g=g, h=h)
+        if len({(x.device, x.dtype) for x in (self.q, self.k, self.v)}) > 1:
+            raise Refusal("q, k and v must share one device and one data type")
+        if self.scale is None:
+            object.__setattr__(self, "scale", self.q.shape[-1] ** -0.5)
+        if self.sinks is not None and self.sinks.shape != (h,):
+            raise Refusal("sinks must be {h} logits, one a head", h=h)
+        if self.softcap is not None and not self.softcap > 0:
+            raise Refusal("softcap must be above 0")
+        self.frame  # noqa: B018  (checks masks, tokens, units and needles)
+
+    @cached_property
+    def frame(self) -> Frame:
+        """The same without values."""
+        return Frame(
+            heads=self.q.shape[0], n=self.q.shape[1], m=self.k.shape[1], causal=self.causal,
+            key_mask=self.key_mask, mask=self.mask, units=self.units, tokens=self.tokens,
+            needles=self.needles, origin=self.origin,
+        )  # fmt: skip
+
+    @property
+    def heads(self) -> int:
+        return self.q.shape[0]
+
+    @property
+    def groups(self) -> int:
+        return self.k.shape[0]
+
+    @property
+    def n(self) -> int:
+        return self.q.shape[1]
+
+    @property
+    def m(self) -> int:
+        return self.k.shape[1]
+
+    @property
+    def dtype(self) -> torch.dtype:
+        return self.q.dtype
+
+    @property
+    def device(self) -> torch.device:
+        return self.q.device
+
+    @property
+    def factor(self) -> float:
+        """The scale, resolved."""
+        assert self.scale is not None
+        return self.scale
+
+    def replace(self, **changes: Any) -> QKV:
+        """A copy with some fields changed."""
+        return dataclasses.replace(self, **changes)
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> QKV:
+        """The same on another device or in another floating-point type."""
+
+        def move(x: Tensor | None) -> Tensor | None:
+            return x if x is None else x.to(device, dtype if x.is_floating_point() else None)
+
+        layer = self.layer and dataclasses.replace(
+            self.layer, **{k: move(getattr(self.layer, k)) for k in ("x", "q", "k", "w_o")}
+        )
+        return self.replace(
+            q=move(self.q), k=move(self.k), v=move(self.v), key_mask=move(self.key_mask),
+            sinks=move(self.sinks), needles=move(self.needles), layer=layer,
+        )  # fmt: skip
+
+    def head(self, h: int) -> QKV:
+        """Head h alone, with the key head that it reads.
+
+        Raises:
+            ValueError: there is no such head.
+        """
+        if not 0 <= h < self.heads:
+            raise Refusal("head {h} is not one of 0 … {last}", h=h, last=self.heads - 1)
+        g = h // (self.heads // self.groups)
+        layer, bias = self.layer, self.bias
+        if layer is not None:
+            layer = dataclasses.replace(
+                layer,
+                q=None if layer.q is None else layer.q[h : h + 1],
+                k=None if layer.k is None else layer.k[g : g + 1],
+                w_o=None if layer.w_o is None else layer.w_o.unflatten(1, (self.heads, -1))[:, h],
+            )
+        return self.replace(
+            q=self.q[h : h + 1], k=self.k[g : g + 1], v=self.v[g : g + 1], layer=layer,
+            sinks=None if self.sinks is None else self.sinks[h : h + 1],
+            bias=bias and (lambda rows, cols: bias_of(bias, slice(h, h + 1), rows, cols)),
+        )  # fmt: skip

@@ -1,0 +1,1 @@
+"""How attention dilutes with length: closed forms, sweeps, growing texts, trained probes."""

@@ -1,0 +1,1 @@
+"""Weights: maps, rows, mosaics, groups, differences."""

@@ -1,0 +1,69 @@
+"""Mass by group: how much of its attention one group of tokens gives to another."""
+
+from collections.abc import Sequence
+
+import numpy as np
+import plotly.graph_objects as go
+from torch import Tensor
+
+from engine.figures.base.theme import Theme, Words, array, figure, scale
+from engine.text.tokens import escaped, isolated, shortened
+
+MOST_NAMES = 40
+
+
+def groups(
+    mass: Tensor | np.ndarray,
+    *,
+    names: Sequence[str],
+    row: int | None,
+    look: Theme,
+    t: Words,
+    signed: bool = False,
+) -> go.Figure:
+    """Groups of queries down, groups of keys across.
+
+    Args:
+        mass: (a b) mean mass that a query of group a gives to group b.
+        names: what the groups are called. row: the group that holds the chosen query.
+    """
+    mass = array(mass)
+    top = float(np.abs(mass).max(initial=0)) or 1.0
+    small = mass.size <= 160 * 160
+    text = [
+        [
+            f"{escaped(isolated(a))} → {escaped(isolated(b))}<br>{v:.1%}"
+            for b, v in zip(names, line, strict=True)
+        ]
+        for a, line in zip(names, mass.tolist(), strict=True)
+    ]
+    shape = figure(look, 430)
+    shape.add_trace(
+        go.Heatmap(
+            z=mass.astype(np.float32), zmin=-top if signed else 0, zmax=top,
+            colorscale=scale(look.signed if signed else look.weight),
+            colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.6, "nticks": 6,
+                      "tickformat": ".0%" if top >= 0.05 else ".2~%"},
+            text=text if small else None,
+            hovertemplate=("%{text}" if small else "%{y} → %{x}<br>%{z:.1%}") + "<extra></extra>",
+        )
+    )  # fmt: skip
+    numbers = all(name.replace(",", "").isdigit() for name in names)
+    few = len(names) <= MOST_NAMES and not numbers
+    marks = {
+        "tickvals": list(range(len(names))),
+        "ticktext": [escaped(shortened(name, 9)) for name in names],
+    }
+    sparse = {"dtick": 1} if numbers and len(names) <= 16 else {"nticks": 8}
+    common = {"showgrid": False, **(marks if few else sparse)}
+    upright = {"tickangle": -90} if few else {}
+    shape.update_xaxes(title_text=escaped(t("axis.key_groups")), side="top", **upright, **common)
+    shape.update_yaxes(
+        title_text=escaped(t("axis.query_groups")), range=[len(names) - 0.5, -0.5], **common
+    )
+    if row is not None:
+        shape.add_shape(
+            type="rect", x0=-0.5, x1=len(names) - 0.5, y0=row - 0.5, y1=row + 0.5,
+            line={"color": look.accent, "width": 1.5},
+        )  # fmt: skip
+    return shape

@@ -1,0 +1,1 @@
+"""What every figure shares: themes, pictures of structure, pictures that move."""

@@ -1,0 +1,421 @@
+"""How attention thins out: curves over length, measured and in closed form; rows that flatten."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from math import lgamma
+from typing import Any
+
+import numpy as np
+import plotly.graph_objects as go
+
+from engine.contract import Refusal
+from engine.dilution import theory
+from engine.figures.base.theme import Theme, Words, figure, scale
+from engine.figures.lessons.grid import numbers
+from engine.text.tokens import escaped
+
+NEEDLE = ("needle_mass", "output_error", "needle_hit")
+"""Of these, what only a source with needles has."""
+METRICS = (
+    "needle_mass", "effective_tokens", "normalised_entropy", "max_weight", "participation",
+    "output_error", "needle_hit", "entropy", "kept_mass", "seconds",
+)  # fmt: skip
+LOG = ("effective_tokens", "participation", "max_weight", "seconds")
+ANY = ("entropy", "seconds", "output_error")
+"""Of those that are not on a logarithmic axis, the ones that are no shares."""
+DASHES = ("solid", "dash", "dot", "dashdot")
+
+
+@dataclass(frozen=True)
+class Curve:
+    """One line over lengths.
+
+    Attributes:
+        name: in the legend. n, y: its points. low, high: its band, if it has one.
+        points: drawn as points, not as a line (draws beside a closed form).
+        pen: which of the theme's lines; −1 for the accent.
+    """
+
+    name: str
+    n: Sequence[float]
+    y: Sequence[float | None]
+    low: Sequence[float | None] = ()
+    high: Sequence[float | None] = ()
+    points: bool = False
+    pen: int = 0
+
+
+def pen(look: Theme, i: int) -> dict[str, Any]:
+    """Colour and dash of the i-th line."""
+    if i < 0:
+        return {"color": look.accent, "width": 3}
+    return {
+        "color": look.lines[i % len(look.lines)],
+        "dash": DASHES[i // len(look.lines) % len(DASHES)],
+        "width": 2.2,
+    }
+
+
+def curves(
+    lines: Sequence[Curve],
+    *,
+    metric: str,
+    look: Theme,
+    t: Words,
+    height: int = 460,
+    log: bool | None = None,
+    limits: bool = True,
+    span: tuple[float, float] | None = None,
+    at: float | None = None,
+    legend: bool = True,
+    causal: bool = False,
+    trained: int | None = None,
+) -> go.Figure:
+    """One metric over length, three traces a line (band below, band above, line), so that a
+    picture that moves keeps its traces.
+
+    Args:
+        metric: its words are `stat.<metric>`. log: the vertical axis; by the metric if None.
+        limits: draw what an even row and a row on one key would be.
+        span: lengths that the axis shows. at: a length to mark.
+        causal: rows see the keys up to their own, and values are means over rows.
+        trained: what lies beyond this many keys is shaded; that the model was not trained on it
+            is for words beside the picture.
+    """
+    shape = figure(look, height)
+    log = metric in LOG if log is None else log
+    known = [n for line in lines for n in line.n]
+    first, last = span or ((min(known), max(known)) if known else (1, 10))
+    if limits:
+        for name, y in limit_lines(metric, first, last, causal):
+            words = escaped(t(f"dilution.limit.{name}"))
+            shape.add_trace(
+                go.Scatter(
+                    x=between(first, last), y=y, mode="lines", name=words,
+                    line={"color": look.faint, "width": 1, "dash": "dot"}, hoverinfo="skip",
+                    showlegend=False,
+                )
+            )  # fmt: skip
+            shape.add_annotation(
+                x=np.log10(last), y=np.log10(max(y[-1], 1e-12)) if log else y[-1],
+                text=escaped(t(f"dilution.limit.{name}")), showarrow=False, xanchor="right",
+                yanchor="bottom", font={"size": 12, "color": look.faint},
+            )  # fmt: skip
+    for line in lines:
+        style, x = pen(look, line.pen), list(line.n)
+        hover = f"{escaped(line.name)}<br>n = %{{x:,.0f}}<br>%{{y:.4g}}<extra></extra>"
+        common = {"x": x, "mode": "lines", "hoverinfo": "skip", "showlegend": False}
+        clear = {"width": 0, "color": style["color"]}
+        shape.add_trace(go.Scatter(y=list(line.low), line=clear, **common))
+        shape.add_trace(
+            go.Scatter(
+                y=list(line.high), line=clear, fill="tonexty", **common,
+                fillcolor=_faded(style["color"], 0.14),
+            )
+        )  # fmt: skip
+        shape.add_trace(
+            go.Scatter(
+                x=x, y=list(line.y), name=escaped(line.name), line=style,
+                mode="markers" if line.points else "lines+markers" if len(x) < 24 else "lines",
+                marker={"size": 9 if line.points else 6, "color": style["color"],
+                        "symbol": "circle-open" if line.points else "circle",
+                        "line": {"width": 2, "color": style["color"]}},
+                hovertemplate=hover,
+            )
+        )  # fmt: skip
+    if at is not None:
+        shape.add_vline(x=at, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+    if trained is not None and trained < last:
+        shade(shape, trained, last, look)
+    ticks = powers(first, last)
+    axis = "tokens" if causal else "n"
+    shape.update_xaxes(
+        type="log", title_text=escaped(t(f"dilution.axis.{axis}")), tickvals=ticks,
+        ticktext=[f"{n:,}" for n in ticks],
+        range=[np.log10(first) - 0.02, np.log10(last) + 0.02],
+    )  # fmt: skip
+    shape.update_yaxes(title_text=escaped(t(f"stat.{metric}")), type="log" if log else "linear")
+    if log:
+        shape.update_yaxes(dtick=1, exponentformat="power")
+    elif metric not in ANY:
+        shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
+    shape.update_layout(
+        showlegend=legend, margin={"t": 12, "r": 12}, legend={"traceorder": "normal"}
+    )
+    return shape
+
+
+def shade(shape: go.Figure, trained: int, last: float, look: Theme) -> None:
+    """Shade the lengths that a model was not trained on."""
+    shape.add_vrect(
+        x0=trained, x1=last, fillcolor=look.grid, opacity=0.45, line_width=0, layer="below"
+    )
+
+
+def powers(first: float, last: float) -> list[int]:
+    """Powers of two along a logarithmic axis, eight at most."""
+    low, high = int(np.ceil(np.log2(max(first, 1)))), int(np.floor(np.log2(max(last, 1))))
+    step = max(1, -(-(high - low) // 8))
+    return [2**i for i in range(low, high + 1, step)] or [round(first)]
+
+
+def between(first: float, last: float) -> list[float]:
+    """Lengths close enough that a curve through them is a curve on any axes."""
+    return np.geomspace(first, last, 60).tolist()
+
+
+def limit_lines(
+    metric: str, first: float, last: float, causal: bool = False
+) -> list[tuple[str, list[float]]]:
+    """What an even row and a row on one key have, at the lengths `between` these; if causal, the
+    mean of rows that see 1, 2, … n keys."""
+    n = np.array(between(first, last))
+    many, log, share = n, np.log(n), 1 / n
+    if causal:
+        many = (n + 1) / 2
+        log = np.array([lgamma(x + 1) for x in n]) / n
+        share = (np.log(n) + np.euler_gamma + 1 / (2 * n)) / n
+    even = {
+        "effective_tokens": many, "participation": many, "normalised_entropy": n**0,
+        "entropy": log, "max_weight": share, "needle_mass": share,
+    }  # fmt: skip
+    one = {
+        "effective_tokens": n**0, "participation": n**0, "normalised_entropy": 0 * n,
+        "entropy": 0 * n, "max_weight": n**0, "needle_mass": n**0,
+    }  # fmt: skip
+    both = (("even", even), ("one", one))
+    return [(name, of[metric].tolist()) for name, of in both if metric in of]
+
+
+def _faded(colour: str, share: float) -> str:
+    red, green, blue = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
+    return f"rgba({red},{green},{blue},{share})"
+
+
+def measured(
+    records: Sequence[Mapping[str, Any]], names: Mapping[str, str], metric: str
+) -> list[Curve]:
+    """A curve a mechanism: the mean over seeds and heads, with a band from least to most.
+
+    Args:
+        names: spelling of the mechanism (`engine.lab.spell`) -> what it is called, in their order;
+            every one gets a curve, also before it has records.
+    """
+    from engine.spec.sweep import spell
+
+    found = []
+    for i, (spelling, name) in enumerate(names.items()):
+        by_length: dict[int, list[float]] = {}
+        for r in records:
+            value = r[metric]
+            if (
+                value is not None
+                and spell((r["mechanism"], tuple(r["params"].items()))) == spelling
+            ):
+                by_length.setdefault(r["n"], []).append(value)
+        lengths = sorted(by_length)
+        values = [by_length[n] for n in lengths]
+        found.append(
+            Curve(
+                name, lengths, [float(np.mean(v)) for v in values],
+                [min(v) for v in values], [max(v) for v in values], pen=i,
+            )
+        )  # fmt: skip
+    return found
+
+
+@dataclass(frozen=True)
+class Setting:
+    """A planted needle in closed form.
+
+    Attributes:
+        gap: logit of a needle over the others' mean. noise: standard deviation of the others.
+        needles: how many. start: length at which remedies equal softmax.
+    """
+
+    gap: float = 5.0
+    noise: float = 0.5
+    needles: int = 1
+    start: int = 64
+    mechanisms: tuple[str, ...] = field(
+        default=("softmax", "ssmax", "entmax", "adaptive_temperature")
+    )
+
+
+def sharpness(mechanism: str, n: np.ndarray, setting: Setting) -> np.ndarray:
+    """Factor on the logits of n keys: 1 for softmax; ln n / ln start for SSMax, softmax at the
+    start (arXiv 2501.19399); β of the row's entropy for adaptive temperature (2410.01104).
+
+    Raises:
+        ValueError: the mechanism has no such form.
+    """
+    if mechanism == "softmax":
+        return np.ones_like(n)
+    if mechanism == "ssmax":
+        return np.log(n) / np.log(setting.start)
+    if mechanism == "adaptive_temperature":
+        import torch
+
+        from engine.mechanisms.adaptive_temperature import beta
+
+        h = theory.entropy(n, setting.gap, setting.noise, setting.needles)
+        return beta(torch.as_tensor(h)).numpy()
+    raise Refusal("{mechanism} has no closed form with noise", mechanism=mechanism)
+
+
+def closed_form(
+    mechanism: str, metric: str, n: np.ndarray, setting: Setting
+) -> list[float | None]:
+    """The metric at lengths n; None where noise freezes and the form no longer holds."""
+    if mechanism == "entmax":
+        return entmax_form(metric, n, setting)
+    by = sharpness(mechanism, n, setting)
+    gap, noise = by * setting.gap, by * setting.noise
+    of = (n, gap, noise, setting.needles)
+    forms = {
+        "needle_mass": lambda: theory.needle_mass(*of),
+        "entropy": lambda: theory.entropy(*of),
+        "normalised_entropy": lambda: theory.entropy(*of) / np.log(n),
+        "effective_tokens": lambda: np.exp(theory.entropy(*of)),
+        "participation": lambda: theory.participation(*of),
+        "max_weight": lambda: theory.needle_mass(*of) / setting.needles,
+        "output_error": lambda: theory.output_error(*of),
+    }
+    y = forms[metric]()
+    holds = noise < 0.75 * theory.freezing(n)
+    return [float(v) if ok else None for v, ok in zip(y, holds, strict=True)]
+
+
+ALPHA = 1.5
+
+
+def entmax_form(metric: str, n: np.ndarray, setting: Setting) -> list[float | None]:
+    """The metric under entmax, sharpened so that its needles begin with softmax's mass."""
+    start, k = setting.start, setting.needles
+    aim = theory.needle_mass(start, setting.gap, setting.noise, k)
+
+    def row(n: np.ndarray | int, by: float) -> theory.Row:
+        return theory.entmax_row(n, by * setting.gap, ALPHA, by * setting.noise, k)
+
+    low, high = 0.0, 4.0
+    for _ in range(40):
+        by = (low + high) / 2
+        low, high = (by, high) if row(start, by).mass < aim else (low, by)
+    found = row(n, low)
+    y = {
+        "needle_mass": found.mass,
+        "entropy": found.entropy,
+        "normalised_entropy": found.entropy / np.log(n),
+        "effective_tokens": np.exp(found.entropy),
+        "participation": found.participation,
+        "max_weight": found.mass / k,
+        "output_error": np.sqrt((1 - found.mass) ** 2 + k * found.rest),
+    }[metric]
+    holds = (found.mass >= 0.5) | (found.support >= 25)
+    return [float(v) if ok else None for v, ok in zip(y, holds, strict=True)]
+
+
+def theoretical(
+    metric: str, setting: Setting, last: float, names: Mapping[str, str]
+) -> list[Curve]:
+    """A smooth curve a mechanism, from the first length that holds more than needles to `last`."""
+    first = max(4, setting.needles + 1)
+    n = np.geomspace(first, max(last, first + 1), 160)
+    return [
+        Curve(names[key], n.tolist(), closed_form(key, metric, n, setting), pen=i)
+        for i, key in enumerate(setting.mechanisms)
+    ]
+
+
+def threshold(
+    setting: Setting, last: float, at: float, *, look: Theme, t: Words, height: int = 360
+) -> go.Figure:
+    """The gap needed for half the mass over length, and that for being the largest at all."""
+    n = np.geomspace(max(4, setting.needles + 1), last, 160)
+    shape = figure(look, height)
+    rank = theory.rank_gap(n, setting.noise)
+    mass = theory.gap_needed(n, 0.5, setting.noise, setting.needles)
+    for y, key, i, fill in ((rank, "rank", 2, None), (mass, "mass", 1, "tonexty")):
+        shape.add_trace(
+            go.Scatter(
+                x=n, y=y, mode="lines", name=escaped(t(f"dilution.threshold.{key}")),
+                line=pen(look, i), fill=fill, fillcolor=_faded(look.lines[1], 0.10),
+                hovertemplate="n = %{x:,.0f}<br>%{y:.2f}<extra></extra>",
+            )
+        )  # fmt: skip
+    shape.add_hline(y=setting.gap, line={"color": look.accent, "width": 2})
+    shape.add_annotation(
+        x=np.log10(n[0]), y=setting.gap, text=escaped(t("dilution.threshold.gap")),
+        showarrow=False, xanchor="left", yanchor="bottom", font={"size": 12, "color": look.accent},
+    )  # fmt: skip
+    shape.add_vline(x=at, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+    ticks = powers(n[0], last)
+    shape.update_xaxes(
+        type="log", title_text=escaped(t("dilution.axis.n")), tickvals=ticks,
+        ticktext=[f"{x:,}" for x in ticks],
+    )  # fmt: skip
+    shape.update_yaxes(title_text=escaped(t("dilution.axis.gap")), rangemode="tozero")
+    shape.update_layout(margin={"t": 12, "r": 12})
+    return shape
+
+
+def noise_map(
+    values: np.ndarray, lengths: Sequence[int], noises: Sequence[float], *, title: str,
+    look: Theme, t: Words, height: int = 360,
+) -> go.Figure:  # fmt: skip
+    """Shares 0 … 1 over length (across) and noise (up), with their values written in."""
+    shape = figure(look, height)
+    names = [[f"n = {n:,}<br>s = {s:g}" for n in lengths] for s in noises]
+    shape.add_trace(
+        go.Heatmap(
+            z=values, zmin=0, zmax=1, colorscale=scale(look.weight), showscale=False, text=names,
+            hovertemplate="%{text}<br>%{z:.1%}<extra></extra>",
+        )
+    )  # fmt: skip
+    shape.add_trace(numbers(values, ".0%", 1.0, look=look))
+    for axis, key, ticks in (
+        (shape.update_xaxes, "n", [f"{n:,}" for n in lengths]),
+        (shape.update_yaxes, "noise", [f"{s:g}" for s in noises]),
+    ):
+        axis(
+            title_text=escaped(t(f"dilution.axis.{key}")), tickvals=list(range(len(ticks))),
+            ticktext=ticks, range=[-0.5, len(ticks) - 0.5], showgrid=False,
+        )  # fmt: skip
+    shape.update_layout(title_text=escaped(title), margin={"t": 36})
+    return shape
+
+
+def rank_row(
+    rows: Mapping[str, Sequence[float]], *, look: Theme, t: Words, longest: int, least: float,
+    height: int = 420,
+) -> go.Figure:  # fmt: skip
+    """One row's weights from largest to smallest, a line a mechanism, on logarithmic axes that
+    stay as n grows."""
+    shape = figure(look, height)
+    for i, (name, y) in enumerate(rows.items()):
+        places = ranks(len(y))
+        shape.add_trace(
+            go.Scatter(
+                x=places, y=[y[i - 1] or None for i in places], mode="lines",
+                name=escaped(name), line=pen(look, i),
+                hovertemplate="%{x:,}: %{y:.2g}<extra></extra>",
+            )
+        )  # fmt: skip
+    ticks = powers(1, longest)
+    shape.update_xaxes(
+        type="log", range=[-0.02, np.log10(longest) + 0.02], tickvals=ticks,
+        ticktext=[f"{x:,}" for x in ticks], title_text=escaped(t("dilution.axis.rank")),
+    )  # fmt: skip
+    shape.update_yaxes(
+        type="log", range=[np.log10(least), 0.05], title_text=escaped(t("stat.weight")), dtick=1,
+        exponentformat="power",
+    )  # fmt: skip
+    shape.update_layout(margin={"t": 12, "r": 12})
+    return shape
+
+
+def ranks(count: int) -> list[int]:
+    """1 … count, thinned out to about 200 places even on a logarithmic axis."""
+    return np.unique(np.geomspace(1, count, min(count, 200)).round().astype(int)).tolist()

@@ -1,0 +1,1 @@
+"""What a mechanism imposes: buckets, segments, levels, memory, routes, factors, biases."""

@@ -1,0 +1,1 @@
+"""What mechanisms are built of: patterns, scorings, normalisers, and the passes over them."""

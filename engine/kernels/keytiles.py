@@ -1,0 +1,217 @@
+"""Tiles of keys for `engine.kernels.online`: laid out so that pooling runs along memory."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from dataclasses import dataclass
+from itertools import accumulate
+from math import log
+
+import torch
+from torch import Tensor
+
+from engine.kernels.patterns import Everything, Span
+from engine.kernels.rows import Rows
+from engine.kernels.scoring import Features
+from engine.measure.cells import Cells
+from engine.measure.metrics import TOP
+
+COLS, COLS_CAUSAL = 1024, 512
+"""Keys of a tile."""
+ACROSS = 32
+"""Cells that a tile must hold to be pooled across memory rather than along it."""
+
+
+@dataclass(frozen=True)
+class Tile:
+    """Keys start … stop in cells of `width`; laid out (width, cells) if `permuted`."""
+
+    start: int
+    stop: int
+    width: int
+    permuted: bool
+
+    @property
+    def cells(self) -> int:
+        return -(-(self.stop - self.start) // self.width)
+
+    def pool(self, x: Tensor, how: str, out: Tensor) -> Tensor:
+        """(b r c) -> (b r cells), into `out`."""
+        if self.width == 1:
+            return out.copy_(x)
+        if self.permuted:
+            x, dim = x.unflatten(-1, (self.width, self.cells)), -2
+        else:
+            x, dim = x.unflatten(-1, (self.cells, self.width)), -1
+        return torch.sum(x, dim, out=out) if how == "sum" else torch.amax(x, dim, out=out)
+
+    def place(self, key: Tensor) -> Tensor:
+        """Where in the tile's layout a key stands."""
+        at = key - self.start
+        return at % self.width * self.cells + at // self.width if self.permuted else at
+
+
+class Shared:
+    """What pieces of one pass use again: each thread's buffers, and masks along the diagonal."""
+
+    def __init__(self) -> None:
+        self.buffers = threading.local()
+        self.made: dict[tuple[str | int, ...], Tensor] = {}
+
+
+class Keys:
+    """Keys and values of some heads, tiled and laid out for pooling."""
+
+    def __init__(
+        self,
+        att: Rows,
+        heads: slice,
+        cells: Cells,
+        want_values: bool,
+        shared: Shared,
+    ) -> None:
+        self.att, self.heads = att, heads
+        qkv, per = att.qkv, att.qkv.heads // att.qkv.groups
+        groups = slice(heads.start // per, (heads.stop - 1) // per + 1)
+        target = COLS_CAUSAL if att.frame.causal and att.frame.m <= 8192 else COLS
+        if att.device.type != "cpu":
+            target *= 8
+        self.tiles: list[Tile] = []
+        for a, b in cells.pieces(target):
+            width = cells.width if cells.width <= target else b - a
+            even = (b - a) // width * width
+            permuted = width > 1 and (b - a) // width >= ACROSS
+            if even:
+                self.tiles.append(Tile(a, a + even, width, permuted))
+            if a + even < b:
+                self.tiles.append(Tile(a + even, b, b - a - even, False))
+        self.key = torch.arange(att.frame.m, device=att.device)
+        if any(t.permuted for t in self.tiles):
+            self.key = torch.cat([self._layout(t) for t in self.tiles])
+        k, v = qkv.k[groups], qkv.v[groups]
+        if any(t.permuted for t in self.tiles):
+            k, v = k[:, self.key], v[:, self.key] if want_values else v
+        assert isinstance(att.scoring, Features)
+        self.k = att.scoring.keys(qkv, k.to(att.dtype)).mT
+        self.longest = float(self.k.square().sum(1).max().sqrt())
+        self.place = self.key.to(att.dtype)
+        hides = att.frame.key_mask is not None or att.frame.mask is not None
+        self.clear = not hides and isinstance(att.pattern, Everything)
+        self.v = v.to(att.dtype) if want_values else None
+        self.shared = shared
+
+    def _layout(self, t: Tile) -> Tensor:
+        keys = self.key[t.start : t.stop]
+        return keys.view(t.cells, t.width).T.flatten() if t.permuted else keys
+
+    def hidden(self, rows: Tensor, t: Tile) -> Tensor | None:
+        """Pairs of a tile that carry no weight, (r c); None where all do."""
+        causal, low = self.att.frame.causal, int(rows[0]) + self.att.frame.offset
+        if not self.clear:
+            allowed = self.att.allowed(rows, self.key[t.start : t.stop])
+            return None if allowed is None else ~allowed
+        if not causal or t.stop <= low + 1:
+            return None
+        position = (rows + self.att.frame.offset)[:, None]
+        return self.once("hidden", rows, t, lambda: self.key[t.start : t.stop] > position)
+
+    def once(self, what: str, rows: Tensor, t: Tile, make: Callable[[], Tensor]) -> Tensor:
+        """A tensor (r c) that depends only on how far the rows lie from the tile.
+
+        Along the diagonal of consecutive rows the same few come again and again.
+        """
+        if int(rows[-1]) - int(rows[0]) != len(rows) - 1:
+            return make()
+        ahead = int(rows[0]) + self.att.frame.offset - t.start
+        name = (what, ahead, len(rows), t.stop - t.start, t.width, t.permuted)
+        if name not in self.shared.made:
+            self.shared.made[name] = make()
+        return self.shared.made[name]
+
+    def over(self, spans: list[Span]) -> list[Tile]:
+        """The tiles that touch these spans."""
+        return [t for t in self.tiles if any(t.start < b and a < t.stop for a, b in spans)]
+
+    def buffer(self, name: str, count: int) -> Tensor:
+        """Memory of this thread's own, kept from piece to piece."""
+        found = getattr(self.shared.buffers, name, None)
+        if found is None or found.numel() < count:
+            found = torch.empty(count, dtype=self.att.dtype, device=self.att.device)
+            setattr(self.shared.buffers, name, found)
+        return found[:count]
+
+
+class Lookup:
+    """Single scores out of those that a piece kept, relative to each row's reference."""
+
+    def __init__(
+        self, kept: Tensor, tiles: list[Tile], behind: Tensor | None, shape: tuple[int, int]
+    ) -> None:
+        device = kept.device
+        self.kept, self.tiles, self.behind = kept, tiles, behind
+        b, count = shape
+        widths = [t.stop - t.start for t in tiles]
+        self.base = torch.tensor(list(accumulate([0, *widths[:-1]])), device=device) * (b * count)
+        self.width = torch.tensor(widths, device=device)
+        self.row = torch.arange(b * count, device=device).view(b, count, 1)
+        self.floor = floor_of(kept.dtype) + 0.5
+
+    def read(self, place: Tensor, tile: Tensor) -> Tensor:
+        """Scores at places of `kept`, which lie in these tiles; −inf where masked."""
+        found = self.kept.index_select(0, place.flatten()).view(place.shape)
+        hidden = found <= self.floor
+        if self.behind is not None:
+            ahead = self.behind.gather(-1, tile)
+            found += ahead if ahead.ndim == found.ndim else ahead[..., None]
+        return found.masked_fill_(hidden, -torch.inf)
+
+    def keys(self, key: Tensor) -> Tensor:
+        """e of keys (b R k); 0 where a key is not in any tile."""
+        out = torch.zeros(key.shape, dtype=self.kept.dtype, device=key.device)
+        for i, t in enumerate(self.tiles):
+            inside = (key >= t.start) & (key < t.stop)
+            if bool(inside.any()):
+                place = t.place(torch.where(inside, key, t.start))
+                place = self.base[i] + self.row * self.width[i] + place
+                found = self.read(place, torch.full_like(key, i)).exp_()
+                out = torch.where(inside, found, out)
+        return out
+
+    def largest(self, peaks: Tensor) -> tuple[Tensor, Tensor]:
+        """The largest e of each row, falling, and the key of the first: (b R k), (b R).
+
+        They lie in the cells with the largest maxima.
+        """
+        device = self.kept.device
+        every = [torch.arange(t.cells, device=device) for t in self.tiles]
+        tile = torch.cat([torch.full_like(c, i) for i, c in enumerate(every)])
+        width = torch.tensor([t.width for t in self.tiles], device=device)
+        # a cell's keys stand `step` apart, the first at `first`
+        step = torch.tensor([t.cells if t.permuted else 1 for t in self.tiles], device=device)
+        first = torch.cat(
+            [c if t.permuted else c * t.width for c, t in zip(every, self.tiles, strict=True)]
+        )
+        begin = torch.cat([t.start + c * t.width for c, t in zip(every, self.tiles, strict=True)])
+        cell = peaks.topk(min(TOP, len(tile)), dim=-1).indices
+        of = tile[cell]
+        start = self.base[of] + self.row * self.width[of] + first[cell]
+        widest = max(t.width for t in self.tiles)
+        inside = torch.arange(widest, device=device)
+        at = start[..., None] + inside * step[of][..., None]
+        outside = None
+        if any(t.width != widest for t in self.tiles):
+            outside = inside >= width[of][..., None]
+            at = at.masked_fill_(outside, 0)
+        found = self.read(at, of)
+        if outside is not None:
+            found = found.masked_fill_(outside, -torch.inf)
+        best = found.flatten(-2).topk(min(TOP, found.shape[-1] * found.shape[-2]), dim=-1)
+        which = best.indices[..., :1]
+        argmax = begin[cell].gather(-1, which // widest) + which % widest
+        return best.values.exp_(), argmax[..., 0]
+
+
+def floor_of(dtype: torch.dtype) -> float:
+    """Least exponent whose exponential is a normal number; exp is many times slower below."""
+    return log(torch.finfo(dtype).tiny) + 1

@@ -1,0 +1,340 @@
+"""One pass over a streaming softmax: output, all row statistics and pooled maps, tile by tile.
+
+A tile is some rows by some keys; nothing n×n is ever held. Row sums are kept relative to the
+row's running maximum and rescaled as it grows (online softmax, arXiv 1805.02867); with
+t = z − max and e = exp t, a row's entropy is ln Σe − Σet/Σe. Cells are pooled along the keys
+inside each tile and scaled once the row's log-sum-exp is known. Keys of a tile are laid out so
+that pooling runs along memory.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from functools import partial
+from math import inf
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from engine.contract import Colour, Index, index
+from engine.kernels.keytiles import COLS, Keys, Lookup, Shared, Tile, floor_of
+from engine.kernels.normalisers import Softmax
+from engine.kernels.rows import Rows
+from engine.kernels.scoring import Features
+from engine.measure import metrics
+from engine.measure.cells import Cells
+from engine.measure.metrics import TOP, RowStats
+from engine.measure.passes import Progress
+from engine.runtime.threads import in_order, one_thread_each
+
+ROWS = 512
+KEPT, KEPT_LONG = 2**22, 2**25
+"""Scores that all threads keep until their rows' largest are known: to 8,192 keys, and above."""
+
+NOTHING = -1e30
+"""Stands for −inf where that would make NaN."""
+FLAT = 38.0
+"""Scores below this are exponentiated as they are: e² of 2¹⁷ keys still adds up in float32."""
+
+
+@dataclass
+class Sweep:
+    """What one pass found: (h n e), RowStats, (h n), pool -> (h a b), for the rows asked for."""
+
+    output: Tensor | None
+    rows: RowStats | None
+    lse: Tensor
+    maps: dict[str, Tensor] = field(default_factory=dict)
+    sums: dict[str, Tensor] = field(default_factory=dict)
+
+
+def sweep(
+    att: Rows,
+    *,
+    rows: Index | None = None,
+    output: bool = True,
+    stats: bool = True,
+    size: int = 0,
+    pools: tuple[str, ...] = (),
+    colour: Colour = "weight",
+    progress: Progress | None = None,
+) -> Sweep:
+    """Run the pass over all rows, or those asked for (then without maps).
+
+    `progress` is told the share done between pieces; whatever it raises ends the pass.
+    """
+    with one_thread_each(att.device) as workers:
+        return _sweep(att, rows, output, stats, size, pools, colour, progress, workers)
+
+
+def _sweep(
+    att: Rows,
+    rows: Index | None,
+    output: bool,
+    stats: bool,
+    size: int,
+    pools: tuple[str, ...],
+    colour: Colour,
+    progress: Progress | None,
+    workers: int,
+) -> Sweep:
+    assert isinstance(att.normaliser, Softmax)
+    frame, device = att.frame, att.device
+    at, order = index(rows, frame.n, device), None
+    if rows is not None:
+        at, order = at.sort()
+    att.beta(at)  # worked out before the pieces, which run side by side
+    row_cells = Cells(0, frame.n, size or 1) if pools else None
+    col_cells = Cells(0, frame.m, size or 512)
+    out = att.qkv.v.new_empty(frame.heads, len(at), att.qkv.v.shape[-1]) if output else None
+    lse = torch.empty(frame.heads, len(at), dtype=att.dtype, device=device)
+    want = set(pools) & {"max"} | ({"sum"} if {"mean", "sum"} & set(pools) else set())
+    maps = {
+        pool: torch.zeros(frame.heads, row_cells.count, col_cells.count, device=device)
+        for pool in want
+        if row_cells
+    }
+    height, heads = _shape(att, len(at), stats, workers)
+    if row_cells:
+        pieces = list(row_cells.pieces(height))
+    else:
+        pieces = [(a, min(a + height, len(at))) for a in range(0, len(at), height)]
+    shared = Shared()
+
+    def jobs() -> Iterator[Callable[[], Sweep]]:
+        for part in heads:
+            keys = Keys(att, part, col_cells, output, shared)
+            for a, b in pieces:
+                yield partial(_piece, keys, at[a:b], stats, want, row_cells, col_cells, colour)
+
+    places = [(part, a, b) for part in heads for a, b in pieces]
+    found: list[dict[str, Tensor]] = []
+    for (part, a, b), piece in zip(places, in_order(jobs(), workers), strict=True):
+        lse[part, a:b] = piece.lse
+        if out is not None and piece.output is not None:
+            out[part, a:b] = piece.output.to(out)
+        found.append(piece.sums)
+        for pool, cells in piece.maps.items():
+            assert row_cells
+            first, cells = row_cells.reduce(cells, a, -2, pool)
+            into = maps[pool][part, first : first + cells.shape[-2], : cells.shape[-1]]
+            torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
+        if progress is not None:
+            progress(len(found) / len(places))
+    statistics = None
+    if stats:
+        each = [found[i : i + len(pieces)] for i in range(0, len(found), len(pieces))]
+        statistics = metrics.from_sums(
+            **{x: torch.cat([torch.cat([p[x] for p in ps], 1) for ps in each]) for x in found[0]}
+        )
+    if order is not None:
+        back = order.argsort()
+        out, lse = None if out is None else out[:, back], lse[:, back]
+        statistics = None if statistics is None else statistics[back]
+    return Sweep(out, statistics, lse, maps)
+
+
+def _shape(att: Rows, n: int, stats: bool, workers: int) -> tuple[int, list[slice]]:
+    """Rows of a piece, and the heads that go together: whole groups, or one head."""
+    frame = att.frame
+    rows = ROWS if att.device.type == "cpu" else 4 * ROWS
+    width = att.width(rows)
+    kept = (KEPT if width <= 8192 else KEPT_LONG) // workers
+    if stats:
+        rows = max(16, min(rows, kept // width))
+    rows = min(rows, n)
+    per = frame.heads // att.qkv.groups
+    fit = max(1, min(ROWS * COLS // (rows * min(width, COLS)), kept // (rows * width)))
+    step = 1 if fit < per else fit // per * per
+    return rows, [slice(a, min(a + step, frame.heads)) for a in range(0, frame.heads, step)]
+
+
+def _piece(
+    keys: Keys,
+    rows: Tensor,
+    stats: bool,
+    want: set[str],
+    row_cells: Cells | None,
+    col_cells: Cells,
+    colour: Colour,
+) -> Sweep:
+    """Some rows of some heads. Inside, b is key heads, R the rows of all heads that read one."""
+    att, heads = keys.att, keys.heads
+    r = len(rows)
+    causal, position = att.frame.causal, rows + att.frame.offset
+    low, high, at = int(position[0]), int(position[-1]), position.to(att.dtype)
+    assert isinstance(att.normaliser, Softmax) and isinstance(att.scoring, Features)
+    tau = att.normaliser.temperature
+    plain = att.plain
+    b = len(keys.k)
+    q = att.queries(heads, rows)
+    q = q.view(b, -1, q.shape[-1])
+    count = q.shape[1]
+    floor = floor_of(att.dtype)
+    # no score is larger than the product of the longest vectors
+    most = float(q.square().sum(-1).max().sqrt()) * keys.longest if plain else inf
+    flat = most < FLAT and stats
+
+    tiles = keys.over(att.spans(rows))
+    area = [b * count * (t.stop - t.start) for t in tiles]
+    kept = keys.buffer("scores", sum(area) if stats else max(area))
+    spare = keys.buffer("spare", max(area))
+    spare2 = keys.buffer("spare2", max(area)) if stats and not causal else spare
+    cells = sum(t.cells for t in tiles)
+    peaks, masses = (q.new_empty(b, count, cells) for _ in range(2))
+    acc = q.new_zeros(b, count, keys.v.shape[-1]) if keys.v is not None else None
+
+    top = q.new_full((b, count), NOTHING)
+    tops, parts, offset, cell = [], [], 0, 0
+    for t, size in zip(tiles, area, strict=True):
+        s = kept[offset : offset + size].view(b, count, -1)
+        offset += size if stats else 0
+        torch.bmm(q, keys.k[..., t.start : t.stop], out=s)
+        if not plain:
+            att.finish(s.view(-1, r, s.shape[-1]), heads, rows, keys.key[t.start : t.stop])
+            s.div_(tau)
+        hidden = keys.hidden(rows, t)
+        if hidden is not None:
+            s.view(b, -1, r, s.shape[-1]).masked_fill_(hidden, -torch.inf)
+        peak = t.pool(s, "max", peaks[..., cell : cell + t.cells])
+        new = top
+        if not flat:
+            new = torch.maximum(top, peak.amax(-1))
+            s.sub_(new[..., None])
+        if hidden is not None or 2 * most > -floor:
+            s.clamp_min_(floor)
+        e = torch.exp(s, out=spare[:size].view(s.shape))
+        # where hidden, e is now the least normal number: nothing beside any other
+        mass = t.pool(e, "sum", masses[..., cell : cell + t.cells])
+        e_sum = mass.sum(-1)
+        if hidden is not None:
+            mass.masked_fill_(peak == -torch.inf, 0)
+        sums = [e_sum]
+        if stats:
+            norm = torch.linalg.vector_norm(e, dim=-1)
+            straddles = not causal and t.start <= high and low < t.stop
+            sums += [norm, _distance(e, e_sum, rows, at, keys, t, spare2 if straddles else None)]
+        if acc is not None and keys.v is not None:
+            if parts and not flat:
+                acc.mul_((top - new).exp_()[..., None])
+            acc.baddbmm_(e, keys.v[:, t.start : t.stop])
+        if stats:
+            sums.append(e.mul_(s).sum(-1))
+        top = new
+        tops.append(new)
+        parts.append(sums)
+        cell += t.cells
+
+    total = {
+        name: torch.stack(x, -1)  # (b R tiles)
+        for name, x in zip(("e", "norm", "far", "et"), zip(*parts, strict=True), strict=False)
+    }
+    fade = None
+    if flat:
+        top, reference, behind = peaks.amax(-1), torch.zeros_like(top), None
+        total["norm"] = total["norm"].square_()
+    else:
+        reference = top
+        behind = torch.stack(tops, -1) - top[..., None]  # how far each tile's maximum lay
+        fade = behind.clamp_min(floor).exp_()
+        if stats:
+            total["norm"] = (total["norm"] * fade).square_()
+            total["et"] += behind.clamp_min(floor) * total["e"]
+            total["et"] *= fade
+            total["far"] *= fade
+        total["e"] = total["e"] * fade
+    sums = {name: x.sum(-1) for name, x in total.items()}
+
+    some = top > NOTHING / 2
+    own = torch.where(some, reference + sums["e"].log(), -torch.inf)
+    sinks = att.sinks(rows)
+    joined = None if sinks is None else sinks[heads]
+    lse = att.normaliser.with_sinks(own.view(-1, r), joined).view_as(own)
+    found = Sweep(None, None, lse.view(-1, r))
+    scale = torch.where(some, (reference - lse).exp(), 0)  # from e to weights
+    if acc is not None:
+        found.output = acc.mul_(scale[..., None]).view(-1, r, acc.shape[-1])
+    visible, first = att.frame.seen(rows)
+    if stats:
+        look = Lookup(kept, tiles, behind, (b, count))
+        found.sums = _statistics(look, peaks, att, first) | {
+            "total": sums["e"].where(some, 0).view(-1, r),
+            "log": sums["et"].view(-1, r),
+            "square": sums["norm"].view(-1, r),
+            "distance": sums["far"].view(-1, r),
+            "kept": (own - lse).exp().where(some, 0).view(-1, r),
+            "visible": visible.expand(b * count // r, -1),
+        }
+    if want and row_cells is not None:
+        if colour == "uniform":
+            scale = scale * visible.to(own).repeat(count // r)
+        elif colour == "row":
+            scale = torch.where(some, (reference - top).exp(), 0)
+        for pool in want:
+            if pool == "max":
+                x = peaks.sub_(reference.clamp_min(NOTHING)[..., None]).exp_()
+            elif fade is None:
+                x = masses
+            else:
+                repeats = torch.tensor([t.cells for t in tiles], device=q.device)
+                x = masses.mul_(fade.repeat_interleave(repeats, -1))
+            x = _columns(x, tiles, col_cells, pool).mul_(scale[..., None])
+            found.maps[pool] = x.view(-1, r, x.shape[-1])
+    return found
+
+
+def _distance(
+    e: Tensor,
+    e_sum: Tensor,
+    rows: Tensor,
+    at: Tensor,
+    keys: Keys,
+    t: Tile,
+    spare: Tensor | None,
+) -> Tensor:
+    """Σ e |i − j|, (b R); `spare` is given where some keys lie before and some after a row."""
+    b, count, _ = e.shape
+    key = keys.place[t.start : t.stop]
+    if spare is not None:
+        far = keys.once("far", rows, t, lambda: torch.sub(at[:, None], key).abs_())
+        by_head = (b, count // len(at), len(at), len(key))
+        product = torch.mul(e.view(by_head), far, out=spare[: e.numel()].view(by_head))
+        return product.sum(-1).flatten(1)
+    # relative to the tile's start, so that float32 loses nothing in a long text
+    inside = torch.bmm(e, (key - t.start)[:, None].expand(b, -1, 1))[..., 0]
+    whole = e_sum.view(b, -1, len(at)) * (at - t.start)
+    return whole.view(b, count).sub_(inside).abs_()
+
+
+def _columns(x: Tensor, tiles: list[Tile], cells: Cells, pool: str) -> Tensor:
+    """Cells of all tiles on the map's first columns, (b R columns); later ones hold nothing."""
+    begins = [(t.start - cells.start) // cells.width for t in tiles]
+    ends = [a + t.cells for a, t in zip(begins, tiles, strict=True)]
+    if begins == [0, *ends[:-1]]:
+        return x
+    out = x.new_zeros(*x.shape[:2], cells.count)
+    parts = x.split([t.cells for t in tiles], -1)
+    for part, a, b in zip(parts, begins, ends, strict=True):
+        into = out[..., a:b]
+        torch.maximum(into, part, out=into) if pool == "max" else into.add_(part)
+    return out
+
+
+def _statistics(look: Lookup, peaks: Tensor, att: Rows, first: Tensor) -> dict[str, Tensor]:
+    """What single scores tell of each row, as `metrics.from_sums` takes it."""
+    r = len(first)
+    b, count, _ = peaks.shape
+    top, argmax = look.largest(peaks)
+    special = first.repeat(count // r).expand(b, -1)[..., None]
+    if att.frame.needles is not None:
+        needles = att.frame.needles.to(first).expand(b, count, -1)
+        special = torch.cat([special, needles], -1)
+    e = look.keys(special)
+    return {
+        "top": F.pad(top, (0, TOP - top.shape[-1])).view(-1, r, TOP),
+        "argmax": argmax.view(-1, r),
+        "sink": e[..., 0].view(-1, r),
+        "needle": e[..., 1:].sum(-1).view(-1, r),
+    }

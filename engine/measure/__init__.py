@@ -1,0 +1,1 @@
+"""Attentions measured: statistics, maps, windows, groups and comparisons, from their blocks."""

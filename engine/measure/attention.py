@@ -1,0 +1,288 @@
+"""What a mechanism made of its inputs: an `Attention`, or a person's own weights as one.
+
+Statistics, maps, windows and groups follow from the blocks of weights that an attention yields.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterator
+from functools import cached_property, partial
+from typing import Any, TypeVar
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.contract import (
+    Block,
+    Colour,
+    Fidelity,
+    Frame,
+    Index,
+    Pool,
+    Refusal,
+    RowKind,
+    Steps,
+    index,
+)
+from engine.contract.views import View
+from engine.measure import passes
+from engine.measure.metrics import RowStats
+from engine.measure.passes import Asked, Summary
+
+V = TypeVar("V")
+
+
+class Attention(ABC):
+    """What a mechanism made of a QKV. Everything else follows from `blocks`."""
+
+    row_kind: RowKind = "stochastic"
+
+    def __init__(
+        self, frame: Frame, *, views: tuple[View, ...] | Callable[[], tuple[View, ...]] = ()
+    ) -> None:
+        self.frame = frame
+        self._views = views
+
+    @cached_property
+    def views(self) -> tuple[View, ...]:
+        """The mechanism's own structure; worked out when first asked for."""
+        return self._views if isinstance(self._views, tuple) else self._views()
+
+    @property
+    @abstractmethod
+    def device(self) -> torch.device:
+        """Where it is computed."""
+
+    @cached_property
+    def output(self) -> Float[Tensor, "h n e"]:
+        """The weighted values, at the mechanism's own cost; worked out when first asked for.
+
+        Raises:
+            ValueError: there are no values to weigh.
+        """
+        return self.weighted()
+
+    @abstractmethod
+    def weighted(self) -> Float[Tensor, "h n e"]:
+        """Work out the output."""
+
+    @abstractmethod
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        """Every query row (or those asked for) in exactly one block, with all its weights."""
+
+    def weights(
+        self, rows: Index | None = None, cols: Index | None = None
+    ) -> Float[Tensor, "h r c"]:
+        """Exact effective weights of a window.
+
+        Raises:
+            ValueError: the window would take more than 1 GiB.
+        """
+        return passes.window(self, rows, cols)
+
+    def rows(self, rows: Index | None = None) -> RowStats:
+        """Statistics of all rows, or of those asked for, (h r) each."""
+        if rows is None and self.known is not None:
+            return self.known.rows
+        return passes.summarise(self, Asked(rows=rows, output=False)).rows
+
+    def heatmap(
+        self,
+        size: int = 512,
+        pool: Pool = "max",
+        rows: Index | None = None,
+        cols: Index | None = None,
+        colour: Colour = "weight",
+    ) -> Float[Tensor, "h a b"]:
+        """A window pooled to at most size×size cells.
+
+        Cells are ceil(r/size) by ceil(c/size), the last ragged. max keeps spikes; sum is over the
+        cell's rows and columns and keeps mass; mean is over its visible pairs. `colour` scales
+        each row before pooling: "uniform" by its visible keys (1 = no preference), "row" to a
+        largest weight of 1.
+        """
+        return passes.heatmap(self, size, pool, rows, cols, colour)
+
+    def summary(
+        self,
+        size: int = 512,
+        pools: tuple[Pool, ...] = ("max", "mean"),
+        colour: Colour = "weight",
+        progress: Callable[[float], None] | None = None,
+    ) -> Summary:
+        """Output, rows and whole maps in one pass.
+
+        `progress` is told the share done as pieces are finished; what it raises ends the pass.
+        """
+        self.known = passes.summarise(
+            self, Asked(size=size, pools=pools, colour=colour, progress=progress)
+        )
+        if self.known.output is not None:
+            self.output = self.known.output
+        return self.known
+
+    known: Summary | None = None
+    """The last summary, so that what it holds is not worked out again."""
+
+    fidelity: Fidelity | None = None
+    """How near the stand-in for what the paper learns comes to full attention, if there is one."""
+
+    def group(self, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups"]:
+        """Mass that each row gives to each group of keys; label −1 is in none."""
+        return passes.group(self, labels)
+
+    def view(self, kind: type[V]) -> V:
+        """The mechanism's own structure of one kind.
+
+        Raises:
+            LookupError: the mechanism has none of that kind.
+        """
+        for view in self.views:
+            if isinstance(view, kind):
+                return view
+        raise LookupError(f"this attention has no view of kind {kind.__name__}")
+
+    def hide(self, keys: Int[Tensor, " k"]) -> Attention:
+        """The same with these keys' mass removed and every row brought back to its kept mass."""
+        return Hidden(self, keys)
+
+    has_output: bool = True
+    """False where there are no values to weigh."""
+
+    def pieces(self, rows: Index | None = None) -> Iterator[Callable[[], Iterator[Block]]]:
+        """The same blocks in pieces of work that may run side by side."""
+        for block in self.blocks(rows):
+            yield partial(iter, (block,))
+
+    def room(self) -> Float[Tensor, "h n e"] | None:
+        """Room for the output where blocks are the way to it, to be filled by `weigh`."""
+        return None
+
+    def weigh(self, block: Block) -> Float[Tensor, "h r e"]:
+        """A block's weighted values, where there is `room` for them."""
+        raise NotImplementedError
+
+    def summarised(self, asked: Asked) -> Summary:
+        """One pass; overridden where there is a quicker way than by blocks."""
+        found = passes.by_blocks(self, asked)
+        if found.output is None and asked.output and self.has_output:
+            found.output = self.output
+        return found
+
+    def sampled(
+        self, rows: Int[Tensor, " r"], v: Float[Tensor, "g m e"]
+    ) -> tuple[RowStats, Float[Tensor, "h r e"]]:
+        """Statistics and output of some rows only, exact for each, in their order."""
+        return passes.sample(self, rows, v)
+
+    def window(
+        self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]
+    ) -> Float[Tensor, "h r c"] | None:
+        """A window's weights by a shorter way than the rows' blocks, where there is one."""
+        return None
+
+    def steps(self, head: int, row: int) -> Steps:
+        """How one row came about.
+
+        Raises:
+            LookupError: the mechanism's weights are not one softmax over scores of pairs.
+        """
+        raise LookupError("this mechanism's rows do not come from one score a pair")
+
+    @staticmethod
+    def from_weights(
+        w: Float[Tensor, "h n m"], v: Float[Tensor, "g m e"] | None = None, **frame: Any
+    ) -> Attention:
+        """A person's own weights; no output without v. `frame` as in Frame (causal, tokens, …).
+
+        Raises:
+            ValueError: values are not finite, or shapes disagree.
+        """
+        return Stored(w, v, **frame)
+
+
+class Stored(Attention):
+    """A person's own weights.
+
+    Args:
+        w: (h n m), any real numbers; what they are (stochastic, …, signed) is read off them.
+        v: (g m e), for the output. frame: causal, tokens, needles, … as in Frame.
+
+    Raises:
+        ValueError: values are not finite, or shapes disagree.
+    """
+
+    def __init__(
+        self, w: Float[Tensor, "h n m"], v: Float[Tensor, "g m e"] | None = None, **frame: Any
+    ) -> None:
+        if w.ndim != 3 or not w.is_floating_point():
+            raise Refusal("weights must be floating point, (heads, queries, keys)")
+        if not bool(torch.isfinite(w).all()):
+            raise Refusal("weights hold values that are not finite")
+        heads, n, m = w.shape
+        if v is not None and (v.ndim != 3 or v.shape[1] != m or heads % v.shape[0]):
+            raise Refusal(
+                "values {values} do not fit weights {weights}",
+                values=tuple(v.shape),
+                weights=tuple(w.shape),
+            )
+        super().__init__(Frame(heads=heads, n=n, m=m, **frame))
+        self.w, self.v = w, v
+        self.row_kind = kind_of(w)
+        self.has_output = v is not None
+
+    @property
+    def device(self) -> torch.device:
+        return self.w.device
+
+    def weighted(self) -> Tensor:
+        if self.v is None:
+            raise Refusal("weights were given without values, so there is no output")
+        w = self.w.unflatten(0, (len(self.v), -1))
+        return torch.einsum("grnm,gme->grne", w, self.v.to(w)).flatten(0, 1)
+
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        at = index(rows, self.frame.n, self.device)
+        for part in at.split(max(1, 2**22 // (self.frame.heads * self.frame.m))):
+            name = part if isinstance(rows, Tensor) else slice(int(part[0]), int(part[-1]) + 1)
+            yield Block(name, slice(0, self.frame.m), self.w[:, part])
+
+
+class Hidden(Attention):
+    """Another attention without some keys' mass, each row scaled to keep what it kept."""
+
+    has_output = False
+
+    def __init__(self, att: Attention, keys: Int[Tensor, " k"]) -> None:
+        super().__init__(att.frame, views=att._views)
+        self.att, self.keys = att, index(keys, att.frame.m, att.device)
+        self.row_kind = att.row_kind
+
+    @property
+    def device(self) -> torch.device:
+        return self.att.device
+
+    def weighted(self) -> Tensor:
+        raise Refusal("hiding keys is a way to look at weights; it has no output")
+
+    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
+        for block in self.att.blocks(rows):
+            cols = block.cols
+            if isinstance(cols, slice):
+                cols = index(cols, self.frame.m, self.device)
+            left = block.weights.masked_fill(torch.isin(cols, self.keys), 0)
+            before, after = block.weights.sum(-1, True), left.sum(-1, True)
+            yield Block(block.rows, block.cols, left * torch.where(after != 0, before / after, 0))
+
+
+def kind_of(w: Float[Tensor, "h n m"]) -> RowKind:
+    """What rows of explicit weights are; rows of zeros see nothing and don't count."""
+    if bool((w < 0).any()):
+        return "signed"
+    total = w.sum(-1, dtype=torch.float64)
+    slack = 8 * torch.finfo(w.dtype).eps * max(8, w.shape[-1] ** 0.5)
+    if bool((total > 1 + slack).any()):
+        return "positive"
+    return "stochastic" if bool(((total > 1 - slack) | (total == 0)).all()) else "substochastic"

@@ -1,0 +1,1 @@
+"""Where things are computed: devices and threads."""

@@ -1,0 +1,160 @@
+"""What mechanisms fitted, kept in files: saved and loaded by hand, or found again by what it was
+fitted to."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterator
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
+from typing import TypeVar
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from engine.contract import QKV, Mask, params_of
+from engine.contract.learned import Fidelity, Learned
+from engine.mechanisms.base import Mechanism
+
+M = TypeVar("M", bound=Mechanism)
+FORM = 1
+"""Of the files; raised when a fit of the same mechanism to the same layer comes out otherwise."""
+MOST_BYTES = 2**28
+"""That a folder of fits may hold; the fits used longest ago go first."""
+
+
+def save(mechanism: Mechanism, path: str | Path) -> None:
+    """Write a fit as safetensors, with the mechanism and its parameters in the header.
+
+    Raises:
+        ValueError: nothing was fitted. OSError: the disk is full, the folder can't be written, …
+    """
+    if mechanism.learned is None:
+        raise ValueError(f"{mechanism.key} has not been fitted: there is nothing to save")
+    tensors = {f"weights.{name}": x for name, x in mechanism.learned.weights.items()}
+    header = _header(mechanism)
+    if (fidelity := mechanism.learned.fidelity) is not None:
+        header["measure"] = fidelity.measure
+        tensors |= {"fidelity.value": fidelity.value, "fidelity.random": fidelity.random}
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.name}.{os.getpid()}.part")
+    try:
+        # a copy each, since tensors of one file may not share their memory
+        save_file({k: x.cpu().clone() for k, x in tensors.items()}, part, metadata=header)
+        part.replace(path)
+    except SafetensorError as error:
+        raise OSError(f"{path.name} can't be written: {error}") from error
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def load(mechanism: M, path: str | Path, device: torch.device | str = "cpu") -> M:
+    """The mechanism with the fit that was saved for it.
+
+    Raises:
+        ValueError: the file is no fit, or of another mechanism or other parameters.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    try:
+        with safe_open(path, "pt", device=str(device)) as opened:
+            header = opened.metadata() or {}
+            tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path.name} is not a fit: {error}") from error
+    if header | _header(mechanism) != header:
+        raise ValueError(
+            f"{path.name} holds the fit of {header.get('mechanism', 'nothing')} with "
+            f"{header.get('parameters', 'no parameters')}, not of this {mechanism.key}"
+        )
+    fidelity = None
+    if "measure" in header:
+        found = (tensors.pop(f"fidelity.{name}") for name in ("value", "random"))
+        fidelity = Fidelity(header["measure"], *found)
+    weights = {name.removeprefix("weights."): x for name, x in tensors.items()}
+    return replace(mechanism, learned=Learned(weights, fidelity))
+
+
+def kept(mechanism: M, qkv: QKV, folder: str | Path, most_bytes: int = MOST_BYTES) -> M:
+    """The mechanism fitted to this layer: from the folder if the fit is there, else made and put
+    there. What can't be named (see `digest`) is fitted anew; what has nothing to learn is as it
+    was.
+
+    Raises:
+        ValueError: the QKV holds something that this mechanism can't honour.
+    """
+    if type(mechanism).fit is Mechanism.fit or mechanism.learned is not None:
+        return mechanism
+    name = digest(mechanism, qkv)
+    if name is None:
+        return mechanism.fit(qkv)
+    path = Path(folder) / f"{name}.safetensors"
+    try:
+        found = load(mechanism, path, qkv.device)
+        path.touch()
+        return found
+    except (OSError, ValueError):  # not there, or not whole
+        fitted = mechanism.fit(qkv)
+    if fitted.learned is not None:
+        try:
+            save(fitted, path)
+            _tidy(Path(folder), most_bytes)
+        except OSError:  # keeping a fit saves work; without room for it, it is made again
+            pass
+    return fitted
+
+
+def digest(mechanism: Mechanism, qkv: QKV) -> str | None:
+    """What decides a fit, as a name: the mechanism, its parameters, and all that bears on scores.
+
+    None where a bias or a mask is a function that could do anything.
+    """
+    mask = _name_of(qkv.mask)
+    if mask is None or qkv.bias is not None:
+        return None
+    said = hashlib.sha256(
+        json.dumps([FORM, _header(mechanism), qkv.causal, qkv.factor, qkv.softcap, mask]).encode()
+    )
+    for name, x in _tensors(qkv):
+        said.update(f"{name} {x.dtype} {tuple(x.shape)}".encode())
+        said.update(x.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes())
+    return said.hexdigest()[:32]
+
+
+def _name_of(mask: Mask | None) -> str | None:
+    """What tells a mask from all others; None where nothing does."""
+    if mask is None:
+        return ""
+    plain = is_dataclass(mask) and all(
+        isinstance(getattr(mask, field.name), int | None) for field in fields(mask)
+    )
+    return repr(mask) if plain else None
+
+
+def _tensors(qkv: QKV) -> Iterator[tuple[str, Tensor]]:
+    """All tensors of a QKV, by name."""
+    for holder in (qkv, qkv.layer):
+        for field in fields(holder) if holder is not None else ():
+            if isinstance(x := getattr(holder, field.name), Tensor):
+                yield f"{type(holder).__name__}.{field.name}", x
+
+
+def _header(mechanism: Mechanism) -> dict[str, str]:
+    parameters = {name: getattr(mechanism, name) for name in params_of(type(mechanism))}
+    return {"mechanism": mechanism.key, "parameters": json.dumps(parameters, sort_keys=True)}
+
+
+def _tidy(folder: Path, most_bytes: int) -> None:
+    """Remove the fits used longest ago until the rest fits."""
+    fits = [(path.stat(), path) for path in folder.glob("*.safetensors")]
+    held = sum(stat.st_size for stat, _ in fits)
+    for stat, path in sorted(fits, key=lambda pair: pair[0].st_mtime):
+        if held <= most_bytes:
+            return
+        path.unlink(missing_ok=True)
+        held -= stat.st_size

@@ -1,0 +1,1 @@
+"""What pictures of structure need computed."""

@@ -1,0 +1,1 @@
+"""Text: which pieces tokens stand for, units of it, and words for people."""

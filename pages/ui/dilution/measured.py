@@ -1,0 +1,322 @@
+"""Any mechanisms over lengths and seeds, measured: charts that fill as records come."""
+
+import time
+from dataclasses import replace
+from typing import Any
+
+import streamlit as st
+
+from engine.contract import params_of
+from engine.dilution import measuring
+from engine.dilution.sweep import MOST_BYTES, Plan, kept
+from engine.figures.base.moving import change
+from engine.figures.dilution import curves
+from engine.mechanisms import MECHANISMS
+from engine.sources import SWEPT, Passage, samples
+from engine.spec import sweep
+from engine.spec.sweep import Lab, spell
+from engine.store import records
+from engine.text import quantities
+from pages.ui.components.moving import moving
+from pages.ui.dilution.shared import caption, pick, place, powers, sentence
+from pages.ui.server.jobs import SWEEPS, Busy, Say
+from pages.ui.server.waiting import Trouble
+from pages.ui.shared import frame
+from pages.ui.shared.disk import folder
+from pages.ui.shared.reading import model
+from pages.ui.shared.strings import language, speaker, spoken, t
+
+BESIDE = ("normalised_entropy", "max_weight", "participation", "output_error", "needle_hit",
+          "seconds")  # fmt: skip
+SHOWN = ("gap", "noise", "needles", "heads", "sample", "layer")  # of a source's parameters
+READ = 4096  # tokens at most of a sample text
+QUICK = 15.0  # seconds, below which the first sweep starts by itself
+SPEED = 1.5e8  # scores a second, until this machine has shown its own
+
+
+def chosen() -> Lab:
+    """What the URL says, read once a session; later what the controls say."""
+    if "sweep-choice" not in st.session_state:
+        said = {
+            key.removeprefix("sweep."): value
+            for key, value in st.query_params.to_dict().items()
+            if key.startswith("sweep.")
+        }
+        st.session_state["sweep-choice"], st.session_state["sweep-problems"] = sweep.read(said)
+    return st.session_state["sweep-choice"]
+
+
+def choose(**fields: Any) -> None:
+    """Choose these, keep the rest; what does not go is said and not chosen."""
+    try:
+        st.session_state["sweep-choice"] = replace(chosen(), **fields)
+        st.session_state["sweep-problems"] = []
+    except ValueError as error:
+        st.session_state["sweep-refused"] = spoken(error)
+
+
+def tell_url(choice: Lab) -> None:
+    """Make the URL say the sweep."""
+    wanted = {f"sweep.{key}": value for key, value in choice.query_params().items()}
+    said = st.query_params.to_dict()
+    ours = {key: value for key, value in said.items() if key.startswith("sweep.")}
+    if ours != wanted:
+        st.query_params.from_dict({k: v for k, v in said.items() if k not in ours} | wanted)
+
+
+def draw() -> None:
+    """Controls, the chart that fills, the others, the table."""
+    choice = chosen()
+    needles = choice.source == "planted"
+    metrics = [key for key in curves.METRICS if needles or key not in curves.NEEDLE]
+    with st.sidebar:
+        metric = pick("metric", metrics, metrics[0], lambda key: t(f"stat.{key}"))
+        controls(choice)
+    choice = chosen()
+    tell_url(choice)
+    for problem in st.session_state.get("sweep-problems", ()):
+        st.text(t("dilution.problem", field=problem.field, reason=spoken(problem.allowed)))
+    if refused := st.session_state.pop("sweep-refused", None):
+        st.text(t("error.refused", reason=refused))
+    try:
+        plan = choice.plan()
+    except ValueError as error:
+        with st.container(key="trouble"):
+            st.text(t("error.refused", reason=spoken(error)))
+        return
+    found = measuring.done(plan, folder("sweeps"))
+    names = {spell(one): named(one) for one in choice.mechanisms}
+    span = (choice.lengths[0], max(choice.lengths[-1], choice.lengths[0] + 1))
+    job = running(choice)
+
+    look, say = frame.look(), speaker()
+    reads = choice.source == Passage.key
+    causal = reads or bool(dict(choice.source_params).get("causal"))
+
+    def chart(made: list[dict[str, Any]], of: str, **how: Any) -> Any:
+        lines = curves.measured(made, names, of)
+        trained = next((r["trained_length"] for r in made), None)
+        return curves.curves(
+            lines, metric=of, look=look, t=say, span=span, causal=causal, trained=trained, **how
+        )
+
+    moving("sweep", chart(found, metric), t, alt=t(f"stat.{metric}"), job=job, height=460,
+           on_done=finished)  # fmt: skip
+    whole = len(plan.tasks) * (found[0]["heads"] if found else 1)
+    start(choice, plan, len(found) < whole or not found, job, chart, metric)
+    notes(found, choice)
+    if not found:
+        return
+    told(found, names, metric)
+    st.subheader(t("dilution.others"), anchor=False)
+    columns = st.columns(2, gap="large")
+    for i, other in enumerate(of for of in BESIDE if of in metrics and of != metric):
+        with columns[i % 2]:
+            place(chart(found, other, height=300, legend=False), other)
+    st.subheader(t("dilution.take"), anchor=False)
+    with st.container(horizontal=True):
+        for form in records.FORMS:
+            st.download_button(
+                form.upper() if form != "parquet" else "Parquet",
+                data=lambda form=form: records.encoded(found, form), on_click="ignore",
+                file_name=f"dilution.{form}", key=f"take-{form}",
+            )  # fmt: skip
+    st.code(choice.command(), language="bash")
+
+
+def controls(choice: Lab) -> None:
+    """What is swept."""
+
+    def several() -> None:
+        own = dict(choice.mechanisms)
+        keys = st.session_state["lab-of"]
+        choose(mechanisms=tuple((key, own.get(key, ())) for key in keys))
+
+    st.session_state["lab-of"] = list(dict.fromkeys(key for key, _ in choice.mechanisms))
+    st.multiselect(
+        t("dilution.mechanisms"), list(MECHANISMS), key="lab-of", on_change=several,
+        format_func=lambda key: t(f"mechanism.{key}.name"), max_selections=sweep.MOST_MECHANISMS,
+    )  # fmt: skip
+    ends = (choice.lengths[0], choice.lengths[-1])
+    stops = sorted({*powers(16, sweep.LONGEST), *ends})
+    key = f"lab-lengths-{ends[0]}-{ends[1]}"  # a pair has to be the widget's own value
+    st.select_slider(
+        t("dilution.lengths"), stops, value=ends, key=key, format_func=lambda n: f"{n:,}",
+        on_change=lambda: choose(lengths=sweep.doublings(*st.session_state[key])),
+    )  # fmt: skip
+    planted = choice.source == "planted"
+    st.session_state["lab-match"] = choice.match
+    st.selectbox(
+        t("dilution.match"), [m for m in sweep.MATCHES if m != "needle_mass" or planted],
+        key="lab-match", help=t("dilution.match.help"),
+        format_func=lambda key: t(f"dilution.match.{key}"),
+        on_change=lambda: choose(match=st.session_state["lab-match"]),
+    )  # fmt: skip
+
+    def sourced() -> None:
+        source, read = (
+            st.session_state["lab-source"],
+            st.session_state["lab-source"] == Passage.key,
+        )
+        match = "entropy" if choice.match == "needle_mass" else choice.match
+        choose(
+            source=source,
+            source_params=(("sample", samples.long(language())[0]),) if read else (),
+            match="needle_mass" if source == "planted" else match,
+            lengths=tuple(n for n in choice.lengths if n <= READ or not read) or (READ // 4, READ),
+        )  # fmt: skip
+
+    st.session_state["lab-source"] = choice.source
+    st.selectbox(
+        t("explore.source"), list(SWEPT), key="lab-source", on_change=sourced,
+        format_func=lambda key: t(f"source.{key}.name"),
+    )  # fmt: skip
+    own = dict(choice.source_params)
+    declared = params_of(SWEPT[choice.source])
+
+    def settled(name: str, key: str) -> None:
+        choose(source_params=tuple((own | {name: st.session_state[key]}).items()))
+
+    for name in (name for name in SHOWN if name in declared):
+        one, key = declared[name], f"lab-source-{name}"
+        words = t(f"source.{choice.source}.param.{name}")
+        st.session_state[key] = own.get(name, one.default)
+        if one.choices:
+            st.selectbox(
+                words, samples.long(language()), key=key, on_change=settled, args=(name, key),
+                format_func=lambda sample: t(samples.listing()[sample]["title"]),
+            )  # fmt: skip
+            continue
+        low, high = one.slider or (0, 1)
+        if name == "layer":
+            high = layers(str(own.get("model", "tiny"))) - 1
+        st.slider(
+            words, one.kind(low), one.kind(max(high, st.session_state[key])), key=key,
+            step=one.kind(one.step or 1), on_change=settled, args=(name, key),
+        )  # fmt: skip
+    st.session_state["lab-seeds"] = choice.seeds
+    st.slider(
+        t("dilution.seeds"), 1, max(8, choice.seeds), key="lab-seeds",
+        on_change=lambda: choose(seeds=st.session_state["lab-seeds"]),
+    )  # fmt: skip
+
+
+def layers(name: str) -> int:
+    """How many a model has; as many as are looked at without it, where it can't be opened."""
+    try:
+        return model(name).layers
+    except Trouble:
+        return 1 + int((params_of(Passage)["layer"].slider or (0, 0))[1])
+
+
+def named(one: tuple[str, Any]) -> str:
+    """What a mechanism is called in a legend, with the parameters that are not at defaults."""
+    key, pairs = one
+    name = t(f"mechanism.{key}.name")
+    return f"{name} ({', '.join(f'{k} {v}' for k, v in pairs)})" if pairs else name
+
+
+def running(choice: Lab) -> str | None:
+    """The token of the job that makes this sweep for this person, if one does."""
+    token, of = st.session_state.get("sweep-job", (None, None))
+    if token is None or of != choice:
+        return None
+    job = SWEEPS.get(token)
+    return token if job is not None and not job.done else None
+
+
+def finished() -> None:
+    """The job has ended: what it made is on disk."""
+    st.session_state.pop("sweep-job", None)
+
+
+def start(choice: Lab, plan: Plan, needed: bool, job: str | None, chart: Any, metric: str) -> None:
+    """The button that starts, with what it will take."""
+    if not needed or job is not None:
+        return
+    scores = sum(measuring.work(task) for task in plan.tasks)
+    facts = {
+        "seconds": quantities.duration(scores / SPEED),
+        "memory": quantities.memory(plan.bytes),
+        "bound": quantities.memory(MOST_BYTES),
+        "tasks": len(plan.tasks),
+    }
+
+    full = t("dilution.disk")
+
+    def begin() -> None:
+        st.session_state["sweep-begun"] = choice
+        try:
+            token = SWEEPS.start(lambda say: gather(plan, say, chart, metric, full))
+        except Busy:
+            st.session_state["sweep-refused"] = t("dilution.busy")
+            return
+        st.session_state["sweep-job"] = (token, choice)
+
+    if scores / SPEED < QUICK and st.session_state.get("sweep-begun") is None:
+        begin()  # a first picture, before anything is asked
+        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.button(t("dilution.run"), on_click=begin, type="primary", key="lab-run")
+        st.text(t("dilution.estimate", **facts))
+
+
+def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
+    """Make the records, task by task, and say how the chart looks by now.
+
+    Args:
+        full: words for a disk that takes no more.
+
+    Raises:
+        ValueError: with these words.
+    """
+    made: list[dict[str, Any]] = []
+    total, done, began = sum(measuring.work(task) for task in plan.tasks), 0.0, time.monotonic()
+    for task in plan.tasks:
+        say({"share": done / total})
+        try:
+            made += kept(task, plan.make, folder("sweeps"))
+        except OSError as error:
+            raise ValueError(full) from error
+        done += measuring.work(task)
+        left = (time.monotonic() - began) * (total - done) / done
+        words = f"n = {task.n:,} · {quantities.duration(left)}"
+        say(change(chart(made, metric), words, done / total))
+
+
+def notes(found: list[dict[str, Any]], choice: Lab) -> None:
+    """What about the figures is not the plain mean of all rows of softly set mechanisms."""
+    lines = []
+    if choice.match != "none":
+        at = choice.match_at or choice.lengths[0]
+        lines.append(t("dilution.matched", what=t(f"stat.{choice.match}"), n=at))
+        lost = {r["mechanism"] for r in found if not r["matched"]}
+        if lost:
+            names = ", ".join(t(f"mechanism.{key}.name") for key in sorted(lost))
+            lines.append(t("dilution.unmatched", names=names))
+    if any(r["extrapolated"] for r in found):
+        rows = next(r["rows_sampled"] for r in found if r["extrapolated"])
+        lines.append(t("dilution.sampled", rows=rows))
+    trained = next((r["trained_length"] for r in found if r["trained_length"]), None)
+    if trained is not None and any(r["n"] > trained for r in found):
+        lines.append(t("dilution.shaded", trained=trained))
+    lines.append(t("dilution.band"))
+    caption(" ".join(lines), "sweep")
+
+
+def told(found: list[dict[str, Any]], names: dict[str, str], metric: str) -> None:
+    """Which holds and which thins out, from the shortest to the longest length measured."""
+    share = metric not in (*curves.LOG, *curves.ANY) or metric == "max_weight"
+    words = "dilution.told.share" if share else "dilution.told"
+    ends = [
+        (curve.name, curve.y[0], curve.y[-1])
+        for curve in curves.measured(found, names, metric)
+        if len(curve.n) > 1 and curve.y[0] is not None and curve.y[-1] is not None
+    ]
+    if metric in ("needle_mass", "needle_hit", "max_weight"):  # the one that holds best is first
+        ends.sort(key=lambda end: -end[2])
+    if ends:
+        parts = [t(words, name=name, first=first, last=last) for name, first, last in ends]
+        first, last = (of(r["n"] for r in found) for of in (min, max))
+        sentence(t("dilution.told.all", metric=t(f"stat.{metric}"), first=first, last=last,
+                   parts=t("dilution.told.join").join(parts)))  # fmt: skip

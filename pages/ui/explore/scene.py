@@ -1,0 +1,199 @@
+"""From a spec to what a page shows: read, attend, summarise, each through the desk and kept."""
+
+import time
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import cast
+
+import torch
+from torch import Tensor
+
+import engine
+from engine.contract import QKV, Colour, Pool
+from engine.measure.attention import Attention
+from engine.measure.passes import Summary
+from engine.models import Trace
+from engine.sources import SOURCES
+from engine.sources.arrays import read as read_arrays
+from engine.spec.picture import Spec
+from engine.store import fits
+from engine.structure.highlights import Look, best_layer, look, sharpest
+from pages.ui.server.desk import Report
+from pages.ui.server.waiting import Trouble, ask, desk, obtain
+from pages.ui.shared import contents
+from pages.ui.shared.disk import folder
+from pages.ui.shared.reading import reading
+from pages.ui.shared.strings import spoken, t
+
+SUMMARY_SIZE = 512  # cells a side of a whole map
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a result took: seconds, bytes above its inputs, at most, floating-point operations."""
+
+    seconds: float
+    bytes: int
+    flops: int
+
+
+@dataclass(frozen=True)
+class Scene:
+    """All that the Explore page shows of one choice.
+
+    Attributes:
+        spec: what was asked, with head, query and layer filled in.
+        given: Q, K and V, or a person's own weights.
+        attention, summary: with hidden keys gone. cost: of the summary.
+        head, query: shown. model, layers: what read the text, and how many layers it has; "" and
+            0 without one.
+        weights_only: a person's own weights, which no mechanism made.
+        total_tokens: of the text, above what was read if the model's context is shorter.
+    """
+
+    spec: Spec
+    given: QKV | Attention
+    attention: Attention
+    summary: Summary
+    cost: Cost
+    head: int
+    query: int
+    model: str = ""
+    layers: int = 0
+    layer: int | None = None
+    weights_only: bool = False
+    total_tokens: int | None = None
+    dtype: str = ""
+
+    @cached_property
+    def weights(self) -> Tensor:
+        """The chosen row's weights, (m)."""
+        rows = torch.tensor([self.query])
+        return self.attention.weights(rows)[self.head, 0].float().cpu()
+
+    @cached_property
+    def seen(self) -> list[bool] | None:
+        """Which keys the chosen row may see; None if all."""
+        frame = self.attention.frame
+        allowed = frame.visible(torch.tensor([self.query]), torch.arange(frame.m))
+        return None if allowed is None else allowed[0].tolist()
+
+    def look(self) -> Look:
+        """What the chosen row does, in numbers."""
+        return look(self.weights, self.summary.rows, self.attention.frame, self.head, self.query)
+
+
+def given_by(spec: Spec) -> QKV | Attention:
+    """Q, K and V that are made, or a person's own, or their own weights."""
+    if spec.source == "arrays":
+        kept = contents.get(spec.content)
+        if kept is None or not isinstance(kept[0], bytes):
+            raise Trouble(t("error.gone"))
+        data, name = kept
+        return obtain(
+            f"arrays:{spec.content}",
+            t("gate.arrays"),
+            lambda report: read_arrays(data, name),
+            lambda made: len(data),
+        )
+    source = SOURCES[spec.source](**spec.source_arguments())
+    return obtain(f"source:{spec.source_key()}", t("gate.source"), lambda r: source.make(), _size)
+
+
+def _size(made: QKV) -> int:
+    return sum(x.numel() * x.element_size() for x in (made.q, made.k, made.v))
+
+
+def colour_of(spec: Spec) -> Colour:
+    """How rows are scaled before pooling; the logarithm is a matter of drawing."""
+    return cast(Colour, "weight" if spec.colour == "log" else spec.colour)
+
+
+def default_layer(spec: Spec, trace: Trace) -> int:
+    """The layer that opens: the one where a head looks back most sharply."""
+    if trace.layers == 1:
+        return 0
+    return obtain(
+        f"layer:{spec.reading_key()}",
+        t("gate.reading", model=trace.model.name),
+        lambda report: best_layer(trace.layer(i) for i in range(trace.layers)),
+        lambda made: 8,
+    )
+
+
+def scene(spec: Spec) -> Scene:
+    """Everything the page shows of a choice.
+
+    Raises:
+        Trouble: it can't be shown; says why.
+    """
+    trace = reading(spec) if spec.textual else None
+    layer = None
+    if trace is None:
+        given = given_by(spec)
+    else:
+        layer = spec.layer
+        if layer is None or layer >= trace.layers:
+            layer = default_layer(spec, trace)
+        spec = replace(spec, layer=layer)
+        given = trace.layer(layer)
+    if spec.sight == "both" and isinstance(given, QKV):
+        given = given.replace(causal=False)
+    colour = colour_of(spec)
+    hidden = tuple(
+        i for i in spec.hide if i < (given.m if isinstance(given, QKV) else given.frame.m)
+    )
+    pools: tuple[Pool, ...] = ("max", "mean") if spec.pool != "sum" else ("max", "sum")
+
+    estimate = None
+    if isinstance(given, QKV):
+        try:
+            estimate = engine.estimate(engine.make(spec.mechanism, **spec.arguments()), given)
+        except ValueError as error:
+            raise Trouble(t("error.refused", reason=spoken(error))) from error
+
+    def work(report: Report) -> tuple[Attention, Summary, float]:
+        start = time.perf_counter()
+        if isinstance(given, Attention):
+            att = given
+        else:
+            made = engine.make(spec.mechanism, **spec.arguments())
+            ready = fits.kept(made, given, folder("fits"))
+            start = time.perf_counter()  # a fit is not counted, as training is not
+            att = ready.attend(given)
+        if hidden:
+            att = att.hide(torch.tensor(hidden))
+        with torch.inference_mode():
+            summary = att.summary(SUMMARY_SIZE, pools, colour, report)
+        return att, summary, time.perf_counter() - start
+
+    key = f"attend:{spec.attention_key()}:{colour}:{pools}"
+    n = given.n if isinstance(given, QKV) else given.frame.n
+    what = t("gate.attending", mechanism=t(f"mechanism.{spec.mechanism}.name"), n=n)
+    if estimate is not None and desk().results.get(key) is None:
+        what = ask(key, what, estimate)
+    att, made, seconds = obtain(
+        key,
+        what,
+        work,
+        lambda result: sum(m.numel() * 4 for m in result[1].maps.values()) + 15 * n * 8 * 16,
+    )
+    if estimate is not None and estimate.flops > 1e9:
+        desk().speed = estimate.flops / seconds
+    heads = att.frame.heads
+    fixed = spec.head if isinstance(spec.head, int) and spec.head < heads else None
+    head, query = sharpest(made.rows, att.frame.offset, fixed)
+    if spec.query is not None and spec.query < att.frame.n:
+        if fixed is None:
+            head = int(made.rows.max_weight[:, spec.query].argmax())
+        query = spec.query
+    cost = Cost(seconds, estimate.bytes if estimate else 0, estimate.flops if estimate else 0)
+    return Scene(
+        spec, given, att, made, cost, head, query,
+        model=trace.model.name if trace else "",
+        layers=trace.layers if trace else 0,
+        layer=layer,
+        weights_only=isinstance(given, Attention),
+        total_tokens=trace.total_tokens if trace else None,
+        dtype=str(given.dtype if isinstance(given, QKV) else "").removeprefix("torch."),
+    )  # fmt: skip

@@ -1,0 +1,113 @@
+"""The mechanism's own pictures, each with its title and a sentence."""
+
+import html
+
+import streamlit as st
+
+from engine.contract import QKV
+from engine.figures.base.moving import film
+from engine.figures.structure.pictures import Context, Picture, pictures
+from engine.mechanisms import MECHANISMS
+from engine.text.tokens import MARKS, shown
+from pages.ui.components.moving import moving
+from pages.ui.explore.scene import Scene
+from pages.ui.server.waiting import obtain
+from pages.ui.shared import frame
+from pages.ui.shared.strings import language, t
+
+PLAIN = {"displayModeBar": False}
+TINTS = 8
+ACROSS = 32  # keys without names in a line
+LONGEST = 62 * ACROSS  # keys of a tinted text
+
+
+def structure(scene: Scene) -> None:
+    """What the mechanism built: buckets, factors, levels, memory, routes, biases."""
+    spec, look = scene.spec, frame.look()
+    if scene.weights_only:
+        return
+    context = Context(
+        att=scene.attention, head=scene.head, row=scene.query, look=look, t=t,
+        qkv=scene.given if isinstance(scene.given, QKV) else None,
+        mechanism=MECHANISMS[spec.mechanism](**spec.arguments()),
+    )  # fmt: skip
+    key = f"structure:{spec.attention_key()}:{scene.head}:{scene.query}:{look.name}:{language()}"
+    made = obtain(
+        key, t("gate.structure"), lambda report: pictures(context), lambda made: 2**18 * len(made)
+    )
+    fidelity(scene)
+    narrow = [picture for picture in made if not picture.wide]
+    for pair in zip(narrow[::2], narrow[1::2], strict=False):
+        for column, picture in zip(st.columns(2, gap="large"), pair, strict=True):
+            with column:
+                draw(picture, context)
+    if len(narrow) % 2:  # its words fill the place beside it
+        draw(narrow[-1], context, aside=True)
+    for picture in made:
+        if picture.wide:
+            draw(picture, context)
+
+
+def fidelity(scene: Scene) -> None:
+    """How near a stand-in comes to full attention, beside random weights."""
+    found = scene.attention.fidelity
+    if found is None:
+        return
+    value, chance = float(found.value[scene.head]), float(found.random[scene.head])
+    with st.container(key="fidelity"):
+        st.text(t(f"fidelity.{found.measure}", value=value, random=chance, head=scene.head))
+
+
+def draw(picture: Picture, context: Context, aside: bool = False) -> None:
+    """One picture with its words, under it or beside."""
+    stem = f"picture.{picture.key}"
+    st.subheader(t(f"{stem}.title"), anchor=False)
+    where = st.columns(2, gap="large", vertical_alignment="center") if aside else [st.container()]
+    with where[0]:
+        if picture.figure is not None and picture.figure.frames:
+            moves = film(picture.figure)
+            moving(
+                f"picture-{picture.key}", moves.figure, t, alt=t(f"{stem}.title"),
+                frames=moves.frames, labels=moves.labels, at=moves.at,
+                height=picture.figure.layout.height or 420,
+            )  # fmt: skip
+        elif picture.figure is not None:
+            st.plotly_chart(picture.figure, theme=None, key=f"picture-{picture.key}", config=PLAIN)
+        elif picture.labels is not None:
+            st.html(tinted(picture, context))
+    with where[-1], st.container(key=f"caption-{picture.key}"):
+        st.text(t(f"{stem}.caption", **picture.facts))
+
+
+def tinted(picture: Picture, context: Context) -> str:
+    """The text around the chosen query, each token in its group's tint; names of groups above."""
+    tokens, m = context.tokens, context.att.frame.m
+    here = min(max(0, context.row + max(0, m - context.att.frame.n)), m - 1)
+    start = max(0, min(here - LONGEST // 2, m - LONGEST)) // ACROSS * ACROSS
+    labels = list(picture.labels or ())[start : start + LONGEST]
+
+    def mark(words: str, group: int, at: int | None = None) -> str:
+        kind = f"tint tint-{group % TINTS}" if group >= 0 else "tint"
+        kind += " own" * (group >= 0 and group == picture.own) + " chosen" * (at == here)
+        name = picture.names[group] if 0 <= group < len(picture.names) else ""
+        tip = "" if at is None else f' title="{html.escape(f"{at:,} {name}".strip())}"'
+        return f'<span class="{kind}"{tip}>{html.escape(words)}</span>'
+
+    legend = "".join(mark(name, i) for i, name in enumerate(picture.names[:24]))
+    legend += mark(t("tinted.chosen"), -1, here)
+    if tokens:  # a tint shows its spaces
+        body = "".join(
+            mark(shown(tokens[i]).replace(MARKS[" "], " "), group, i)
+            for i, group in enumerate(labels, start)
+        )
+    else:
+        body = "".join(
+            f"<i>{i:,}</i>" * (i % ACROSS == 0) + mark("", group, i)
+            for i, group in enumerate(labels, start)
+        )
+    before, after = ("…" if cut else "" for cut in (start > 0, start + LONGEST < m))
+    kind = "words" if tokens else "cells"
+    return (
+        f'<div class="tinted"><p class="legend">{legend}</p>{before}'
+        f'<p class="{kind}">{body}</p>{after}</div>'
+    )

@@ -1,0 +1,111 @@
+"""Attention cues: what stands out by itself, and what is looked for."""
+
+import streamlit as st
+
+from engine.figures.lessons import cues as pictures
+from engine.lessons import cues
+from engine.lessons.cues import FEATURES, WITHOUT, Glance, Object, Wish
+from engine.spec.picture import Spec
+from pages.ui.foundations.frame import (
+    choice,
+    closing,
+    moves,
+    notice,
+    opening,
+    slider,
+    stacked,
+    words,
+)
+from pages.ui.shared import frame as page
+from pages.ui.shared.strings import t
+
+PART = "cues"
+ANY = "any"
+
+
+def draw() -> None:
+    """The scene, with a query or without, and what comes of it."""
+    opening(PART)
+    wish: Wish | None = None
+    without, strength, pull = "fixed", 0.0, 0.0
+    cue = choice(PART, "cue", ("none", "query"))
+    with st.sidebar:
+        if cue == "query":
+            wish = {kind: wished(kind) for kind in FEATURES}
+            strength = slider(PART, "strength", 0.0, 6.0, 3.0, 0.5)
+            pull = slider(PART, "pull", 0.0, 2.0, 0.0, 0.25)
+        else:
+            without = choice(PART, "without", WITHOUT, "fixed")
+        seed = slider(PART, "seed", 0, 50, 0)
+    objects = cues.scene(seed)
+    glance = cues.look(objects, wish, without=without, strength=strength, pull=pull)
+    moves(PART, "scene", pictures.scene(objects, glance, wish, look=page.look(), t=t))
+    told(objects, glance, wish, without, pull)
+    closing(PART, formula(objects, glance, wish, without, strength, pull),
+            code(seed, wish, without, strength, pull), door(glance))  # fmt: skip
+
+
+def wished(kind: str) -> str | None:
+    """What is looked for, of one kind of feature."""
+    found = choice(PART, kind, (ANY, *FEATURES[kind]), "blue" if kind == "colour" else ANY)
+    return None if found == ANY else found
+
+
+def told(
+    objects: list[Object], glance: Glance, wish: Wish | None, without: str, pull: float
+) -> None:
+    """Who was seen, and why."""
+    best = int(glance.weights.argmax())
+    facts = {
+        "which": words(
+            PART, "which", **{k: words(PART, f"{k}.{getattr(objects[best], k)}") for k in FEATURES}
+        ),
+        "weight": float(glance.weights[best]), "output": glance.output, "count": len(objects),
+    }  # fmt: skip
+    if wish is None:
+        notice(PART, f"notice.{without}", **facts)
+    elif not any(wish.values()):
+        notice(PART, "notice.pulled" if pull else "notice.open", **facts)
+    else:
+        met = int((glance.matches == glance.matches.max()).sum())
+        notice(PART, "notice.query", met=met, **facts)
+
+
+def formula(
+    objects: list[Object], glance: Glance, wish: Wish | None, without: str, strength: float,
+    pull: float,
+) -> str:  # fmt: skip
+    """The output with the numbers of the object that is seen most."""
+    best = int(glance.weights.argmax())
+    sum_ = rf"\sum_i \alpha_i v_i = {glance.output:.2f}"
+    if wish is None and without == "average":
+        return stacked(rf"\alpha_i = \frac{{1}}{{{len(objects)}}}", sum_)
+    if wish is None and without == "max":
+        return stacked(r"\alpha_i = [\, i = \operatorname{argmax}_j a_j \,]", sum_)
+    score = rf"{strength:g}\, q^\top k_i" + (rf" + {pull:g}\, a_i" if pull else "")
+    score = "a_i" if wish is None else score
+    number = float(glance.scores[best])
+    return stacked(
+        rf"\alpha_i = \operatorname{{softmax}}_i\left({score}\right)",
+        rf"\max_i \alpha_i = \frac{{e^{{{number:.2f}}}}}{{\sum_j e^{{s_j}}}}"
+        rf" = {float(glance.weights[best]):.3f}",
+        sum_,
+    )
+
+
+def door(glance: Glance) -> Spec:
+    """As many keys, as many of them sought, standing out as much: as needles in Explore."""
+    needles, gap = cues.standing_out(glance)
+    params = (("n", len(glance.weights)), ("needles", needles), ("gap", gap), ("noise", 0.0))
+    return Spec(source="planted", source_params=params)
+
+
+def code(seed: int, wish: Wish | None, without: str, strength: float, pull: float) -> str:
+    """The same in a notebook."""
+    lines = ["from engine.lessons import cues", f"objects = cues.scene({seed})"]
+    if wish is None:
+        lines.append(f'glance = cues.look(objects, None, without="{without}")')
+    else:
+        said = {kind: value for kind, value in wish.items() if value}
+        lines.append(f"glance = cues.look(objects, {said}, strength={strength}, pull={pull})")
+    return "\n".join([*lines, "glance.weights, glance.output"])

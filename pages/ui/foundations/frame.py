@@ -1,0 +1,122 @@
+"""What every part of the course has: controls in the URL, words, the formula, the code, a door."""
+
+from collections.abc import Sequence
+from typing import Any, cast
+from urllib.parse import urlencode
+
+import streamlit as st
+
+from engine.figures.base.theme import Figure
+from engine.spec.picture import Spec
+from pages.ui.components.moving import moving
+from pages.ui.shared.strings import t
+from pages.ui.url import linked, state
+
+PLAIN = {"displayModeBar": False}
+
+
+def words(part: str, name: str, **facts: Any) -> str:
+    """`lesson.<part>.<name>` in the person's language."""
+    return t(f"lesson.{part}.{name}", **facts)
+
+
+def opening(part: str) -> None:
+    """The first paragraph."""
+    with st.container(key=f"lesson-text-{part}"):
+        st.text(words(part, "text"))
+
+
+def slider(
+    part: str,
+    name: str,
+    low: float,
+    high: float,
+    default: float,
+    step: float | None = None,
+    **more: Any,
+) -> Any:
+    """A number in the URL as `<part>-<name>`, labelled `lesson.<part>.<name>`."""
+    return st.slider(
+        words(part, name), low, high, default, step=step, key=f"{part}-{name}",
+        bind="query-params", **more,
+    )  # fmt: skip
+
+
+def choice(part: str, name: str, options: Sequence[str], default: str | None = None) -> str:
+    """One of a few, in the URL as `<part>-<name>`; labels `lesson.<part>.<name>.<option>`."""
+    return linked.segments(
+        words(part, name), f"{part}-{name}", options, default or options[0],
+        lambda option: words(part, f"{name}.{option}"),
+    )  # fmt: skip
+
+
+def toggle(part: str, name: str, default: bool = False) -> bool:
+    """On or off, in the URL as `<part>-<name>`."""
+    return st.toggle(words(part, name), default, key=f"{part}-{name}", bind="query-params")
+
+
+def picture(part: str, name: str, figure: Figure) -> None:
+    """A figure that is drawn anew where it changes."""
+    st.plotly_chart(figure, theme=None, key=f"{part}-picture-{name}", config=PLAIN)
+
+
+def moves(part: str, name: str, figure: Figure, **more: Any) -> None:
+    """A figure that changes in place; `lesson.<part>.<name>.alt` says what it shows."""
+    height = cast(int, figure["layout"]["height"])
+    moving(
+        f"{part}-moves-{name}", figure, t, alt=words(part, f"{name}.alt"), height=height, **more
+    )
+
+
+def trouble(part: str, why: str, **facts: Any) -> None:
+    """Why what was chosen can't be shown, and what is allowed: `lesson.<part>.trouble.<why>`."""
+    with st.container(key="trouble"):
+        st.text(words(part, f"trouble.{why}", **facts))
+
+
+def notice(part: str, name: str = "notice", **facts: Any) -> None:
+    """What to notice, with the person's own numbers: the largest words under the picture."""
+    with st.container(key="sentence"):
+        st.text(words(part, name, **facts))
+
+
+def signed(x: float, form: str) -> str:
+    """A number with a minus as it is set, not a hyphen."""
+    return f"{x:{form}}".replace("-", "−")
+
+
+def scientific(x: float) -> str:
+    """LaTeX of a number: in powers of ten where it is small or large."""
+    if x == 0 or 0.01 <= x < 1e4:
+        return f"{x:.2f}"
+    digits, power = f"{x:.1e}".split("e")
+    return rf"{digits}\cdot10^{{{int(power)}}}"
+
+
+def stacked(*lines: str) -> str:
+    """Formulas in LaTeX under one another, so that they fit a narrow column."""
+    return (
+        r"\begin{aligned}" + r" \\[0.5em] ".join(f"& {line}" for line in lines) + r"\end{aligned}"
+    )
+
+
+def closing(
+    part: str, formula: str, code: str, door: Spec, more: Sequence[str] = ("2", "3")
+) -> None:
+    """The formula in LaTeX with current numbers, further paragraphs, the code, a link to Explore.
+
+    Args:
+        formula: LaTeX. code: lines that do the same in a notebook; they are run by a test.
+        door: what Explore opens. more: which paragraphs, `lesson.<part>.text.<which>`.
+    """
+    left, right = st.columns(2, gap="large")
+    with left:
+        st.latex(formula)
+        with st.container(key=f"lesson-more-{part}"):
+            for which in more:
+                st.text(words(part, f"text.{which}"))
+    with right:
+        st.text(t("lesson.code"))
+        st.code(code, language="python", wrap_lines=True)
+        link = urlencode(door.replace(language=state.spec().language).query_params())
+        st.link_button(t("lesson.door"), f"explore?{link}")

@@ -1,0 +1,80 @@
+"""Multi-head attention: each head's map, the concatenation, W_o, and a head switched off."""
+
+import streamlit as st
+
+from engine.figures.lessons import heads as pictures
+from engine.lessons import heads
+from engine.spec.picture import Spec
+from engine.text.tokens import isolated
+from pages.ui.foundations.frame import choice, closing, notice, opening, picture, slider, words
+from pages.ui.shared import frame
+from pages.ui.shared.reading import reading
+from pages.ui.shared.strings import t
+from pages.ui.url import linked
+
+PART = "heads"
+COUNTS = (1, 2, 3, 4, 6, 8, 12)
+NONE = "none"
+
+
+def draw() -> None:
+    """The part."""
+    opening(PART)
+    left, right = st.columns(2)
+    with left:
+        weights = choice(PART, "weights", ("model", "random"))
+    with right:
+        inside = choice(PART, "inside", ("softmax", "additive"))
+    spec = Spec(source="text", content=words(PART, "sample"))
+    trace = reading(spec)
+    count, seed = None, 0
+    with st.sidebar:
+        layer = min(int(slider(PART, "layer", 0, trace.layers - 1, 1)), trace.layers - 1)
+        given = trace.layer(layer)
+        if weights == "random":
+            width = heads.count(given).width
+            counts = [n for n in COUNTS if width % n == 0]
+            count = linked.stops(words(PART, "count"), f"{PART}-count", counts, given.heads, str)
+            seed = int(slider(PART, "seed", 0, 20, 0))
+            given = heads.drawn(given, count, seed)
+        off = linked.select(
+            words(PART, "off"), f"{PART}-off", [NONE, *map(str, range(given.heads))], NONE,
+            lambda head: words(PART, "off.none") if head == NONE else head,
+        )  # fmt: skip
+    out = None if off == NONE else int(off)
+    found = heads.parts(given, inside)
+    look, tokens = frame.look(), trace.tokens
+    left, right = st.columns([3, 2], gap="large")
+    with left:
+        picture(PART, "maps", pictures.maps(found, out, look=look, t=t))
+        with st.container(key=f"caption-{PART}"):
+            st.text(words(PART, "maps", text=spec.content))
+    with right:
+        picture(PART, "distance", pictures.distances(found, out, look=look, t=t))
+    near, far = int(found.distance.argmin()), int(found.distance.argmax())
+    facts = {
+        "near": near, "far": far, "short": float(found.distance[near]),
+        "long": float(found.distance[far]),
+    }  # fmt: skip
+    if out is None:
+        notice(PART, **facts)
+    else:
+        change = found.without(out)
+        most = int(change.argmax())
+        notice(
+            PART, "notice.off", head=out, distance=float(found.distance[out]),
+            mean=float(change.mean()), most=float(change[most]), token=isolated(tokens[most]),
+        )  # fmt: skip
+    if found.fidelity is not None:
+        st.text(words(PART, "fidelity", low=float(found.fidelity.min())))
+    flow = pictures.flow(found, out, tokens, look=look, t=t)
+    for column, name, figure in zip(
+        st.columns(3, gap="medium"), ("concat", "w_o", "output"), flow, strict=True
+    ):
+        with column:
+            picture(PART, name, figure)
+    picture(PART, "changes", pictures.changes(found, out, tokens, look=look, t=t))
+    counted = heads.count(given)
+    door = spec.replace(mechanism=inside, layer=layer, head=out if weights == "model" else None)
+    code = heads.code(spec.content, layer, inside, count, seed, out)
+    closing(PART, counted.formula(words(PART, "parameters")), code, door)

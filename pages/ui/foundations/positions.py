@@ -1,0 +1,173 @@
+"""Self-attention and positions: a sentence permuted, encodings, and what a layer costs."""
+
+import streamlit as st
+
+from engine.figures.lessons import positions as pictures
+from engine.lessons import positions
+from engine.sources import samples
+from engine.spec.picture import Spec
+from engine.text.quantities import tiny
+from engine.text.tokens import isolated
+from pages.ui.foundations.frame import (
+    choice,
+    closing,
+    notice,
+    opening,
+    picture,
+    scientific,
+    slider,
+    stacked,
+    toggle,
+    trouble,
+    words,
+)
+from pages.ui.shared import frame
+from pages.ui.shared.strings import language, t
+from pages.ui.url import linked
+
+PART = "positions"
+LONGEST = 65536
+MOST = 4096  # tokens that Explore is opened with: more take it long
+
+
+def draw() -> None:
+    """The part."""
+    opening(PART)
+    view = choice(PART, "view", ("permute", "encoding", "cost"))
+    {"permute": permute, "encoding": encoding, "cost": cost}[view]()
+
+
+def permute() -> None:
+    """A sentence in another order: do its outputs only change places?"""
+    kind = choice(PART, "kind", positions.KINDS)
+    with st.sidebar:
+        sentence = st.text_input(
+            words(PART, "sentence"), words(PART, "sentence.first"), max_chars=200,
+            key=f"{PART}-sentence-{language()}", bind="query-params",
+        )  # fmt: skip
+        order = choice(PART, "order", positions.ORDERS)
+        causal = toggle(PART, "causal")
+        seed = int(slider(PART, "seed", 0, 20, 0))
+    try:
+        tokens = positions.words(sentence)
+    except ValueError:
+        trouble(PART, "sentence")
+        return
+    moved = positions.order_of(order, len(tokens), seed)
+    found = positions.permuted(tokens, moved, kind, causal=causal, seed=seed)
+    st.text(words(PART, "moved", sentence=" ".join(isolated(tokens[i]) for i in moved.tolist())))
+    figures = pictures.outputs(found, tokens, look=frame.look(), t=t)
+    for column, name, figure in zip(
+        st.columns(3, gap="medium"), ("before", "after", "gap"), figures, strict=True
+    ):
+        with column:
+            picture(PART, name, figure)
+    same = found.difference < 1e-4
+    said = tiny(found.difference) if same else f"{found.difference:.2f}"
+    notice(PART, "notice.same" if same else "notice.differ", difference=said)
+    formula = stacked(
+        r"\mathrm{Attn}(PX) " + ("=" if same else r"\neq") + r" P\,\mathrm{Attn}(X)",
+        r"\max|P^\top\mathrm{Attn}(PX)-\mathrm{Attn}(X)|",
+        rf"\quad ={scientific(found.difference)}",
+    )
+    code = positions.code(
+        "permute", tokens=tokens, order=moved.tolist(), kind=kind, causal=causal, seed=seed
+    )
+    here = Spec(source="text", content=sentence)
+    closing(PART, formula, code, turned(here) if kind == "rotary" else here, more=("permute",))
+
+
+def turned(here: Spec) -> Spec:
+    """Rotary positions put on the model's queries and keys."""
+    return here.replace(mechanism="relative", params=(("kind", "rope"),))
+
+
+def encoding() -> None:
+    """Sinusoids as a table and as curves, the rotation, learned and rotary positions beside."""
+    with st.sidebar:
+        n = int(slider(PART, "length", 0, 128, 64))
+        width = int(slider(PART, "width", 2, 64, 32))
+        dimension = int(slider(PART, "framed", 0, 63, 8))
+        offset = int(slider(PART, "offset", 0, 64, 8))
+        seed = int(slider(PART, "seed", 0, 20, 0))
+    try:
+        table = positions.sinusoidal(n, width)
+    except ValueError:
+        if n < 1:
+            trouble(PART, "length")
+        else:
+            trouble(PART, "width", width=width, less=width - 1, more=width + 1)
+        return
+    dimension = min(dimension, width - 1)
+    look = frame.look()
+    left, right = st.columns(2, gap="large")
+    with left:
+        picture(PART, "table", pictures.encoding(table, dimension, look=look, t=t))
+    with right:
+        picture(PART, "curves", pictures.curves(table, dimension, look=look, t=t))
+    error = positions.rotation_error(n, width, offset)
+    notice(PART, "notice.encoding", offset=offset, error=tiny(error), length=n)
+    for column, kind in zip(st.columns(3, gap="medium"), positions.KINDS[1:], strict=True):
+        scores = positions.likeness(kind, n, width, seed)
+        with column:
+            picture(PART, kind, pictures.likeness(scores, kind, offset, look=look, t=t))
+            if offset < n:
+                spread = positions.spread(scores, offset)
+                told = tiny(spread) if spread < 1e-4 else f"{spread:.2f}"
+                st.text(words(PART, f"{kind}.says", offset=offset, spread=told))
+    turn = rf"{offset}\,\omega_j"
+    formula = stacked(
+        r"p_{i,2j}=\sin(i\,\omega_j),\ p_{i,2j+1}=\cos(i\,\omega_j)",
+        rf"\omega_j=10000^{{-2j/{width}}}",
+        rf"\begin{{pmatrix}}p_{{i+{offset},2j}}\\p_{{i+{offset},2j+1}}\end{{pmatrix}}=R_{{{offset}}}"
+        r"\begin{pmatrix}p_{i,2j}\\p_{i,2j+1}\end{pmatrix}",
+        rf"R_{{{offset}}}=\begin{{pmatrix}}\cos {turn}&\sin {turn}\\"
+        rf"-\sin {turn}&\cos {turn}\end{{pmatrix}}",
+        rf"\max_i|p_{{i+{offset}}}-R_{{{offset}}}\,p_i|={scientific(error)}",
+    )
+    closing(
+        PART, formula, positions.code("encoding", n=n, width=width, offset=offset),
+        turned(Spec(content=samples.first(language()))), more=("encoding",),
+    )  # fmt: skip
+
+
+def cost() -> None:
+    """Operations, steps and paths of self-attention, recurrence and convolution."""
+    with st.sidebar:
+        lengths = [2**i for i in range(4, 17)]
+        n = linked.stops(words(PART, "n"), f"{PART}-n", lengths, 1024, "{:,}".format)
+        width = linked.stops(
+            words(PART, "d"), f"{PART}-d", [2**i for i in range(5, 14)], 512, "{:,}".format
+        )
+        kernel = int(slider(PART, "kernel", 2, 15, 3))
+    figures = pictures.costs(n, width, kernel, LONGEST, look=frame.look(), t=t)
+    for column, (name, figure) in zip(st.columns(3, gap="medium"), figures.items(), strict=True):
+        with column:
+            picture(PART, name, figure)
+    attention = positions.cost("attention", n, width, kernel)
+    recurrence = positions.cost("recurrence", n, width, kernel)
+    ratio = attention.operations / recurrence.operations
+    notice(PART, "notice.cost" if ratio <= 1 else "notice.dear", n=n, d=width,
+           ratio=ratio if ratio > 1 else 1 / ratio, steps=int(recurrence.steps))  # fmt: skip
+    forms = {
+        "attention": ("n^2d", "1"), "recurrence": ("nd^2", "n"),
+        "convolution": ("knd^2", "n/k"), "dilated": ("knd^2", r"\log_k n"),
+    }  # fmt: skip
+    lines = []
+    for layer, (operations, path) in forms.items():
+        found = positions.cost(layer, n, width, kernel)
+        lines.append(
+            rf"{in_formula(layer)} & {operations}={scientific(found.operations)} & "
+            + (path if path == "1" else rf"{path}={found.path:.{0 if found.path >= 10 else 1}f}")
+        )
+    head = " & ".join(in_formula(f"{name}.short") for name in ("operations", "path"))
+    formula = rf"\begin{{array}}{{l|ll}} & {head}\\ \hline " + r"\\".join(lines) + r"\end{array}"
+    closing(
+        PART, formula, positions.code("cost", n=n, width=width, kernel=kernel),
+        Spec(source="planted", source_params=(("n", min(n, MOST)),)), more=("cost",),
+    )  # fmt: skip
+
+
+def in_formula(name: str) -> str:
+    """Words inside a formula."""
+    return rf"\text{{{words(PART, name)}}}"

@@ -1,0 +1,93 @@
+"""What a person sees of the desk: what is waited for, how long it takes, and a way to stop."""
+
+import os
+from collections.abc import Callable
+from typing import TypeVar
+
+import streamlit as st
+import torch
+
+from engine.mechanisms.cost import Estimate
+from engine.text import quantities
+from pages.ui.server.desk import Desk, Paced, Report
+from pages.ui.shared.strings import spoken, t
+
+T = TypeVar("T")
+KEPT = 768 * 2**20  # bytes of results
+LARGE = 2**30  # bytes
+LONG = 60.0  # seconds; a run that needs more than either is asked about first
+
+
+class Trouble(Exception):
+    """What a person chose can't be shown; the message is in their language."""
+
+
+@st.cache_resource(show_spinner=False)
+def desk() -> Desk:
+    """The one desk of this server."""
+    return Desk(seats=max(1, (os.cpu_count() or 1) // 4), most_bytes=KEPT)
+
+
+def begin() -> None:
+    """Keep a place over the page for what is waited for; called once a run, before the page."""
+    with st.container(key="status", horizontal=True):
+        st.session_state["waiting"] = (st.empty(), st.empty())
+
+
+def obtain(key: str, what: str, work: Callable[[Report], T], size: Callable[[T], int]) -> T:
+    """A result through the desk, saying meanwhile what is waited for, with a way to stop.
+
+    Args:
+        what: words for what is being made.
+
+    Raises:
+        Trouble: it was stopped by the person, or the engine refused.
+    """
+    if (kept := desk().results.get(key)) is not None:
+        return kept
+    if st.session_state.get("stopped") == key:
+        with st.container(key="trouble"):
+            st.text(t("gate.stopped"))
+        st.button(t("gate.resume"), on_click=lambda: st.session_state.pop("stopped"))
+        st.stop()
+    place, stop_place = st.session_state["waiting"]
+    shown = False
+
+    def say(words: str, share: float) -> None:
+        nonlocal shown
+        place.progress(min(max(share, 0.0), 1.0), text=words)
+        if not shown:
+            shown = True
+            stop_place.button(t("gate.stop"), key=f"stop-{key}", on_click=_stop, args=(key,))
+
+    paced = Paced(lambda share: say(what, share))
+    queue = Paced(lambda ahead: say(t("gate.queued", ahead=int(ahead)), 0.0), every=0.2)
+    try:
+        return desk().obtain(key, work, size, queue, paced)
+    except ValueError as error:
+        raise Trouble(t("error.refused", reason=spoken(error))) from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise Trouble(t("error.memory")) from error
+    finally:
+        place.empty()
+        stop_place.empty()
+
+
+def ask(key: str, what: str, estimate: Estimate) -> str:
+    """Words for a run with what it will take; a large one starts only when the person says so."""
+    seconds = estimate.flops / desk().speed
+    facts = {
+        "memory": quantities.memory(estimate.bytes),
+        "flops": quantities.operations(estimate.flops),
+        "seconds": quantities.duration(seconds),
+    }
+    large = estimate.bytes > LARGE or seconds > LONG
+    if large and st.session_state.get("accepted") != key:
+        st.text(t("gate.large", **facts))
+        st.button(t("gate.start"), on_click=st.session_state.update, args=({"accepted": key},))
+        st.stop()
+    return f"{what} {t('gate.estimate', **facts)}"
+
+
+def _stop(key: str) -> None:
+    st.session_state["stopped"] = key

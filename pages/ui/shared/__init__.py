@@ -1,0 +1,1 @@
+"""What every page uses: words, the frame, controls, contents, the disk."""

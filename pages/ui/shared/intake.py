@@ -1,0 +1,163 @@
+"""The sidebar's first part: which text or arrays, read by which model."""
+
+from typing import Any
+
+import streamlit as st
+
+from engine.sources import SOURCES, samples
+from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS
+from engine.spec.picture import Spec, declarations
+from pages.ui.shared import contents, controls
+from pages.ui.shared.strings import t
+from pages.ui.url import state
+
+UPLOADS = {"file": ["txt", "md"], "arrays": ["npz", "safetensors"]}
+FOLDED = ("heads", "dim", "noise", "needles", "seed", "causal", "layout")
+EDITABLE = 20_000  # characters; a longer file is not put into the box
+ENCODINGS = ("utf-8-sig", "gb18030")
+
+
+def _value(spec: Spec) -> str:
+    """What the list shows: a source, or a sample by its id."""
+    pending = st.session_state.get("pending")
+    if pending:
+        return pending
+    if spec.source == "file" and 0 < len(_own(spec)) <= EDITABLE:
+        return "text"
+    return f"sample:{spec.content}" if spec.source == "sample" else spec.source
+
+
+def _own(spec: Spec) -> str:
+    """The person's own text, whether it fits into the URL or is kept here; else nothing."""
+    if spec.source == "text":
+        return spec.content
+    kept = contents.get(spec.content) if spec.source == "file" else None
+    return str(kept[0]) if kept else ""
+
+
+def _name(option: str) -> str:
+    kind, _, sample = option.partition(":")
+    if kind == "sample":
+        return t(samples.listing()[sample]["title"])
+    return t(f"source.{kind}.name")
+
+
+def _choose(option: str) -> None:
+    kind, _, sample = option.partition(":")
+    st.session_state["pending"] = kind if kind in UPLOADS else None
+    st.session_state.pop("refused", None)
+    if kind == "sample":
+        state.change(source=kind, content=sample)
+    elif kind == "text":
+        _read(_draft(state.spec()))
+    elif kind in SOURCES:
+        state.change(source=kind)
+
+
+def _draft(spec: Spec) -> str:
+    """The person's last own text; before there is one, the text that is shown."""
+    draft = st.session_state.get("draft")
+    if draft is None:
+        draft = samples.text(spec.content) if spec.source == "sample" else _own(spec)
+    return draft[:EDITABLE]
+
+
+def _read(text: str, name: str = "") -> None:
+    """Choose a text; one that is too long for the URL is kept under its digest."""
+    if len(text) > LONGEST_TEXT:
+        contents.keep(text, name)
+    state.put(state.spec().with_text(text))
+
+
+def _typed() -> None:
+    st.session_state["draft"] = st.session_state["own-text"]
+    _read(st.session_state["own-text"])
+
+
+def decoded(data: bytes) -> str | None:
+    """A text file's text, or None if it is none. UTF-8, UTF-16 with a mark, or GB 18030."""
+    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        encodings: tuple[str, ...] = ("utf-16",)
+    else:
+        encodings = ENCODINGS
+    for encoding in encodings:
+        try:
+            text = data.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        return None if "\0" in text else text
+    return None
+
+
+def _dropped(kind: str) -> None:
+    upload: Any = st.session_state[f"upload-{kind}"]
+    if upload is None:
+        return
+    data = upload.getvalue()
+    st.session_state.pop("refused", None)
+    if kind == "arrays":
+        state.change(source="arrays", content=contents.keep(data, upload.name))
+    else:
+        text = decoded(data)
+        if text is None:
+            st.session_state["refused"] = t("error.encoding", name=upload.name)
+            return
+        _read(text, upload.name)
+    st.session_state["pending"] = None
+
+
+def source() -> None:
+    """The list of sources, and what the chosen one asks for."""
+    spec = state.spec()
+    options = [f"sample:{key}" for key in samples.ids()]
+    options += [kind for kind in CONTENT if kind != "sample"] + list(SOURCES)
+    shown = _value(spec)
+    controls.choose(
+        t("explore.source"), "source", options, shown, _name, segments=False, on_choose=_choose
+    )
+    if shown == "text":
+        controls.follow("own-text", _own(spec))
+        st.text_area(
+            t("explore.own_text"), key="own-text", height=150, on_change=_typed,
+            label_visibility="collapsed", placeholder=t("explore.own_text.hint"),
+        )  # fmt: skip
+    elif shown in UPLOADS:
+        st.file_uploader(
+            t(f"explore.upload.{shown}"), type=UPLOADS[shown], key=f"upload-{shown}",
+            on_change=_dropped, args=(shown,), help=t(f"explore.upload.{shown}.help"),
+        )  # fmt: skip
+        if refused := st.session_state.get("refused"):
+            st.text(refused)
+    if spec.textual:
+        controls.choose(
+            t("explore.by"), "by", READINGS, spec.by, lambda by: t(f"by.{by}"),
+            help=t("explore.by.help"),
+        )  # fmt: skip
+    values = spec.source_arguments()
+    declared = declarations(SOURCES, spec.source)
+    for folded in (False, True):
+        names = [name for name in declared if (name in FOLDED) == folded]
+        with st.expander(t("source.more")) if folded and names else st.container():
+            for name in names:
+                controls.parameter(
+                    spec.source, "source", "source_params", name, declared[name], values[name]
+                )
+
+
+def layer(layers: int, chosen: int | None) -> None:
+    """The model's layer, once it is known how many there are."""
+    controls.choose(
+        t("explore.layer"), "layer", list(range(layers)), chosen, lambda i: f"{i}",
+        segments=layers <= 8,
+    )  # fmt: skip
+
+
+def model() -> None:
+    """Which model reads: the embedded one, a folder or a hub id."""
+    controls.follow("model", state.spec().model)
+
+    def named() -> None:
+        name = st.session_state["model"].strip() or "tiny"
+        state.change(model=name[:400], layer=None, head=None, query=None)
+
+    st.text_input(t("explore.model"), key="model", help=t("explore.model.help"), on_change=named)

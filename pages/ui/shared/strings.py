@@ -1,0 +1,58 @@
+"""Words of the person's language, from assets/locales. A missing key is an error."""
+
+from collections.abc import Callable
+from typing import Any
+
+import streamlit as st
+
+from engine.contract import Refusal
+from engine.spec.fields import LANGUAGES
+from engine.text.locale import locale as locale
+from pages.ui.url import state
+
+
+def language() -> str:
+    """The language chosen, else the browser's, else English."""
+    chosen = state.spec().language
+    if chosen:
+        return chosen
+    return browser_language()
+
+
+def browser_language() -> str:
+    """The browser's language if we speak it, else English."""
+    tag = (st.context.locale or "").split("-")[0].lower()
+    return tag if tag in LANGUAGES else LANGUAGES[0]
+
+
+def formula(key: str) -> str:
+    """A formula in LaTeX, whose braces are its own."""
+    return locale(language())[key]
+
+
+def t(key: str, /, **facts: Any) -> str:
+    """The words that a key names, with facts put in.
+
+    Raises:
+        KeyError: there is no such key, or a fact is missing.
+    """
+    return locale(language())[key].format(**facts)
+
+
+def speaker() -> Callable[..., str]:
+    """`t` in the language that is spoken now, also where no page runs (in a job's thread)."""
+    words = locale(language())
+    return lambda key, /, **facts: words[key].format(**facts)
+
+
+def spoken(error: object, tag: str = "") -> str:
+    """What the engine says, a Refusal in the person's language; anything else as it is.
+
+    Args:
+        tag: the language, where no page runs.
+    """
+    tag = tag or language()
+    if not isinstance(error, Refusal) or tag == LANGUAGES[0]:
+        return str(error)
+    facts = {k: spoken(v, tag) if isinstance(v, Refusal) else v for k, v in error.facts.items()}
+    return locale(f"refusals-{tag}")[error.template].format(**facts)

@@ -1,0 +1,1 @@
+"""What a person chose: its one owner, and widgets that are linked to it."""

@@ -1,0 +1,107 @@
+"""The lab's charts hold what was measured and what the closed forms say."""
+
+import numpy as np
+import pytest
+
+from engine.dilution import theory
+from engine.figures.base.theme import DARK, LIGHT
+from engine.figures.dilution import curves
+from engine.figures.dilution.curves import Curve, Setting
+from engine.text.locale import locale
+from tests.refusals import refused
+
+
+def t(key: str, **facts) -> str:
+    return locale("en")[key].format(**facts)
+
+
+def record(mechanism: str, n: int, value: float | None, seed: int = 0, **params) -> dict:
+    return {"mechanism": mechanism, "params": params, "n": n, "seed": seed, "needle_mass": value}
+
+
+def test_a_line_is_the_mean_and_its_band_the_extremes() -> None:
+    records = [
+        record("softmax", 64, 0.2),
+        record("softmax", 64, 0.4, 1),
+        record("softmax", 32, 0.9),
+    ]
+    records.append(record("window", 32, None, window=8))
+    names = {"softmax": "full", "window:window=8": "window"}
+    full, window = curves.measured(records, names, "needle_mass")
+    assert (full.n, full.low, full.high) == ([32, 64], [0.9, 0.2], [0.9, 0.4])
+    assert full.y == pytest.approx([0.9, 0.3]) and window.n == []
+    shape = curves.curves([full, window], metric="needle_mass", look=LIGHT, t=t, limits=False)
+    assert len(shape.data) == 6  # every mechanism has its traces, also before it has records
+    assert list(shape.data[2].x) == [32, 64] and shape.data[2].name == "full"
+
+
+def test_limits_are_those_of_even_and_single_rows() -> None:
+    n = np.array(curves.between(4, 1024))
+    for metric, even, one in (
+        ("max_weight", 1 / n, 1), ("effective_tokens", n, 1), ("normalised_entropy", 1, 0),
+    ):  # fmt: skip
+        found = dict(curves.limit_lines(metric, 4, 1024))
+        np.testing.assert_allclose(found["even"], np.broadcast_to(even, n.shape))
+        np.testing.assert_allclose(found["one"], np.broadcast_to(one, n.shape), atol=1e-12)
+
+
+def test_closed_forms_are_the_theorys() -> None:
+    n = np.array([64.0, 1024.0])
+    setting = Setting(gap=5.0, noise=0.4, start=64)
+    plain = curves.closed_form("softmax", "needle_mass", n, setting)
+    assert plain == pytest.approx(theory.needle_mass(n, 5.0, 0.4).tolist())
+    scaled = curves.closed_form("ssmax", "needle_mass", n, setting)
+    assert scaled[0] == pytest.approx(plain[0]) and (scaled[1] or 0) > (plain[1] or 1)
+    frozen = curves.closed_form("softmax", "entropy", np.array([16.0]), Setting(noise=3.0))
+    assert frozen == [None]
+    with refused(match="closed form"):
+        curves.sharpness("window", n, setting)
+
+
+def test_rows_are_thinned_out_on_a_logarithmic_axis() -> None:
+    row = (np.arange(1, 5001, dtype=float) ** -1.0).tolist()
+    row[-1] = 0.0
+    shape = curves.rank_row({"full": row}, look=LIGHT, t=t, longest=8192, least=1e-6)
+    x, y = shape.data[0].x, shape.data[0].y
+    assert len(x) <= 200 and x[0] == 1 and x[-1] == 5000 and y[-1] is None
+    assert y[0] == 1.0 and Curve("a", [1], [1.0]).pen == 0
+
+
+def test_an_even_row_of_a_causal_text() -> None:
+    """The limits are the means over rows that see 1, 2, … n keys."""
+    n = 200
+    rows = np.arange(1, n + 1)
+    for metric, each in (
+        ("effective_tokens", rows), ("entropy", np.log(rows)), ("max_weight", 1 / rows),
+    ):  # fmt: skip
+        even = dict(curves.limit_lines(metric, 10, n, causal=True))["even"]
+        assert even[-1] == pytest.approx(each.mean(), rel=1e-3)
+
+
+def test_lengths_beyond_training_are_shaded() -> None:
+    line = Curve("full", [256, 4096], [0.5, 0.1])
+    how = {"metric": "needle_mass", "look": LIGHT, "t": t}
+    shaded = curves.curves([line], **how, trained=1024)
+    (area,) = shaded.layout.shapes
+    assert (area.x0, area.x1) == (1024, 4096)
+    assert not curves.curves([line], **how, trained=8192).layout.shapes
+
+
+def test_a_map_of_noise_writes_its_shares_where_they_can_be_read() -> None:
+    values = np.array([[0.02, 0.5, 0.97], [0.3, 0.6, 1.0]])
+    shape = curves.noise_map(values, (16, 64, 256), (0.5, 2.0), title="m", look=DARK, t=t)
+    cells, written = shape.data
+    assert cells.type == "heatmap" and list(written.text) == [
+        "2%",
+        "50%",
+        "97%",
+        "30%",
+        "60%",
+        "100%",
+    ]
+    assert list(shape.layout.xaxis.ticktext) == ["16", "64", "256"]
+    dark, bright = written.textfont.color[0], written.textfont.color[2]
+    assert (dark, bright) == (
+        "#ffffff",
+        "#000000",
+    )  # in the dark theme small shares are dark cells

@@ -1,0 +1,69 @@
+"""What follows from blocks, however the rows fall into pieces."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+import engine
+from engine.kernels import composed
+from engine.measure import metrics, passes
+
+close = torch.testing.assert_close
+
+
+def made(causal: bool = True, n: int = 300) -> engine.QKV:
+    qkv = engine.sources.planted(n=n, heads=4, dim=8, gap=4.0, causal=causal)
+    return qkv.to(dtype=torch.float64)
+
+
+@pytest.mark.parametrize("key", ["softmax", "entmax", "lsh", "differential"])
+def test_groups_add_up_in_any_order(key):
+    att, draw = engine.attend(made(), key), torch.Generator().manual_seed(0)
+    at = torch.arange(300)
+    weights = att.weights()
+    for labels in (
+        at // 64,
+        at // 2 - 1,
+        torch.randint(-1, 5, (300,), generator=draw),
+        torch.randperm(300, generator=draw),
+    ):
+        one = torch.nn.functional.one_hot(labels + 1)[:, 1:].to(weights)
+        close(att.group(labels).double(), weights @ one, atol=1e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize("colour", ["weight", "uniform", "row"])
+@pytest.mark.parametrize("key", ["entmax", "sigmoid", "lsh", "differential", "routing", "kmeans"])
+def test_small_pieces_tell_the_same(monkeypatch, key, causal, colour):
+    """Pieces that begin and end inside cells, against one that holds every row."""
+    how = {"size": 37, "pools": ("max", "mean", "sum"), "colour": colour}
+    whole = engine.attend(made(causal), key).summary(**how)
+    for module, name in ((composed, "BLOCK"), (passes, "AREA"), (metrics, "NEAR")):
+        monkeypatch.setattr(module, name, 2**14)
+    told = []
+    att = engine.attend(made(causal), key)
+    parts = att.summary(**how, progress=told.append)
+    assert told[-1] == 1 and told == sorted(told)
+    for name, x in vars(whole.rows).items():
+        close(vars(parts.rows)[name].double(), x.double(), atol=2e-6, rtol=1e-5, equal_nan=True)
+    for pool, x in whole.maps.items():
+        close(parts.maps[pool], x, atol=2e-6, rtol=1e-5)
+    close(parts.output, whole.output, atol=2e-6, rtol=1e-5)
+    weights = att.weights()
+    if colour == "weight":
+        cells = torch.nn.functional.pad(weights, (0, -300 % 9, 0, -300 % 9), value=-torch.inf)
+        cells = cells.unflatten(2, (-1, 9)).unflatten(1, (-1, 9)).amax((2, 4))
+        close(parts.maps["max"].double(), cells, atol=2e-6, rtol=1e-5)
+
+
+def test_what_progress_raises_ends_the_pass():
+    threads = torch.get_num_threads()
+
+    def stop(_: float) -> None:
+        raise InterruptedError
+
+    for key in ("entmax", "differential"):
+        with pytest.raises(InterruptedError):
+            engine.attend(made(), key).summary(8, progress=stop)
+        assert torch.get_num_threads() == threads

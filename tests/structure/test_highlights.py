@@ -1,0 +1,107 @@
+"""Where to look first, and mass by group, against plain sums."""
+
+import pytest
+import torch
+
+import engine
+from engine.structure import highlights
+from tests.refusals import refused
+
+
+@pytest.fixture
+def att():
+    qkv = engine.sources.planted(n=48, heads=3, dim=16, causal=True)
+    tokens = tuple("abcdef"[i % 6] for i in range(48))
+    return engine.attend(qkv.replace(tokens=tokens), "segmented", segment=16)
+
+
+def test_sharpest_prefers_a_long_look_to_a_sink_and_a_neighbour():
+    w = torch.zeros(2, 8, 8)
+    w[0] = torch.eye(8)  # looks at itself
+    w[1, :, 0] = 1.0  # a sink
+    w[1, 6] = torch.tensor([0.2, 0, 0.8, 0, 0, 0, 0, 0])
+    stats = engine.Attention.from_weights(w, causal=True).rows()
+    assert highlights.sharpest(stats) == (1, 6)
+    assert highlights.sharpest(stats, head=0)[0] == 0
+
+
+def test_a_row_that_sees_little_is_not_sharp_for_it():
+    w = torch.ones(32, 32).tril() / torch.arange(1, 33)[:, None]
+    w[3, :4] = torch.tensor([0.2, 0.3, 0.25, 0.25])  # hardly above an even share
+    w[30, :31], w[30, 5] = (1 - 0.09) / 30, 0.09
+    stats = engine.Attention.from_weights(w[None], causal=True).rows()
+    assert highlights.sharpest(stats) == (0, 30)
+
+
+def test_the_best_layer_has_the_sharpest_head():
+    flat = engine.sources.planted(n=64, heads=2, gap=0.0, causal=True)
+    sharp = engine.sources.planted(n=64, heads=2, gap=12.0, causal=True)
+    assert highlights.best_layer([flat, sharp, flat]) == 1
+
+
+def test_look_is_what_the_row_says(att):
+    stats, weights = att.rows(), att.weights()[1, 30]
+    seen = highlights.look(weights, stats, att.frame, 1, 30)
+    assert seen.key == int(weights.argmax()) and seen.weight == pytest.approx(float(weights.max()))
+    assert seen.back == 30 - seen.key and seen.visible == 31
+    assert seen.second_weight == pytest.approx(float(weights.sort().values[-2]))
+
+
+@pytest.mark.parametrize("kind, groups", [("blocks", 7), ("segments", 3), ("8", 6)])
+@pytest.mark.parametrize("head", [None, 2])
+def test_mass_by_group_is_the_sum_over_its_keys(att, kind, groups, head):
+    assert kind in highlights.groupings(att)
+    label = highlights.labels(att, kind, 7)
+    mass, sampled = highlights.group_mass(att, label, head)
+    w = att.weights()
+    w = w.mean(0) if head is None else w[head]
+    expected = torch.stack([
+        torch.stack([w[label == a][:, label == b].sum(1).mean() for b in range(groups)])
+        for a in range(groups)
+    ])  # fmt: skip
+    assert sampled == 48
+    torch.testing.assert_close(mass, expected)
+    names = highlights.group_names(att.frame.tokens, label)
+    assert len(names) == groups and names[0].startswith("abc")
+
+
+def test_long_texts_are_sampled(att, monkeypatch):
+    monkeypatch.setattr(highlights, "LARGEST_SAMPLE", 3 * 48 * 12)
+    label = highlights.labels(att, "blocks", 16)
+    mass, sampled = highlights.group_mass(att, label, 0)
+    assert sampled == 12
+    torch.testing.assert_close(mass.sum(1), torch.ones(3))
+
+
+def test_too_many_groups_are_refused(att):
+    with refused(match="too many"):
+        highlights.group_mass(att, torch.arange(600), 0)
+    with refused(match="not by 'stanzas'"):
+        highlights.labels(att, "stanzas", 4)
+    assert highlights.smallest_block(16_384) == 32
+
+
+@pytest.mark.parametrize("kind", ["buckets", "clusters"])
+def test_buckets_and_clusters_group_any_mechanism(kind):
+    qkv = engine.sources.planted(n=96, heads=2, dim=16, noise=4.0, needles=4, layout="topics")
+    full, own = engine.attend(qkv, "softmax"), engine.attend(qkv, highlights.FOUND[kind])
+    assert kind not in highlights.groupings(full)
+    assert kind in highlights.groupings(full, qkv) and kind in highlights.groupings(own)
+    found = highlights.grouping(full, kind, 16, 1, qkv)
+    again = highlights.grouping(own, kind, 16, 1)
+    assert torch.equal(found.keys, again.keys) and torch.equal(found.queries, again.queries)
+    count = len(found.names)
+    mass, _ = highlights.group_mass(full, found.keys, 1, found.queries, count)
+    w = full.weights()[1]
+    for a in range(count):
+        rows = w[found.queries == a]
+        for b in range(count):
+            mean = rows[:, found.keys == b].sum(1).mean() if len(rows) else 0.0
+            assert float(mass[a, b]) == pytest.approx(float(mean), abs=1e-6)
+    with refused(match=kind):
+        highlights.grouping(full, kind, 16)
+
+
+def test_units_group_queries_with_their_keys(att):
+    found = highlights.grouping(att, "segments", 7)
+    assert torch.equal(found.keys, found.queries) and len(found.names) == 3

@@ -1,0 +1,24 @@
+"""Quantities as people read them."""
+
+import pytest
+
+from engine.text.quantities import duration, memory, operations
+
+
+@pytest.mark.parametrize(
+    "said, words",
+    [
+        (memory(0), "0 B"),
+        (memory(999.6), "1.0 kB"),
+        (memory(67_800_000), "67.8 MB"),
+        (memory(3e15), "3000 TB"),
+        (operations(648_000), "648 k"),
+        (operations(1.4e9), "1.4 G"),
+        (duration(0.0234), "23 ms"),
+        (duration(0.9999), "1.0 s"),
+        (duration(59.99), "1 min 0 s"),
+        (duration(125), "2 min 5 s"),
+    ],
+)
+def test_words(said, words):
+    assert said == words

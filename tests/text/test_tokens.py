@@ -1,0 +1,43 @@
+"""Nothing about a token is invisible, and nothing in it is interpreted."""
+
+import pytest
+
+from engine.text.tokens import escaped, isolated, joined, shortened, shown
+
+
+@pytest.mark.parametrize(
+    "token, words",
+    [
+        (" the", "␣the"),
+        ("\n", "↵"),
+        ("a\n\n", "a↵↵"),
+        ("\t", "⇥"),
+        ("", "∅"),
+        ("\u202eabc", "\\u202Eabc"),
+        ("\u200b", "\\u200B"),
+        ("\x00", "\\u0000"),
+        ("\u00a0", "\\u00A0"),
+        ("注意", "注意"),
+        ("العربية", "العربية"),
+        ("👩\u200d🚀", "👩\u200d🚀"),
+        ("\u200d", "\\u200D"),
+        ("\u0301", "◌\u0301"),
+        ("$x$ **b** %{z}", "$x$␣**b**␣%{z}"),
+    ],
+)
+def test_shown(token, words):
+    assert shown(token) == words
+
+
+def test_escaped_is_inert():
+    assert escaped("<b>&amp;</b>") == "&lt;b&gt;&amp;amp;&lt;/b&gt;"
+
+
+def test_shortened_and_isolated():
+    assert shortened("x" * 40, 8) == "x" * 7 + "…"
+    assert isolated("العربية") == "\u2068العربية\u2069"
+
+
+def test_a_character_that_tokens_share_is_said_once():
+    assert joined(["a", "中¹⁄₂", "中²⁄₂", " b"]) == "a中 b"
+    assert joined(["\n¹⁄₂", "\n²⁄₂"]) == "\n" and joined([]) == ""
