@@ -64,7 +64,7 @@ class Composed(Rows, Attention):
         if self._fast_output is not None:
             return self._fast_output()
         if self.streams:
-            found = online.sweep(self, stats=False)
+            found = online.one_pass(self, stats=False)
             assert found.output is not None
             return found.output
         out = self.qkv.v.new_empty(self.frame.heads, self.frame.n, self.qkv.v.shape[-1])
@@ -97,7 +97,7 @@ class Composed(Rows, Attention):
             self._lse = self.unknown()
         missing = rows[self._lse[0, rows].isnan()]
         if len(missing):
-            found = online.sweep(self, rows=missing, output=False, stats=False)
+            found = online.one_pass(self, rows=missing, output=False, stats=False)
             self._lse[:, missing] = found.lse
         return self._lse[:, rows]
 
@@ -131,7 +131,7 @@ class Composed(Rows, Attention):
     def summarised(self, asked: Asked) -> Summary:
         if not self.streams:
             return super().summarised(asked)
-        found = online.sweep(
+        found = online.one_pass(
             self, rows=asked.rows, output=asked.output, size=asked.size, pools=asked.pools,
             colour=asked.colour, progress=asked.progress,
         )  # fmt: skip
@@ -145,7 +145,7 @@ class Composed(Rows, Attention):
     ) -> tuple[RowStats, Float[Tensor, "h r e"]]:
         if not self.streams:
             return super().sampled(rows, v)
-        found = online.sweep(self, rows=rows)
+        found = online.one_pass(self, rows=rows)
         assert found.rows is not None and found.output is not None
         return found.rows, found.output
 
