@@ -37,7 +37,7 @@ component = registered(
     "attention_heatmap",
     html=HTML,
     css=Path(__file__).with_name("heatmap.css").read_text("utf-8"),
-    js=script("windows.js", "heatmap.js"),
+    js=script("heatmap.js"),
     isolate_styles=False,
 )
 

@@ -39,7 +39,7 @@ component = registered(
     "attention_moving",
     html=HTML,
     css=Path(__file__).with_name("moving.css").read_text("utf-8"),
-    js=script("windows.js", "moving.js"),
+    js=script("moving.js"),
     isolate_styles=False,
 )
 
