@@ -125,16 +125,26 @@ export const unseenOn = (look) => mixed([look.paper, look.grid], 0.55);
 export const STEPS = 64;
 
 /**
- * Tints behind text and the ink that can be read on them, 0 … 1 in `steps` steps.
+ * How well two colours can be told apart, 1 … 21, after WCAG.
+ *
+ * @param {string} a
+ * @param {string} b
+ */
+function contrast(a, b) {
+  const [dark, light] = [luminance(a), luminance(b)].sort((x, y) => x - y);
+  return (light + 0.05) / (dark + 0.05);
+}
+
+/**
+ * Tints behind text, 0 … 1 in `steps` steps, and of ink and paper what can be read better on each.
  *
  * @param {Look} look
  */
-export function tints(look, steps = STEPS) {
+export function tints({ weight, ink, paper: clear }, steps = STEPS) {
   return Array.from({ length: steps + 1 }, (_, i) => {
-    const paper = mixed(look.weight, i / steps);
-    const [on, ink] = [luminance(paper), luminance(look.ink)];
-    const contrast = (Math.max(on, ink) + 0.05) / (Math.min(on, ink) + 0.05);
-    return { paper: i ? paper : "transparent", ink: contrast < 4.5 ? look.paper : look.ink };
+    const paper = mixed(weight, i / steps);
+    const better = contrast(ink, paper) >= contrast(clear, paper) ? ink : clear;
+    return { paper: i ? paper : "transparent", ink: better };
   });
 }
 

@@ -1,4 +1,4 @@
-"""What every component gets: its script in one piece, its words, and the colours of both themes."""
+"""What every component gets: its script, its words, and the page's colours in both themes."""
 
 import re
 from collections.abc import Callable, Iterable

@@ -75,6 +75,7 @@ class TokenText extends Component {
   // -- the text, once -------------------------------------------------------------------------
 
   build() {
+    this.hush(); // it is about a token that goes
     this.tokens = this.data.tokens;
     this.spans = this.tokens.map(() => []);
     this.places.clear();
@@ -167,7 +168,7 @@ class TokenText extends Component {
   /** @param {number} i */
   describe(i) {
     const { names, weights, seen, words } = this.data;
-    const token = isolated(names[i] ?? this.tokens[i]?.replace(/\n/g, "↵"));
+    const token = isolated(names[i] ?? this.tokens[i]?.replace(/\n/g, "↵") ?? "");
     const facts = { i: count(i), token, x: number(weights[i]) };
     return fill(seen && !seen[i] ? words.tip_unseen : words.tip, facts);
   }
