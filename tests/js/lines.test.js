@@ -38,6 +38,7 @@ const boxOf = (i) =>
 test("up and down lead to the nearest token of the next line", () => {
   assert.equal(beside(1, 1, 9, boxOf), 4);
   assert.equal(beside(7, -1, 9, boxOf), 4);
+  assert.equal(beside(3, -1, 9, boxOf), 0);
   assert.equal(beside(2, 1, 9, boxOf), 4); // not over the one without a place
 });
 

@@ -40,8 +40,11 @@ test("a line leaves downwards and arrives from above, bending half of the way", 
   assert.equal(arc([50, 100], [10, 20]), "M50,100 C50,60 10,60 10,20"); // or the other way round
 });
 
-// type as it is: 0.52 em wide, 1.3 em high, in lines of 600 px
-const tall = (letters) => (px) => Math.ceil(letters / Math.floor(600 / (0.52 * px))) * 1.3 * px;
+// text in lines of 600 px, its letters 0.52 em wide and 1.3 em high if nothing else is said
+const tall =
+  (letters, em = 0.52) =>
+  (px) =>
+    Math.ceil(letters / Math.floor(600 / (em * px))) * 1.3 * px;
 
 test("a short text has the largest type, and measuring it once is enough", () => {
   let measured = 0;
@@ -56,6 +59,12 @@ test("a long text fills its room and is not cut off", () => {
   const px = fitted("a".repeat(2000), 600, 200, tall(2000));
   assert.ok(tall(2000)(px) <= 200);
   assert.ok(tall(2000)(1.15 * px) > 200);
+});
+
+test("letters that are wider than was guessed fit, too", () => {
+  const wide = tall(2000, 0.8);
+  const px = fitted("a".repeat(2000), 600, 200, wide);
+  assert.ok(wide(px) <= 200 && wide(1.15 * px) > 200);
 });
 
 test("no type is smaller than can be seen, and wide letters count as such", () => {

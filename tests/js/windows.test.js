@@ -101,8 +101,10 @@ test("a window follows the cursor no further than it must", () => {
 
 test("exact weights cover every part of their window, pooled ones only the whole", () => {
   assert.ok(pooled(TILE) && !pooled(EXACT));
-  assert.ok(covers(EXACT, [11, 13, 20, 22]));
-  assert.ok(!covers(EXACT, [9, 13, 20, 22]) && !covers(EXACT, [11, 13, 20, 24]));
+  assert.ok(covers(EXACT, EXACT.window) && covers(EXACT, [11, 12, 21, 22]));
+  for (const [place, beyond] of [9, 14, 19, 24].entries()) {
+    assert.ok(!covers(EXACT, EXACT.window.with(place, beyond)));
+  }
   assert.ok(covers(TILE, [10, 16, 20, 29]));
   assert.ok(!covers(TILE, [10, 14, 20, 29]));
 });

@@ -11,12 +11,18 @@
 /** @typedef {(event: string, value: unknown) => void} Trigger tells Python of an event */
 
 /**
+ * @template D
+ * @typedef {{ name: string, root: HTMLElement, data: D, trigger: Trigger }} Given
+ *   `name`: the class of `root`, and what those of its parts begin with
+ */
+
+/**
  * A part of the page that is drawn from data. Its listeners and observers end with it.
  *
  * @template D
  */
 export class Component {
-  /** @param {{ name: string, root: HTMLElement, data: D, trigger: Trigger }} given */
+  /** @param {Given<D>} given */
   constructor({ name, root, data, trigger }) {
     this.name = name;
     this.root = root;
@@ -90,7 +96,7 @@ export class Component {
  *
  * @template D
  * @param {string} name class of the component's outermost element
- * @param {new (given: ConstructorParameters<typeof Component<D>>[0]) => Drawn<D>} Kind
+ * @param {new (given: Given<D>) => Drawn<D>} Kind
  */
 export function mounting(name, Kind) {
   /** @type {WeakMap<HTMLElement, Drawn<D>>} */
@@ -102,7 +108,8 @@ export function mounting(name, Kind) {
     const old = known?.data;
     const component = known ?? new Kind({ name, root, data, trigger });
     live.set(root, component);
-    Object.assign(component, { data, trigger });
+    component.data = data;
+    component.trigger = trigger;
     component.update(old);
     return () => {
       component.close();

@@ -19,6 +19,7 @@ import {
   zoomed,
 } from "./windows.js";
 
+/** @import { Given } from "./component.js" */
 /** @import { HeatmapData, Look, Plot, Span, Tile } from "./data" */
 
 const PAUSE = 120; // ms of rest before a window is asked for
@@ -73,7 +74,7 @@ class Heatmap extends Component {
   choosing = 0;
   retrying = 0;
 
-  /** @param {ConstructorParameters<typeof Component<HeatmapData>>[0]} given */
+  /** @param {Given<HeatmapData>} given */
   constructor(given) {
     super(given);
     for (const button of this.buttons) button.onclick = () => this.act(button.dataset.do);

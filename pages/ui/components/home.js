@@ -5,6 +5,7 @@ import { arrow, clamp, count, fill, isolated, lookOf, ramp, STEPS, tintRules } f
 import { Component, mounting } from "./component.js";
 import { arc, effective, fitted, largest, percent, pixels, unpacked } from "./rows.js";
 
+/** @import { Given } from "./component.js" */
 /** @import { HomeData, Reading, Row } from "./data" */
 
 const FAR = 0.04; // weights below this draw no line
@@ -31,7 +32,7 @@ class Home extends Component {
   /** @type {Map<string, number>} px of the text before the story, for a length and a room */
   sized = new Map();
 
-  /** @param {ConstructorParameters<typeof Component<HomeData>>[0]} given */
+  /** @param {Given<HomeData>} given */
   constructor(given) {
     super(given);
     this.listen(this.slider, "input", () => {

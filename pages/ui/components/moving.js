@@ -3,6 +3,7 @@
 import { Component, mounting } from "./component.js";
 import { loadPlotly } from "./plotly.js";
 
+/** @import { Given } from "./component.js" */
 /** @import { Change, MovingData } from "./data" */
 
 const TURN = 60; // ms between questions to a job
@@ -24,7 +25,7 @@ class Moving extends Component {
   asking = 0;
   playing = 0;
 
-  /** @param {ConstructorParameters<typeof Component<MovingData>>[0]} given */
+  /** @param {Given<MovingData>} given */
   constructor(given) {
     super(given);
     this.listen(this.slider, "input", () => {

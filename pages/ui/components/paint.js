@@ -3,6 +3,7 @@
 import { arrow, clamp, fill } from "./common.js";
 import { Component, mounting } from "./component.js";
 
+/** @import { Given } from "./component.js" */
 /** @import { PaintData } from "./data" */
 
 /** @extends {Component<PaintData>} */
@@ -19,7 +20,7 @@ class Paint extends Component {
   /** @type {number | null} what the pointer paints, while it does */
   brush = null;
 
-  /** @param {ConstructorParameters<typeof Component<PaintData>>[0]} given */
+  /** @param {Given<PaintData>} given */
   constructor(given) {
     super(given);
     this.listen(this.grid, "pointerdown", (event) => this.begin(event));

@@ -16,6 +16,7 @@ import {
 import { Component, mounting } from "./component.js";
 import { beside, linesOf, tinting } from "./lines.js";
 
+/** @import { Given } from "./component.js" */
 /** @import { Piece, TokensData } from "./data" */
 
 /** @extends {Component<TokensData>} */
@@ -39,7 +40,7 @@ class TokenText extends Component {
   at = 0; // where the keyboard is
   named = 0; // whom the tip is about
 
-  /** @param {ConstructorParameters<typeof Component<TokensData>>[0]} given */
+  /** @param {Given<TokensData>} given */
   constructor(given) {
     super(given);
     this.listen(this.flow, "click", (event) => {
