@@ -102,7 +102,9 @@ def one_pass(
 
     places = [(part, a, b) for part in heads for a, b in pieces]
     found: list[dict[str, Tensor]] = []
-    for (part, a, b), piece in zip(places, in_order(jobs(), device), strict=True):
+
+    def take(piece: Pass) -> float:
+        part, a, b = places[len(found)]
         lse[part, a:b] = piece.lse
         if out is not None and piece.output is not None:
             out[part, a:b] = piece.output.to(out)
@@ -112,8 +114,11 @@ def one_pass(
             first, cells = row_cells.reduce(cells, a, -2, pool)
             into = maps[pool][part, first : first + cells.shape[-2], : cells.shape[-1]]
             torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
+        return len(found) / len(places)
+
+    for share in in_order(jobs(), device, take):
         if progress is not None:
-            progress(len(found) / len(places))
+            progress(share)
     statistics = None
     if stats:
         each = [found[i : i + len(pieces)] for i in range(0, len(found), len(pieces))]

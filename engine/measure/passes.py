@@ -155,7 +155,9 @@ def by_blocks(att: Weighted, asked: Asked) -> Summary:
         return Part(at, stats, None if out is None else att.weigh(block), cells)
 
     statistics, done = metrics.Gathered(total), 0
-    for parts in in_order(_jobs(att, rows, measured), device):
+
+    def take(parts: list[Part]) -> float:
+        nonlocal done
         for part in parts:
             if out is not None and part.output is not None:
                 out[:, part.at] = part.output.to(out)
@@ -166,8 +168,11 @@ def by_blocks(att: Weighted, asked: Asked) -> Summary:
             ours = part.at if rows is None else slice(done, done + len(part.at))
             statistics.put(ours, part.rows)
             done += len(part.at)
+        return done / total
+
+    for share in in_order(_jobs(att, rows, measured), device, take):
         if asked.progress is not None:
-            asked.progress(done / total)
+            asked.progress(share)
     if "max" in maps:  # a cell that no block touched holds zeros only
         maps["max"] = maps["max"].masked_fill(maps["max"] == -torch.inf, 0)
     wanted = {p: x.float() for p, x in maps.items()}
@@ -202,7 +207,9 @@ def sample(
         return stats, torch.cat(outputs, 1)
 
     stats, output, done = metrics.Gathered(len(rows)), None, 0
-    for parts in in_order(_jobs(att, rows, measured), att.device):
+
+    def take(parts: list[tuple[RowStats, Tensor]]) -> None:
+        nonlocal output, done
         for part, values in parts:
             if output is None:
                 output = values.new_empty(len(values), len(rows), values.shape[-1])
@@ -210,6 +217,9 @@ def sample(
             stats.put(ours, part)
             output[:, ours] = values
             done = ours.stop
+
+    for _ in in_order(_jobs(att, rows, measured), att.device, take):
+        pass
     assert output is not None
     return stats.all(), output
 

@@ -246,8 +246,8 @@ class Kernel(Composed):
             qkv.groups, self.count, qkv.v.shape[-1] + 1, dtype=self.dtype, device=self.device
         )
         sums = (partial(add, cols) for cols in pieces(0, everyone, step))
-        for part in in_order(sums, self.device):
-            state += part
+        for _ in in_order(sums, self.device, state.add_):
+            pass
         if not qkv.causal:
             reads = (partial(read, rows, state) for rows in pieces(0, n, step))
             for _ in in_order(reads, self.device):

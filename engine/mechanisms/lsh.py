@@ -148,12 +148,18 @@ class Bucketed(Composed):
             for r in range(p.low.shape[1])
         ]
         jobs = (partial(self._round, q, k, v, heads, r) for heads, r in pieces)
-        for (heads, _), (top, part, out) in zip(pieces, in_order(jobs, device), strict=True):
+        heads_of = iter(pieces)
+
+        def take(found: tuple[Tensor, Tensor, Tensor]) -> None:
+            (heads, _), (top, part, out) = next(heads_of), found
             new = torch.maximum(most[heads], top)
             fade, rise = (most[heads] - new).exp_(), (top - new).exp_()
             most[heads] = new
             total[heads] = total[heads].mul_(fade).add_(part * rise)
             acc[heads].mul_(fade[..., None]).add_(out.mul_(rise[..., None]))
+
+        for _ in in_order(jobs, device, take):
+            pass
         some = most > NOTHING / 2
         own = torch.where(some, most + total.log(), -torch.inf)
         lse = own if qkv.sinks is None else own.logaddexp(qkv.sinks.to(own)[:, None])

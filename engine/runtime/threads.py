@@ -24,6 +24,7 @@ from typing import TypeVar
 import torch
 
 T = TypeVar("T")
+U = TypeVar("U")
 
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
@@ -52,40 +53,58 @@ def alone(work: Callable[[], T], device: torch.device) -> T:
     return made
 
 
-def in_order(jobs: Iterator[Callable[[], T]], device: torch.device) -> Iterator[T]:
-    """Results in the jobs' order, a few jobs ahead; what a consumer raises ends the rest.
+def in_order(
+    jobs: Iterator[Callable[[], T]],
+    device: torch.device,
+    take: Callable[[T], U] = lambda made: made,
+) -> Iterator[U]:
+    """What is taken from each job's result, in the jobs' order, a few jobs ahead.
 
-    Jobs, and the iterator that makes them, run in the caller's inference and gradient modes,
-    which torch keeps for each thread.
+    What a consumer raises ends the rest. `take` is called in order, one result at a time. It, the
+    jobs and the iterator that makes them run in the workers, which share no operation with
+    others, in the caller's inference and gradient modes, which torch keeps for each thread.
     """
     count = workers(device)
     if count == 1:
-        yield from (job() for job in jobs)
+        yield from (take(job()) for job in jobs)
         return
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
-    places, drawing = enumerate(jobs), threading.Lock()
+    places, drawing, taking = enumerate(jobs), threading.Lock(), threading.Lock()
+    made: dict[int, T] = {}
+    due = 0
 
-    def turn() -> tuple[int, T] | None:
-        """The next job's place and result; None if there is none."""
+    def turn() -> list[tuple[int, U]] | None:
+        """Run the next job, and take the results that are due; None if there is no job."""
+        nonlocal due
         with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
             with drawing:
                 drawn = next(places, None)
-            return drawn and (drawn[0], drawn[1]())
+            if drawn is None:
+                return None
+            place, job = drawn
+            result = job()
+            taken = []
+            with taking:
+                made[place] = result
+                while due in made:
+                    taken.append((due, take(made.pop(due))))
+                    due += 1
+            return taken
 
     pool = _shared(count)
-    turns: deque[Future[tuple[int, T] | None]] = deque()
-    made: dict[int, T] = {}
-    due = 0
+    turns: deque[Future[list[tuple[int, U]] | None]] = deque()
+    ready: dict[int, U] = {}
+    told = 0
     try:
         turns.extend(pool.submit(turn) for _ in range(count + 1))
         while turns:
-            if (found := turns.popleft().result()) is None:
+            if (taken := turns.popleft().result()) is None:
                 continue
             turns.append(pool.submit(turn))
-            made[found[0]] = found[1]
-            while due in made:
-                yield made.pop(due)
-                due += 1
+            ready |= taken
+            while told in ready:
+                yield ready.pop(told)
+                told += 1
     finally:
         for one in turns:
             one.cancel()

@@ -165,3 +165,32 @@ def test_a_fork_makes_threads_of_its_own(counted):
     threads._forget()
     assert alone(modes, CPU) == modes()
     assert counted == 1 or threads._pool is not pool
+
+
+def test_results_are_taken_in_order_beside_the_jobs(counted):
+    """One at a time, in the workers and the caller's modes; what a taking raises is raised."""
+    taken: list[int] = []
+    threads_of: set[str] = set()
+
+    def late(i: int) -> int:
+        time.sleep(0.002 * (i % 3))
+        return i
+
+    def take(i: int) -> int:
+        threads_of.add(threading.current_thread().name)
+        assert modes() == (True, False)
+        taken.append(i)
+        return -i
+
+    with torch.inference_mode():
+        given = list(in_order((partial(late, i) for i in range(30)), CPU, take))
+    assert taken == list(range(30)) and given == [-i for i in taken]
+    assert counted == 1 or threading.current_thread().name not in threads_of
+
+    def fails(i: int) -> int:
+        if i == 3:
+            raise LookupError
+        return i
+
+    with pytest.raises(LookupError):
+        list(in_order((partial(late, i) for i in range(30)), CPU, fails))

@@ -60,7 +60,8 @@ class Moving {
     }
     if (job) {
       clearTimeout(this.asking);
-      this.version = -1;
+      this.version = 0;
+      this.told = {};
       this.stopping = false;
       this.part("working").hidden = !data.job || !!data.slot;
       if (data.job) this.ask();
@@ -119,25 +120,25 @@ class Moving {
     const began = performance.now();
     const turn = this.data.slot ? 3 * TURN : TURN; // those beside leave the main picture its time
     const url = new URL(live, document.baseURI);
-    const asked = { token: job };
+    const asked = { token: job, since: this.version };
     if (this.stopping) asked.stop = 1;
     if (this.data.slot) asked.slot = this.data.slot;
     url.search = new URLSearchParams(asked);
     let said;
     try {
       const reply = await fetch(url);
-      said = reply.ok ? await reply.json() : { done: true, error: "gone", state: {}, version: -1 };
+      said = reply.ok ? await reply.json() : { done: true, error: "gone", state: {}, version: this.version };
     } catch {
       this.asking = setTimeout(() => this.ask(), 10 * TURN);
       return;
     }
     if (this.closed || job !== this.data.job) return;
-    const change = said.state;
-    if (said.version > this.version && change.traces) {
-      this.version = said.version;
-      this.change = change;
-      this.show(change);
-    } else if (change.note && !change.traces) this.part("note").textContent = change.note;
+    this.version = said.version;
+    Object.assign(this.told, said.state); // what is new since the version that was asked for
+    if (said.state.traces || said.state.layout) {
+      this.change = this.told;
+      this.show(this.told);
+    } else if (said.state.note) this.part("note").textContent = said.state.note;
     if (said.state.share !== undefined) this.part("progress").value = said.state.share;
     if (!said.done) {
       this.asking = setTimeout(() => this.ask(), Math.max(0, turn - (performance.now() - began)));
@@ -146,8 +147,8 @@ class Moving {
     this.part("working").hidden = true;
     if (this.data.slot) return; // whoever has the stop button tells
     if (said.error) {
-      const { stopped, gone, failed } = words;
-      const why = { stopped, gone, failed }[said.error] ?? said.error;
+      const { stopped, gone } = words;
+      const why = { stopped, gone }[said.error] ?? said.error;
       this.part("note").textContent = [this.part("note").textContent, why].filter(Boolean).join(" ");
     }
     this.root.dataset.done = said.error ?? "yes";
