@@ -64,7 +64,7 @@ def moving(
         t: words, `component.moving.*`. alt: what the picture shows, for those who don't see it.
         frames: changes to the figure, with a slider and a play button; each is of the figure as
             given, not of the frame before. labels: what the slider says at each. at: the first.
-        job: token of a job (`server.jobs.JOBS`) whose states are changes, with "share" (0 … 1) for the
+        job: token of a job (`jobs.JOBS`) whose states are changes, with "share" (0 … 1) for the
             progress; a stop button stands by it. slot: where several pictures follow one job, the
             name under which its states hold this picture's changes; the stop button is not here.
         on_done: called once when the job has ended.

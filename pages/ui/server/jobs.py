@@ -112,9 +112,7 @@ class Jobs:
         self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
 
-    def start(
-        self, work: Callable[[Say], Any], kind: Kind = "training", needs: int = 0
-    ) -> str:
+    def start(self, work: Callable[[Say], Any], kind: Kind = "training", needs: int = 0) -> str:
         """Start work, or have it wait its turn; its token.
 
         A session has one job of a kind: a new one takes the place of one that goes on.
