@@ -19,7 +19,7 @@ from engine.kernels.scoring import Dot, Features, Scoring
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.measure.passes import Asked, Summary
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order
 
 
 class Composed(Rows, Attention):
@@ -73,9 +73,8 @@ class Composed(Rows, Attention):
             for block in blocks():
                 out[:, block.rows] = self.weigh(block).to(out)
 
-        with one_thread_each(self.device) as workers:
-            for _ in in_order((partial(fill, piece) for piece in self.pieces()), workers):
-                pass
+        for _ in in_order((partial(fill, piece) for piece in self.pieces()), self.device):
+            pass
         return out
 
     def weigh(self, block: Block) -> Float[Tensor, "h r e"]:

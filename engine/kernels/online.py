@@ -28,7 +28,7 @@ from engine.measure import metrics
 from engine.measure.cells import Cells
 from engine.measure.metrics import TOP, RowStats
 from engine.measure.passes import Progress
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order, workers
 
 ROWS = 512
 KEPT, KEPT_LONG = 2**22, 2**25
@@ -71,21 +71,6 @@ def one_pass(
 
     `progress` is told the share done between pieces; whatever it raises ends the pass.
     """
-    with one_thread_each(att.device) as workers:
-        return _one_pass(att, rows, output, stats, size, pools, colour, progress, workers)
-
-
-def _one_pass(
-    att: Rows,
-    rows: Index | None,
-    output: bool,
-    stats: bool,
-    size: int,
-    pools: tuple[str, ...],
-    colour: Colour,
-    progress: Progress | None,
-    workers: int,
-) -> Pass:
     assert isinstance(att.normaliser, Softmax)
     frame, device = att.frame, att.device
     at, order = index(rows, frame.n, device), None
@@ -102,7 +87,7 @@ def _one_pass(
         for pool in want
         if row_cells
     }
-    height, heads = _shape(att, len(at), stats, workers)
+    height, heads = _shape(att, len(at), stats)
     if row_cells:
         pieces = list(row_cells.pieces(height))
     else:
@@ -117,7 +102,9 @@ def _one_pass(
 
     places = [(part, a, b) for part in heads for a, b in pieces]
     found: list[dict[str, Tensor]] = []
-    for (part, a, b), piece in zip(places, in_order(jobs(), workers), strict=True):
+
+    def take(piece: Pass) -> float:
+        part, a, b = places[len(found)]
         lse[part, a:b] = piece.lse
         if out is not None and piece.output is not None:
             out[part, a:b] = piece.output.to(out)
@@ -127,8 +114,11 @@ def _one_pass(
             first, cells = row_cells.reduce(cells, a, -2, pool)
             into = maps[pool][part, first : first + cells.shape[-2], : cells.shape[-1]]
             torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
+        return len(found) / len(places)
+
+    for share in in_order(jobs(), device, take):
         if progress is not None:
-            progress(len(found) / len(places))
+            progress(share)
     statistics = None
     if stats:
         each = [found[i : i + len(pieces)] for i in range(0, len(found), len(pieces))]
@@ -142,12 +132,12 @@ def _one_pass(
     return Pass(out, statistics, lse, maps)
 
 
-def _shape(att: Rows, n: int, stats: bool, workers: int) -> tuple[int, list[slice]]:
+def _shape(att: Rows, n: int, stats: bool) -> tuple[int, list[slice]]:
     """Rows of a piece, and the heads that go together: whole groups, or one head."""
     frame = att.frame
     rows = ROWS if att.device.type == "cpu" else 4 * ROWS
     width = att.width(rows)
-    kept = (KEPT if width <= 8192 else KEPT_LONG) // workers
+    kept = (KEPT if width <= 8192 else KEPT_LONG) // workers(att.device)
     if stats:
         rows = max(16, min(rows, kept // width))
     rows = min(rows, n)

@@ -15,7 +15,7 @@ from engine.contract import Block, Colour, Frame, Index, Pool, Refusal, RowKind,
 from engine.measure import metrics
 from engine.measure.cells import Cells, pairs
 from engine.measure.metrics import RowStats
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order
 
 LARGEST = 2**28
 """Weights that one exact window may hold (1 GiB in float32)."""
@@ -155,20 +155,24 @@ def by_blocks(att: Weighted, asked: Asked) -> Summary:
         return Part(at, stats, None if out is None else att.weigh(block), cells)
 
     statistics, done = metrics.Gathered(total), 0
-    with one_thread_each(device) as workers:
-        for parts in in_order(_jobs(att, rows, measured), workers):
-            for part in parts:
-                if out is not None and part.output is not None:
-                    out[:, part.at] = part.output.to(out)
-                for pool, cells in part.maps.items():
-                    for place, values in cells:
-                        _add(maps[pool], values, place, pool)
-                # of all rows, blocks come in any order
-                ours = part.at if rows is None else slice(done, done + len(part.at))
-                statistics.put(ours, part.rows)
-                done += len(part.at)
-            if asked.progress is not None:
-                asked.progress(done / total)
+
+    def take(parts: list[Part]) -> float:
+        nonlocal done
+        for part in parts:
+            if out is not None and part.output is not None:
+                out[:, part.at] = part.output.to(out)
+            for pool, cells in part.maps.items():
+                for place, values in cells:
+                    _add(maps[pool], values, place, pool)
+            # of all rows, blocks come in any order
+            ours = part.at if rows is None else slice(done, done + len(part.at))
+            statistics.put(ours, part.rows)
+            done += len(part.at)
+        return done / total
+
+    for share in in_order(_jobs(att, rows, measured), device, take):
+        if asked.progress is not None:
+            asked.progress(share)
     if "max" in maps:  # a cell that no block touched holds zeros only
         maps["max"] = maps["max"].masked_fill(maps["max"] == -torch.inf, 0)
     wanted = {p: x.float() for p, x in maps.items()}
@@ -203,15 +207,19 @@ def sample(
         return stats, torch.cat(outputs, 1)
 
     stats, output, done = metrics.Gathered(len(rows)), None, 0
-    with one_thread_each(att.device) as workers:
-        for parts in in_order(_jobs(att, rows, measured), workers):
-            for part, values in parts:
-                if output is None:
-                    output = values.new_empty(len(values), len(rows), values.shape[-1])
-                ours = slice(done, done + values.shape[1])
-                stats.put(ours, part)
-                output[:, ours] = values
-                done = ours.stop
+
+    def take(parts: list[tuple[RowStats, Tensor]]) -> None:
+        nonlocal output, done
+        for part, values in parts:
+            if output is None:
+                output = values.new_empty(len(values), len(rows), values.shape[-1])
+            ours = slice(done, done + values.shape[1])
+            stats.put(ours, part)
+            output[:, ours] = values
+            done = ours.stop
+
+    for _ in in_order(_jobs(att, rows, measured), att.device, take):
+        pass
     assert output is not None
     return stats.all(), output
 
@@ -407,7 +415,6 @@ def group(att: Weighted, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups
             found.scatter_add_(2, torch.where(c < 0, -1, labels[c]) + 1, w.to(out))
         out[:, block.rows] = found[..., 1:]
 
-    with one_thread_each(att.device) as workers:
-        for _ in in_order(_jobs(att, None, add), workers):
-            pass
+    for _ in in_order(_jobs(att, None, add), att.device):
+        pass
     return out

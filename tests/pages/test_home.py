@@ -8,7 +8,7 @@ import pytest
 from engine.mechanisms import MECHANISMS
 from engine.sources import samples
 from engine.spec.picture import read
-from pages.ui.server import waiting
+from pages.ui.server.desk import DESK
 from pages.ui.shared import contents, reading
 
 
@@ -68,6 +68,6 @@ def test_the_doors_open_what_is_shown(home) -> None:
 
 def test_a_model_that_can_not_be_opened_is_a_sentence(page, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(reading, "TINY", tmp_path / "nothing")
-    waiting.desk.clear()
+    DESK.kept.clear()
     opened = page("home", lang="en").healthy()
     assert opened.words and not opened.test.get("bidi_component")

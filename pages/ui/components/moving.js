@@ -19,7 +19,9 @@ class Moving extends Component {
   said = ""; // the data last drawn
   at = 0; // the frame
   turn = 0; // pictures drawn
-  version = -1; // of the job's state
+  version = 0; // of the job's state
+  /** @type {Change} all that the job has said */
+  told = {};
   drawn = false;
   stopping = false; // the person has asked for it
   asking = 0;
@@ -79,7 +81,8 @@ class Moving extends Component {
     }
     if (job) {
       clearTimeout(this.asking);
-      this.version = -1;
+      this.version = 0;
+      this.told = {};
       this.stopping = false;
       this.part("working").hidden = !data.job || !!data.slot;
       if (data.job) this.ask();
@@ -141,25 +144,25 @@ class Moving extends Component {
     const turn = this.data.slot ? 3 * TURN : TURN; // those beside leave the main picture its time
     const url = new URL(live, document.baseURI);
     /** @type {Record<string, string>} */
-    const asked = { token: job };
+    const asked = { token: job, since: String(this.version) };
     if (this.stopping) asked.stop = "1";
     if (this.data.slot) asked.slot = this.data.slot;
     url.search = String(new URLSearchParams(asked));
     let said;
     try {
       const reply = await fetch(url);
-      said = reply.ok ? await reply.json() : { done: true, error: "gone", state: {}, version: -1 };
+      said = reply.ok ? await reply.json() : { done: true, error: "gone", state: {}, version: this.version };
     } catch {
       this.asking = setTimeout(() => this.ask(), 10 * TURN);
       return;
     }
     if (this.closed || job !== this.data.job) return;
-    const change = said.state;
-    if (said.version > this.version && change.traces) {
-      this.version = said.version;
-      this.change = change;
-      this.show(change);
-    } else if (change.note && !change.traces) this.part("note").textContent = change.note;
+    this.version = said.version;
+    Object.assign(this.told, said.state); // what is new since the version that was asked for
+    if (said.state.traces || said.state.layout) {
+      this.change = this.told;
+      this.show(this.told);
+    } else if (said.state.note) this.part("note").textContent = said.state.note;
     if (said.state.share !== undefined) this.progress.value = said.state.share;
     if (!said.done) {
       this.asking = setTimeout(() => this.ask(), Math.max(0, turn - (performance.now() - began)));
