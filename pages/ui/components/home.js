@@ -15,7 +15,10 @@ const percent = (x) => {
   if (x >= 0.0995 || x === 0) return String(Math.round(100 * x));
   return x < 0.0005 ? "< 0.1" : (100 * x).toFixed(1);
 };
-const effective = (x) => (x < 9.95 ? x.toFixed(1) : count(Math.round(x)));
+const effective = (x) => {
+  if (x === null) return "–"; // signed weights have no entropy
+  return x < 9.95 ? x.toFixed(1) : count(Math.round(x));
+};
 
 class Home {
   constructor(root) {
@@ -66,7 +69,8 @@ class Home {
     }
     this.fit();
     const firsts = Object.keys(data.families).map((family) => this.first(family));
-    this.root.dataset.lacks = firsts.filter((key) => key && !this.rows.has(key)).length;
+    const lacks = (key) => key && !this.rows.has(key) && !(key in data.troubles);
+    this.root.dataset.lacks = firsts.filter(lacks).length;
     this.want(firsts);
   }
 
@@ -197,7 +201,7 @@ class Home {
     this.chosen();
     const row = this.rows.get(this.mechanism)?.[this.step];
     this.root.classList.toggle("waiting", !row);
-    if (!row) return; // it is drawn when it comes
+    if (!row) return this.sorry(data.troubles[this.mechanism]); // or it is drawn when it comes
     this.now = { reading, row, skip: data.tokens.length - row.weights.length };
     this.tint();
     this.say();
@@ -205,6 +209,15 @@ class Home {
     this.lines();
     this.map();
     this.root.dataset.drawn = `${this.mechanism} ${reading.n}`;
+  }
+
+  // why there is nothing to draw; what was drawn before is dimmed
+  sorry(trouble) {
+    if (!trouble) return;
+    this.part("said").textContent = trouble;
+    this.part("number").textContent = "–";
+    this.part("of").textContent = "";
+    this.part("door").href = this.data.doors[this.mechanism][this.step];
   }
 
   tint() {
@@ -218,7 +231,7 @@ class Home {
     this.spans.forEach((span, i) => {
       const share = clamp((shares.get(span) ?? 0) / this.top, 0, 1);
       // grey is what the query may not look at: what comes later, and what the mechanism leaves out
-      const hidden = i > query || !(share > 0 || i === query);
+      const hidden = i > query || !(shares.get(span) || i === query);
       const name = hidden ? "unseen" : `s${Math.round(share * STEPS)}`;
       const whole = i === query ? `${name} chosen` : name;
       if (whole !== span.className) span.className = whole;
@@ -304,18 +317,24 @@ class Home {
     const { words, name } = this.data;
     const { reading, row, skip } = this.now;
     const best = row.weights.reduce((found, w, i) => (w > row.weights[found] ? i : found), 0);
+    const said = row.signed ? number : percent;
     const facts = {
-      name, back: count(reading.query - reading.target), target: percent(row.target),
-      first: percent(row.first), best: percent(row.weights[best]),
+      name, back: count(reading.query - reading.target), target: said(row.target),
+      first: percent(row.first), best: said(row.weights[best]),
       token: isolated(this.data.shown[skip + best]), n: count(reading.n),
     };
     const hit = best + 1 === reading.target;
-    const kind = !row.seen ? "unseen" : hit ? "found" : "faint";
-    const aside = row.first >= 0.005 ? fill(words.aside, facts) : "";
-    this.part("said").textContent = fill(words[kind], facts) + aside;
+    const kind = () => {
+      if (row.weights.every((w) => w === 0)) return "nothing";
+      if (row.signed) return hit ? "signed_found" : "signed";
+      return !row.seen ? "unseen" : hit ? "found" : "faint";
+    };
+    const aside = !row.signed && row.first >= 0.005 ? fill(words.aside, facts) : "";
+    this.part("said").textContent = fill(words[kind()], facts) + aside;
     this.part("number").textContent = effective(row.effective);
     facts.alone = effective(this.rows.get(this.mechanism)[0].effective);
-    this.part("of").textContent = fill(this.step ? words.of_longer : words.of, facts);
+    const of = row.signed ? words.of_signed : this.step ? words.of_longer : words.of;
+    this.part("of").textContent = fill(of, facts);
     this.part("length").textContent = fill(words.length, facts);
     this.part("beyond").textContent = reading.beyond ? words.beyond : "";
     this.slider.setAttribute("aria-valuetext", fill(words.length, facts));

@@ -1,12 +1,28 @@
-"""What every component gets: the page's colours in both themes, and the shared script."""
+"""What every component gets: the page's colours in both themes, the shared script, and numbers
+that its JSON can hold."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from streamlit.components.v2 import component
 
 from engine.figures.base.theme import DARK, LIGHT
+from pages.ui.shared.finite import finite
 
 LOOKS = {look.name: asdict(look) for look in (LIGHT, DARK)}
+
+
+def registered(name: str, **made: Any) -> Callable[..., None]:
+    """A component as Streamlit registers it, but that numbers of `data` which are not finite are
+    gaps: null, in its script."""
+    mount = component(name, **made)
+
+    def draw(*, key: str, data: Any, **events: Callable[[], None]) -> None:
+        mount(key=key, data=finite(data), **events)
+
+    return draw
 
 
 def script(*files: str) -> str:

@@ -8,7 +8,6 @@ nobody asks about ends.
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import threading
 import time
@@ -20,6 +19,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from pages.ui.shared.finite import finite
 from pages.ui.shared.strings import language, speaker, spoken
 
 AT_ONCE = 4
@@ -159,17 +159,6 @@ SWEEPS = Jobs(at_once=1)
 """What takes all the machine has, and as much memory as its page says."""
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: a gap instead."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return value
-
-
 def _own(state: State) -> State:
     """A state without what it holds for other pictures."""
     return {k: v for k, v in state.items() if not (isinstance(v, dict) and "traces" in v)}
@@ -191,7 +180,7 @@ async def live(request: Request) -> Response:
     slot = request.query_params.get("slot")
     state = _own(job.state) if slot is None else job.state.get(slot, {})
     said = {"version": job.version, "done": job.done, "error": job.error}
-    return JSONResponse(said | {"state": _finite(state)}, 200, headers)
+    return JSONResponse(said | {"state": finite(state)}, 200, headers)
 
 
 ROUTES = [Route("/api/live", live)]

@@ -30,6 +30,7 @@ from starlette.routing import Route
 from engine.contract import Colour, Pool
 from engine.measure.attention import Attention
 from engine.text.tokens import shortened
+from pages.ui.shared.finite import finite
 
 LARGEST = 512  # cells a side
 ROOM = 2**30  # bytes of attentions kept, about
@@ -201,7 +202,7 @@ def answer(entry: Entry, asked: Question) -> bytes:
         "queries": _names(entry.queries, tops, tall, r1),
         "keys": _names(entry.keys, lefts, wide, c1),
     }
-    said = json.dumps(header).encode()
+    said = json.dumps(finite(header)).encode()
     said += b" " * (-len(said) % 4)
     packed = len(said).to_bytes(4, "little") + said + cells.tobytes()
     entry.answers[key] = packed
