@@ -8,10 +8,14 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from engine.contract import Refusal
 from engine.mechanisms import MECHANISMS
 from engine.text.locale import locale
+from pages.ui.dilution import theory
+from pages.ui.explore import structure
 from pages.ui.server import waiting
 from pages.ui.shared import reading
+from pages.ui.shared.finite import finite
 from tests.pages.conftest import Page
 
 SOURCES = {
@@ -22,7 +26,7 @@ SOURCES = {
 WAYS = {
     "planted": [("own", ""), ("both", "0")],
     "identical": [("own", "0"), ("both", "")],
-    "text": [("own", ""), ("own", "0"), ("both", "0")],
+    "text": [("own", "0"), ("both", "")],
 }
 """Sight and keys set aside, so that any two of source, sight and first token meet."""
 CASES = [
@@ -170,3 +174,28 @@ def test_needles_that_can_not_be_planted_are_a_sentence(page, name, language, as
     assert asked.items() <= shown.said.items()
     assert shown.test.selectbox(key=f"choose-source.{language}").value == "planted"
     assert drawn(shown) == 0
+
+
+def refuse(*args):
+    raise Refusal("head {h} is not one of 0 … {last}", h=9, last=3)
+
+
+def test_a_part_that_is_refused_leaves_the_rest(opened, monkeypatch):
+    monkeypatch.setattr(structure, "pictures", refuse)
+    query = {"source": "planted", "s.n": "13", "mechanism": "window"}
+    page = sound(opened("explore", **query))
+    assert len(refusals(page)) == 1 and "head 9 is not one" in refusals(page)[0]
+    assert drawn(page) == 1
+    assert any("<table" in element.proto.body for element in page.test.get("html"))
+
+
+def test_a_page_that_is_refused_is_a_sentence(page, monkeypatch):
+    monkeypatch.setattr(theory, "draw", refuse)
+    shown = sound(page("dilution", lab="theory", lang="zh"))
+    assert shown.words == ["无法展示：头 9 不在 0 … 3 之中。"]
+
+
+def test_numbers_that_are_not_finite_are_gaps():
+    nan, infinite = float("nan"), float("inf")
+    given = {"a": [1.5, nan, {"b": (-infinite, "nan", 3)}], "c": None, "d": True}
+    assert finite(given) == {"a": [1.5, None, {"b": [None, "nan", 3]}], "c": None, "d": True}

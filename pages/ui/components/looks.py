@@ -19,7 +19,7 @@ def registered(name: str, **made: Any) -> Callable[..., None]:
     gaps: null, in its script."""
     mount = component(name, **made)
 
-    def draw(*, key: str, data: Any, **events: Callable[[], None]) -> None:
+    def draw(*, key: str, data: Any, **events: Any) -> None:
         mount(key=key, data=finite(data), **events)
 
     return draw
