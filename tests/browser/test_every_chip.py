@@ -34,6 +34,8 @@ def test_every_chip_draws(tab) -> None:
             for step in ("0", page.locator(".home-slider").get_attribute("max")):
                 page.locator(".home-slider").fill(step)
                 expect(number).to_have_text(NUMBER)
+                side = page.locator(".home-side").bounding_box()
+                assert side["y"] <= page.locator(".home-effective").bounding_box()["y"]
                 said = page.locator(".home-said").inner_text()
                 assert said and not re.search(r"NaN|undefined|null|\{", said), said
             pressed.append(key)
