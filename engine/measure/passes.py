@@ -109,7 +109,10 @@ class Weighted(Protocol):
 
 
 def summarise(att: Weighted, asked: Asked) -> Summary:
-    """One pass, timed."""
+    """One pass, timed; of no rows, there is nothing to pass over."""
+    frame, device = att.frame, att.device
+    if asked.rows is not None and not len(index(asked.rows, frame.n)):
+        return Summary(None, metrics.none(frame.heads, device))
     began = time.perf_counter()
     found = att.summarised(asked)
     found.size, found.colour = asked.size, asked.colour
@@ -352,10 +355,16 @@ def heatmap(
         raise Refusal("a heatmap pools by max, mean or sum, not {pool!r}", pool=pool)
     if size < 1:
         raise Refusal("a heatmap needs at least one cell a side")
-    a, b, _ = (rows if isinstance(rows, slice) else slice(None)).indices(frame.n)
-    c, d, _ = (cols if isinstance(cols, slice) else slice(None)).indices(frame.m)
     if isinstance(rows, Tensor) or isinstance(cols, Tensor):
         raise Refusal("a heatmap is of consecutive rows and columns: give slices")
+    a, b, down = (rows or slice(None)).indices(frame.n)
+    c, d, across = (cols or slice(None)).indices(frame.m)
+    for step in (down, across):
+        if step != 1:
+            raise Refusal(
+                "a heatmap is of consecutive rows and columns: a step of {step} is not taken",
+                step=step,
+            )
     row_cells, col_cells = Cells(a, b, size), Cells(c, d, size)
     if (a, b, c, d) == (0, frame.n, 0, frame.m):
         known = att.known

@@ -241,7 +241,7 @@ def test_stop_says_so_and_goes_on(explore):
 
 
 def _kept(prefix):
-    return [key for key in DESK.kept.keys() if isinstance(key, str) and key.startswith(prefix)]
+    return [key for key in DESK.kept.names() if isinstance(key, str) and key.startswith(prefix)]
 
 
 def test_what_mixes_positions_first_can_look_both_ways(explore) -> None:

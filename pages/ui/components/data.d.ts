@@ -127,9 +127,11 @@ export interface Reading {
 }
 export interface RowFacts {
   first: number;
-  effective: number;
+  /** None of signed weights. */
+  effective: number | null;
   target: number;
   seen: boolean;
+  signed: boolean;
   shape: [number, number];
 }
 /** As sent: arrays in base64. */
@@ -152,6 +154,8 @@ export interface HomeData {
   offered: string[];
   readings: Reading[];
   rows: Record<string, PackedRow[]>;
+  /** Why a mechanism has no rows. */
+  troubles: Record<string, string>;
   doors: Record<string, string[]>;
   looks: Looks;
   words: Words;

@@ -1,9 +1,11 @@
 // The Home picture: a story, one query, and more and more text before it. See home.py for `data`.
 // All numbers come with `data`; the slider and the chips move without the server.
 
-import { arrow, clamp, count, fill, isolated, lookOf, ramp, STEPS, tintRules } from "./common.js";
+import {
+  arrow, clamp, count, fill, isolated, lookOf, number, ramp, STEPS, tintRules,
+} from "./common.js";
 import { Component, mounting } from "./component.js";
-import { arc, effective, fitted, largest, percent, pixels, unpacked } from "./rows.js";
+import { arc, effective, fitted, kindOf, largest, percent, pixels, unpacked } from "./rows.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { HomeData, Reading, Row } from "./data" */
@@ -65,7 +67,7 @@ class Home extends Component {
     if (fresh && alone) this.top = alone.weights[largest(alone.weights)];
     this.fit();
     const firsts = this.families.map((family) => this.first(family));
-    this.root.dataset.lacks = String(firsts.filter((key) => !this.rows.has(key)).length);
+    this.root.dataset.lacks = String(firsts.filter((key) => !this.rows.has(key) && !(key in data.troubles)).length);
     this.want(firsts);
   }
 
@@ -198,7 +200,7 @@ class Home extends Component {
     this.check();
     const row = this.rows.get(this.mechanism)?.[this.step];
     this.root.classList.toggle("waiting", !row);
-    if (!row) return; // it is drawn when it comes
+    if (!row) return this.sorry(data.troubles[this.mechanism]); // or it is drawn when it comes
     const skip = data.tokens.length - row.weights.length; // tokens that this text does not have
     const query = skip + reading.query - 1; // the first token, set aside, is not among the spans
     this.tint(row, skip, query);
@@ -207,6 +209,19 @@ class Home extends Component {
     this.draw(row, skip, this.spans[query]);
     this.map(row, reading);
     this.root.dataset.drawn = `${this.mechanism} ${reading.n}`;
+  }
+
+  /**
+   * Says why there is nothing to draw; what was drawn before is dimmed.
+   *
+   * @param {string | undefined} trouble
+   */
+  sorry(trouble) {
+    if (!trouble) return;
+    this.part("said").textContent = trouble;
+    this.part("number").textContent = "–";
+    this.part("of").textContent = "";
+    this.door.href = this.data.doors[this.mechanism][this.step];
   }
 
   /**
@@ -223,7 +238,7 @@ class Home extends Component {
     this.spans.forEach((span, i) => {
       const share = clamp((shares.get(span) ?? 0) / this.top, 0, 1);
       // grey is what the query may not look at: what comes later, and what the mechanism leaves out
-      const hidden = i > query || !(share > 0 || i === query);
+      const hidden = i > query || !(shares.get(span) || i === query);
       const name = hidden ? "unseen" : `s${Math.round(share * STEPS)}`;
       const whole = i === query ? `${name} chosen` : name;
       if (whole !== span.className) span.className = whole;
@@ -307,23 +322,24 @@ class Home extends Component {
     const { words, name, shown, doors } = this.data;
     const best = largest(row.weights);
     const alone = this.rows.get(this.mechanism)?.[0] ?? row;
+    const share = row.signed ? number : percent;
     const facts = {
       name,
       back: count(reading.query - reading.target),
-      target: percent(row.target),
+      target: share(row.target),
       first: percent(row.first),
-      best: percent(row.weights[best]),
+      best: share(row.weights[best]),
       token: isolated(shown[skip + best]),
       n: count(reading.n),
       alone: effective(alone.effective),
     };
     const hit = best + 1 === reading.target;
-    const kind = !row.seen ? "unseen" : hit ? "found" : "faint";
-    const aside = row.first >= 0.005 ? fill(words.aside, facts) : "";
+    const aside = !row.signed && row.first >= 0.005 ? fill(words.aside, facts) : "";
     const length = fill(words.length, facts);
-    this.part("said").textContent = fill(words[kind], facts) + aside;
+    this.part("said").textContent = fill(words[kindOf(row, hit)], facts) + aside;
     this.part("number").textContent = effective(row.effective);
-    this.part("of").textContent = fill(this.step ? words.of_longer : words.of, facts);
+    const of = row.signed ? words.of_signed : this.step ? words.of_longer : words.of;
+    this.part("of").textContent = fill(of, facts);
     this.part("length").textContent = length;
     this.part("beyond").textContent = reading.beyond ? words.beyond : "";
     this.slider.setAttribute("aria-valuetext", length);

@@ -1,17 +1,32 @@
-"""What every component gets: its script, its words, and the page's colours in both themes."""
+"""What every component gets: its script, its words, the page's colours, numbers for JSON."""
 
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
 from pathlib import Path
+from typing import Any
+
+from streamlit.components.v2 import component
 
 from engine.figures.base.theme import DARK, LIGHT
+from pages.ui.shared.finite import finite
 
 LOOKS = {look.name: asdict(look) for look in (LIGHT, DARK)}
 
 FOLDER = Path(__file__).parent
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z]+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?!default )", re.MULTILINE)
+
+
+def registered(name: str, **made: Any) -> Callable[..., None]:
+    """A component as Streamlit registers it, but that numbers of `data` which are not finite are
+    gaps: null, in its script."""
+    mount = component(name, **made)
+
+    def draw(*, key: str, data: Any, **events: Any) -> None:
+        mount(key=key, data=finite(data), **events)
+
+    return draw
 
 
 def script(file: str) -> str:

@@ -11,10 +11,9 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.components.v2 import component as registered
 
 from engine.figures.base.theme import Figure
-from pages.ui.components.looks import script, words
+from pages.ui.components.looks import registered, script, words
 from pages.ui.server.windows import PLOTLY
 
 Change = dict[str, Any]

@@ -31,11 +31,27 @@ export function percent(x) {
 }
 
 /**
- * A number of effective tokens.
+ * A number of effective tokens; signed weights have no entropy, so none.
  *
- * @param {number} x
+ * @param {number | null} x
  */
-export const effective = (x) => (x < 9.95 ? x.toFixed(1) : count(Math.round(x)));
+export function effective(x) {
+  if (x === null) return "–";
+  return x < 9.95 ? x.toFixed(1) : count(Math.round(x));
+}
+
+/**
+ * Which sentence says what a row does.
+ *
+ * @param {Row} row
+ * @param {boolean} hit its largest weight is on the word that is looked for
+ */
+export function kindOf(row, hit) {
+  if (row.weights.every((w) => w === 0)) return "nothing";
+  if (row.signed) return hit ? "signed_found" : "signed";
+  if (!row.seen) return "unseen";
+  return hit ? "found" : "faint";
+}
 
 /**
  * Place of the largest weight, the first if there are several.

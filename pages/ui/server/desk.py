@@ -78,7 +78,7 @@ class Store:
         with self._lock:
             self._values.clear()
 
-    def keys(self) -> list[Hashable]:
+    def names(self) -> list[Hashable]:
         """What there is, in no order."""
         with self._lock:
             return list(self._values)

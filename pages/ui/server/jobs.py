@@ -9,7 +9,6 @@ now and then or the session's being there keeps it.
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import threading
 import time
@@ -25,6 +24,7 @@ from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.contract import Refusal
 from pages.ui.server.desk import DESK, Desk, Kind, Trouble, out_of_memory
+from pages.ui.shared.finite import finite
 from pages.ui.shared.strings import language, speaker, spoken
 
 WAITING = 64  # jobs that may wait
@@ -183,17 +183,6 @@ JOBS = Jobs(DESK)
 """The jobs of this server."""
 
 
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: a gap instead."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return value
-
-
 def _own(state: State) -> State:
     """A state without what it holds for other pictures."""
     return {k: v for k, v in state.items() if not (isinstance(v, dict) and "traces" in v)}
@@ -216,7 +205,7 @@ async def live(request: Request) -> Response:
     since, slot = query.get("since", ""), query.get("slot")
     said = job.since(int(since) if since.isdecimal() else 0)
     state = _own(said["state"]) if slot is None else said["state"].get(slot, {})
-    return JSONResponse(said | {"state": _finite(state)}, 200, headers)
+    return JSONResponse(said | {"state": finite(state)}, 200, headers)
 
 
 ROUTES = [Route("/api/live", live)]

@@ -30,6 +30,7 @@ from engine.measure.attention import Attention
 from engine.measure.cells import Cells, pairs
 from engine.text.tokens import shortened
 from pages.ui.server.desk import DESK, Store, out_of_memory
+from pages.ui.shared.finite import finite
 
 LARGEST = 512  # cells a side
 WAITING = 16  # questions in the queue; more are told to come back
@@ -166,7 +167,7 @@ def answer(entry: Entry, asked: Question) -> bytes:
         "queries": _names(entry.queries, tops, down.width, r1),
         "keys": _names(entry.keys, lefts, across.width, c1),
     }
-    said = json.dumps(header).encode()
+    said = json.dumps(finite(header)).encode()
     said += b" " * (-len(said) % 4)
     return len(said).to_bytes(4, "little") + said + cells.tobytes()
 
