@@ -22,7 +22,7 @@ def floats(*values: ArrayLike) -> list[Array]:
     return [np.array(v) for v in np.broadcast_arrays(*found)]
 
 
-def check(n: Array, fewest: Array | int = 1) -> None:
+def check(n: Numbers, fewest: Numbers | int = 1) -> None:
     """Raises ValueError where there are fewer keys than that."""
     if (n < fewest).any():
         raise Refusal("n must be at least {fewest:g}", fewest=np.max(fewest))
