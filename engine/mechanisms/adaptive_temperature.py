@@ -15,8 +15,7 @@ from engine.kernels import patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, floats
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import visible_pairs
+from engine.mechanisms.base import Mechanism, visible_pairs
 
 POLYNOMIAL = (-0.037, 0.481, -2.3, 4.917, -1.791)
 """The paper's fit, highest power first. It falls back to 1 at an entropy of 5.94 nats, so that

@@ -15,9 +15,8 @@ from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Additive as Network
 from engine.kernels.scoring import Dot
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, visible_pairs
 from engine.mechanisms.gaussian import refuse_levels
-from engine.mechanisms.softmax import visible_pairs
 
 BEND = 0.6585
 """Where tanh bends most: artanh(1/√3)."""

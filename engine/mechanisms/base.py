@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from math import inf
 from typing import ClassVar, TypeVar
 
@@ -28,7 +28,9 @@ class Mechanism(ABC):
         causal_ok: takes causal=True. square_only: needs n = m.
         selection_causal: False where choosing keys reads the future without weighing it.
         grows: the parameter that buys fidelity to full attention with cost, "" if there is none.
+        sizes: parameters that show nothing where they come near the length of the text.
         groups: the grouping of keys that its views give, "buckets" or "clusters", "" if none.
+        beside_full: its place beside full softmax where nothing else is chosen, 0 for none.
         follows_entropy: a row's temperature depends on the entropy of its own softmax.
 
     Attributes:
@@ -43,7 +45,9 @@ class Mechanism(ABC):
     square_only: ClassVar[bool] = False
     selection_causal: ClassVar[bool] = True
     grows: ClassVar[str] = ""
+    sizes: ClassVar[tuple[str, ...]] = ()
     groups: ClassVar[str] = ""
+    beside_full: ClassVar[int] = 0
     follows_entropy: ClassVar[bool] = False
 
     learned: Learned | None = field(default=None, kw_only=True, repr=False, compare=False)
@@ -74,9 +78,17 @@ class Mechanism(ABC):
             ValueError: the QKV holds something that this mechanism can't honour; names it.
         """
 
-    @abstractmethod
+    def pairs(self, qkv: QKV) -> int:
+        """Pairs of a head that are scored, from shapes alone."""
+        return visible_pairs(qkv)
+
     def flops(self, qkv: QKV) -> int:
-        """Floating-point operations of the output, 2 a multiply-add, exponentials not counted."""
+        """Floating-point operations of the output, 2 a multiply-add, exponentials not counted.
+
+        From shapes alone, so that it is known before anything is computed; a hidden key counts.
+        Here: scores and weighed values of all `pairs`.
+        """
+        return 2 * qkv.heads * self.pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
 
     def fit(self: M, qkv: QKV) -> M:
         """What the paper learns, fitted here; a mechanism with nothing to learn is its own fit."""
@@ -133,5 +145,17 @@ class Mechanism(ABC):
         return None
 
     def suited(self: M, n: int) -> M:
-        """With sizes that show something in a text of n tokens; never above those it has."""
-        return self
+        """The same with `sizes` that show something in a text of n tokens: at most the largest
+        power of two in a quarter of it, and never above what they are."""
+        most = 1 << max(0, (n // 4).bit_length() - 1)
+        smaller = {x: most for x in self.sizes if getattr(self, x) > most}
+        return replace(self, learned=None, **smaller) if smaller else self
+
+
+def visible_pairs(qkv: QKV) -> int:
+    """Pairs that causality leaves."""
+    n, m = qkv.n, qkv.m
+    if not qkv.causal:
+        return n * m
+    rows = min(n, m)  # rows before the first key see nothing
+    return rows * m - rows * (rows - 1) // 2

@@ -11,10 +11,11 @@ from engine.contract import QKV, Refusal, param
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.mechanisms.adaptive_temperature import beta, entropy
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, visible_pairs
 from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned
-from engine.mechanisms.softmax import visible_pairs
 from engine.mechanisms.ssmax import length_scale
+from engine.mechanisms.transformer_xl import TransformerXL
+from engine.mechanisms.window import Window
 
 PATTERNS = ("all", "window", "segments", "recurrent", "hashed", "clusters", "blocks")
 DISTANCE = 128
@@ -37,6 +38,7 @@ class Combined(Mechanism):
     paper: ClassVar[str] = "a combination of several"
     complexity: ClassVar[str] = "n·keys of the pattern; n² by content"
     selection_causal: ClassVar[bool] = False
+    sizes: ClassVar[tuple[str, ...]] = ("size",)
 
     pattern: str = param("window", choices=PATTERNS)
     bias: str = param("alibi", choices=("none", *KINDS))
@@ -116,14 +118,19 @@ class Combined(Mechanism):
             case name:
                 return normalisers.Softmax(zero=name == "softmax1")
 
+    def pairs(self, qkv: QKV) -> int:
+        """Those of the pattern; all, where it goes by content."""
+        match self.pattern:
+            case "window":
+                return Window(self.size, sinks=0).pairs(qkv)
+            case "segments":
+                return TransformerXL(self.size, memory=0).pairs(qkv)
+            case "recurrent":
+                return TransformerXL(self.size, self.size).pairs(qkv)
+            case _:
+                return visible_pairs(qkv)
+
     def flops(self, qkv: QKV) -> int:
-        """Products with keys and values; positions and choices of keys not counted. A pattern by
-        content is scored whole."""
-        pairs = visible_pairs(qkv)
-        if self.pattern in ("window", "segments", "recurrent"):
-            pattern, offset, pairs = self._pattern(qkv), qkv.frame.offset, 0
-            for row in range(max(0, offset), qkv.n + offset):
-                ((a, b),) = pattern.spans(row, row, qkv.m)
-                pairs += max(0, (min(b, row + 1) if qkv.causal else b) - a)
+        """Products with keys and values; positions and choices of keys not counted."""
         passes = 2 if self.scale == "adaptive" else 1
-        return 2 * qkv.heads * pairs * (passes * qkv.k.shape[-1] + qkv.v.shape[-1])
+        return 2 * qkv.heads * self.pairs(qkv) * (passes * qkv.k.shape[-1] + qkv.v.shape[-1])

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, RowKind, param
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import Softmax, visible_pairs
+from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.softmax import Softmax
 
 
 @dataclass(frozen=True)

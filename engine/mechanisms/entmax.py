@@ -13,7 +13,6 @@ from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, entmax_needle_mass
 from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import visible_pairs
 
 
 @dataclass(frozen=True)
@@ -35,9 +34,6 @@ class Entmax(Mechanism):
         return Composed(
             qkv, patterns.Everything(), normaliser=normalisers.Entmax(self.alpha)
         )  # fmt: skip
-
-    def flops(self, qkv: QKV) -> int:
-        return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
 
     @property
     def exact_zeros(self) -> bool:

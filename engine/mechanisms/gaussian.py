@@ -13,8 +13,8 @@ from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Gaussian as Kernel
 from engine.kernels.sdpa import fits_sdpa
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import Softmax, visible_pairs
+from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.softmax import Softmax
 
 LARGEST = 32.0
 """Scores up to which float32 is exact enough: its rounding there is 2⁻¹⁹."""

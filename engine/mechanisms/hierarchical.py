@@ -22,8 +22,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import visible_pairs
+from engine.mechanisms.base import Mechanism, visible_pairs
 from engine.runtime.threads import in_order, one_thread_each
 from engine.text.tree import Tree
 
@@ -84,10 +83,10 @@ class Hierarchical(Mechanism):
 
     def flops(self, qkv: QKV) -> int:
         """As `Mechanism.flops`; pruned it is the most that it can be: units differ in size."""
+        if not self.open:
+            return super().flops(qkv)
         d, e = qkv.k.shape[-1], qkv.v.shape[-1]
         tree = Tree.of(qkv.frame, self.levels)
-        if not self.open or len(tree.names) == 1:
-            return 2 * qkv.heads * visible_pairs(qkv) * (d + e)
         at = (torch.arange(qkv.n) + qkv.frame.offset).clamp_max(qkv.m - 1)
         seen = at[at >= 0] if qkv.causal else torch.full((qkv.n,), qkv.m - 1)
         looked = torch.bucketize(seen, tree.edges[0][1:], right=True) + 1  # at the top level

@@ -55,6 +55,7 @@ class KMeans(Mechanism):
     selection_causal: ClassVar[bool] = False
     grows: ClassVar[str] = "window"
     groups: ClassVar[str] = "clusters"
+    sizes: ClassVar[tuple[str, ...]] = ("window",)
 
     clusters: int = param(8, low=1, slider=(1, 64), log=True)
     window: int = param(32, low=1, slider=(4, 512), unit="tokens", log=True)
@@ -87,6 +88,10 @@ class KMeans(Mechanism):
         att = Clustered(qkv, self._pattern(qkv, centroids), centroids)
         att.fidelity = learned.fidelity
         return att
+
+    @property
+    def selects(self) -> bool:
+        return True
 
     def flops(self, qkv: QKV) -> int:
         """Distances to centroids, and all pairs inside clusters; a masked key counts."""

@@ -59,6 +59,7 @@ class Linformer(Mechanism):
     complexity: ClassVar[str] = "n·rank"
     causal_ok: ClassVar[bool] = False
     grows: ClassVar[str] = "rank"
+    sizes: ClassVar[tuple[str, ...]] = ("rank",)
 
     rank: int = param(64, low=1, slider=(4, 512), log=True)
     projection: str = param("mean", choices=PROJECTIONS)
@@ -139,11 +140,10 @@ class Linformer(Mechanism):
 
     def flops(self, qkv: QKV) -> int:
         """Projections and attention to slots; fitting is not counted, as training is not."""
-        pool, d, e = Pooling(qkv.m, self.rank, qkv.key_mask), qkv.k.shape[-1], qkv.v.shape[-1]
-        k = pool.slots
+        k, d, e = min(self.rank, qkv.m), qkv.k.shape[-1], qkv.v.shape[-1]
         dense = k * qkv.m
         along = {
-            "mean": pool.count * qkv.groups * (d + e),
+            "mean": qkv.m * qkv.groups * (d + e),
             "fitted": dense * (qkv.groups * d + qkv.heads * e),
             "svd": dense * qkv.heads * (d + e),
             "random": dense * qkv.groups * (d + e),

@@ -51,6 +51,7 @@ class MemoryTokens(Mechanism):
     paper: ClassVar[str] = "arXiv 2207.06881"
     complexity: ClassVar[str] = "n·(segment + slots)"
     grows: ClassVar[str] = "slots"
+    sizes: ClassVar[tuple[str, ...]] = ("segment",)
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
     slots: int = param(8, low=0, slider=(0, 64))
@@ -86,10 +87,9 @@ class MemoryTokens(Mechanism):
         stop = position + 1 if qkv.causal else begin + size
         own = (stop.clamp(0, qkv.m) - begin.clamp(0, qkv.m)).clamp_min(0)
         read = begin.clamp(0, qkv.m).clamp_max(slots)  # slots that can hold something
-        written = 0
-        for t in range(ended(qkv, size) if slots else 0):
-            points = slots + min(size, qkv.m - t * size)
-            written += points * ((slots + 2) * wide + slots * (both + 1))
+        times = max(0, ended(qkv, size)) if slots else 0
+        points = times * slots + min(qkv.m, times * size)  # that slots are made of, all times
+        written = points * ((slots + 2) * wide + slots * (both + 1))
         return 2 * (qkv.heads * int((own + read).sum()) * both + qkv.groups * written)
 
 

@@ -43,6 +43,7 @@ class Nystrom(Mechanism):
     complexity: ClassVar[str] = "n·landmarks + landmarks³"
     causal_ok: ClassVar[bool] = False
     grows: ClassVar[str] = "landmarks"
+    sizes: ClassVar[tuple[str, ...]] = ("landmarks",)
 
     landmarks: int = param(64, low=1, slider=(4, 256), log=True)
 
@@ -63,10 +64,9 @@ class Nystrom(Mechanism):
     def flops(self, qkv: QKV) -> int:
         """The three softmaxes and their products; the pseudo-inverse as 22 a³ (singular values
         and vectors by QR, Golub and Van Loan, table 8.6.1) and its product."""
-        keys = qkv.m if qkv.key_mask is None else int(qkv.key_mask.sum())
-        a, b = min(self.landmarks, qkv.n), max(1, min(self.landmarks, keys))
+        a, b = min(self.landmarks, qkv.n), min(self.landmarks, qkv.m)
         d, e = qkv.k.shape[-1], qkv.v.shape[-1]
-        pooled = (qkv.heads * qkv.n + qkv.groups * keys) * d
+        pooled = (qkv.heads * qkv.n + qkv.groups * qkv.m) * d
         each = qkv.n * b * (d + e) + a * b * d + a * qkv.m * (d + e) + a * b * e + 11 * a * b * b
         return 2 * (pooled + qkv.heads * each)
 

@@ -18,8 +18,7 @@ from engine.kernels import positions
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks, sdpa_whole
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import visible_pairs
+from engine.mechanisms.base import Mechanism, visible_pairs
 
 KINDS = ("alibi", "rope", "t5", "shaw", "music")
 LEARNED = ("t5", "shaw", "music")

@@ -24,8 +24,8 @@ from engine.kernels.normalisers import TopK
 from engine.kernels.rows import BLOCK
 from engine.kernels.selection import largest
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import Softmax, visible_pairs
+from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.window import Window
 
 NAMES = ("global", "local", "strided", "top_k")
@@ -54,6 +54,7 @@ class Routed(Mechanism):
     family: ClassVar[str] = "routing"
     paper: ClassVar[str] = "arXiv 2210.05144, 1904.10509"
     complexity: ClassVar[str] = "n² + n·width + n²/width"
+    sizes: ClassVar[tuple[str, ...]] = ("width",)
 
     paths: int = param(4, low=1, high=4, slider=(1, 4))
     top_k: int = param(4, low=1, slider=(1, 4))
@@ -152,16 +153,25 @@ class Routed(Mechanism):
         stride = (last - at % self.width).div(self.width, rounding_mode="floor") + 1
         far = visible_pairs(qkv)
         pairs = (far, int(near.sum()), int(stride.clamp_min(0).sum()), far)
-        router = qkv.n * tokens(qkv).shape[1] * self.paths if self.paths > 1 else 0
+        router = qkv.n * _width(qkv) * self.paths if self.paths > 1 else 0
         return 2 * qkv.heads * (sum(pairs[: self.paths]) * width + router)
 
 
 def tokens(qkv: QKV) -> Float[Tensor, "n D"]:
     """What the router reads: the layer's input, or without a layer all heads' queries."""
+    x = _input(qkv)
+    return (qkv.q.transpose(0, 1).flatten(1) if x is None else x).double().cpu()
+
+
+def _input(qkv: QKV) -> Float[Tensor, "n D"] | None:
     x = None if qkv.layer is None else qkv.layer.x
-    if x is None or len(x) != qkv.n:
-        x = qkv.q.transpose(0, 1).flatten(1)
-    return x.double().cpu()
+    return None if x is None or len(x) != qkv.n else x
+
+
+def _width(qkv: QKV) -> int:
+    """How many numbers the router reads of a token."""
+    x = _input(qkv)
+    return qkv.heads * qkv.q.shape[-1] if x is None else x.shape[1]
 
 
 def ridge(

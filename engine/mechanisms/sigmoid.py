@@ -13,7 +13,6 @@ from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, floats
 from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import visible_pairs
 
 
 @dataclass(frozen=True)
@@ -33,9 +32,6 @@ class Sigmoid(Mechanism):
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
         return Composed(qkv, patterns.Everything(), normaliser=normalisers.Sigmoid())
-
-    def flops(self, qkv: QKV) -> int:
-        return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
 
     def row_sum(self, scores: ArrayLike, shift: ArrayLike) -> Numbers:
         (z,), (by,) = floats(scores), floats(shift)

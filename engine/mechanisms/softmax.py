@@ -37,21 +37,8 @@ class Softmax(Mechanism):
         )
         return att
 
-    def flops(self, qkv: QKV) -> int:
-        pairs = visible_pairs(qkv)
-        return 2 * qkv.heads * pairs * (qkv.k.shape[-1] + qkv.v.shape[-1])
-
     def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
         return np.full(np.broadcast_shapes(np.shape(n), np.shape(entropy)), 1 / self.temperature)
 
     def sharpened(self, factor: float, n: float) -> Softmax:
         return replace(self, temperature=1 / factor)
-
-
-def visible_pairs(qkv: QKV) -> int:
-    """Pairs that causality leaves."""
-    n, m = qkv.n, qkv.m
-    if not qkv.causal:
-        return n * m
-    rows = min(n, m)  # rows before the first key see nothing
-    return rows * m - rows * (rows - 1) // 2

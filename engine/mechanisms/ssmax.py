@@ -18,7 +18,6 @@ from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, floats
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import visible_pairs
 
 
 @dataclass(frozen=True)
@@ -46,9 +45,6 @@ class SSMax(Mechanism):
             output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
         )
         return att
-
-    def flops(self, qkv: QKV) -> int:
-        return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
 
     def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
         n, _ = floats(n, entropy)

@@ -38,6 +38,7 @@ class TruncatedSVD(Mechanism):
     complexity: ClassVar[str] = "n³"
     causal_ok: ClassVar[bool] = False
     grows: ClassVar[str] = "rank"
+    sizes: ClassVar[tuple[str, ...]] = ("rank",)
 
     rank: int = param(16, low=1, slider=(1, 256), log=True)
 

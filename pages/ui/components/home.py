@@ -65,6 +65,7 @@ WORDS = (
 def home(
     key: str,
     picture: Picture,
+    offered: Sequence[str],
     rows: Mapping[str, Sequence[Row]],
     t: Callable[..., str],
     doors: Mapping[str, Sequence[str]],
@@ -74,6 +75,7 @@ def home(
     """Draw it; everything moves in the browser.
 
     Args:
+        offered: mechanisms that can be chosen; the others are shown as such.
         rows: mechanism -> what the query does in each reading; softmax at least.
         t: words, `component.home.*`. doors: links into Explore, by mechanism and reading.
         on_open: called with a mechanism and the number of a reading when the door is used.
@@ -110,7 +112,7 @@ def home(
             "story": picture.story,
             "name": picture.name,
             "families": families,
-            "offered": [name for name, cls in MECHANISMS.items() if cls.causal_ok],
+            "offered": list(offered),
             "readings": [_reading(reading) for reading in picture.readings],
             "rows": {name: [_row(row) for row in found] for name, found in rows.items()},
             "doors": {name: list(links) for name, links in doors.items()},
