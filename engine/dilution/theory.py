@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from engine.contract import Refusal
-from engine.kernels.needle import Array, Numbers, check, floats
+from engine.kernels.needle import Numbers, check, floats
 from engine.kernels.needle import entmax_needle_mass as entmax_needle_mass
 from engine.kernels.needle import entropy as entropy
 from engine.kernels.needle import gaussian_entropy as gaussian_entropy
@@ -141,7 +141,7 @@ def entmax_row(
         raise Refusal("alpha must be above 1, gap and noise at least 0")
     a = alpha - 1
 
-    def rest(tau: Array, of: Callable[[Numbers], Numbers]) -> Numbers:
+    def rest(tau: Numbers, of: Callable[[Numbers], Numbers]) -> Numbers:
         """Sum over the other keys of a function of what lies above τ."""
         if noise == 0:
             return (n - k) * np.where(tau < 0, of(np.maximum(-tau, 1e-300)), 0)

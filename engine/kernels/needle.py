@@ -6,14 +6,18 @@ needle's weight is p = e^gap / (e^gap + n − 1), the others share 1 − p.
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from engine.contract import Refusal
 
 Array = NDArray[np.float64]
-Numbers = Array | np.float64
-"""What numpy makes of arrays, and of one number."""
+if TYPE_CHECKING:
+    Numbers = Array
+else:  # of one number numpy makes a float64, which no stub says
+    Numbers = Array | np.float64
 
 
 def floats(*values: ArrayLike) -> list[Array]:

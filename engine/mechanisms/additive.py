@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -59,18 +59,19 @@ class Additive(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        learned = self.fit(qkv).learned
-        assert learned is not None
+        learned = self.learned or self.learn(qkv)
         network = Network(**{name: learned.weights[name] for name in ("w_q", "w_k", "b", "w_v")})
         att = Composed(qkv, Everything(), network)
         att.fidelity = learned.fidelity
         return att
 
-    def fit(self, qkv: QKV) -> Additive:
-        """The network of each head, fitted to the head's own scores if it isn't yet."""
-        if self.learned is not None:
-            return self
-        return replace(self, learned=fitted(qkv, self.hidden, self.seed))
+    def learn(self, qkv: QKV) -> Learned:
+        """The network of each head, fitted to the head's own scores."""
+        return fitted(qkv, self.hidden, self.seed)
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        h, u, d, dk = qkv.heads, self.hidden, qkv.q.shape[-1], qkv.k.shape[-1]
+        return {"w_q": (h, u, d), "w_k": (h, u, dk), "b": (h, u), "w_v": (h, u)}
 
     def flops(self, qkv: QKV) -> int:
         u, d, dk, e = self.hidden, qkv.q.shape[-1], qkv.k.shape[-1], qkv.v.shape[-1]

@@ -69,6 +69,19 @@ class Mechanism(ABC):
                 n=qkv.n,
                 m=qkv.m,
             )
+        found = {} if self.learned is None else self.learned.weights
+        for name, shape in self.learns(qkv).items() if found else ():
+            given = tuple(found[name].shape) if name in found else ()
+            same = (b is None or a == b for a, b in zip(given, shape, strict=False))
+            if len(given) != len(shape) or not all(same):
+                raise Refusal(
+                    "{key} was fitted to another layer, or with other parameters: its {name} is "
+                    "{given}, not {shape}; fit it anew",
+                    key=self.key,
+                    name=name,
+                    given=_sizes(given),
+                    shape=_sizes(shape),
+                )
 
     @abstractmethod
     def attend(self, qkv: QKV) -> Attention:
@@ -91,8 +104,26 @@ class Mechanism(ABC):
         return 2 * qkv.heads * self.pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
 
     def fit(self: M, qkv: QKV) -> M:
-        """What the paper learns, fitted here; a mechanism with nothing to learn is its own fit."""
-        return self
+        """The mechanism with what its paper learns, fitted to this QKV.
+
+        Always anew, whatever it was fitted to before; with nothing to learn it carries nothing.
+        What it carries `attend` and `check` hold to: to other QKVs of the same shapes it is
+        applied as it is, others are refused. Without a fit `attend` makes one and doesn't keep it.
+
+        Raises:
+            ValueError: the QKV holds something that this mechanism can't honour.
+        """
+        bare = replace(self, learned=None)
+        bare.check(qkv)
+        return replace(bare, learned=bare.learn(qkv))
+
+    def learn(self, qkv: QKV) -> Learned | None:
+        """What `fit` carries; None where nothing is learned."""
+        return None
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        """Names and shapes of the weights that `learn` finds; None for a size that any QKV takes."""
+        return {}
 
     # -- what it says of itself, for pages and pictures ------------------------------------------
 
@@ -150,6 +181,10 @@ class Mechanism(ABC):
         most = 1 << max(0, (n // 4).bit_length() - 1)
         smaller = {x: most for x in self.sizes if getattr(self, x) > most}
         return replace(self, learned=None, **smaller) if smaller else self
+
+
+def _sizes(shape: tuple[int | None, ...]) -> str | Refusal:
+    return " × ".join("n" if x is None else f"{x}" for x in shape) or Refusal("none")
 
 
 def visible_pairs(qkv: QKV) -> int:

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from engine.contract import QKV, Refusal, param
+from engine.contract import QKV, Learned, Refusal, param
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.mechanisms.adaptive_temperature import beta, entropy
 from engine.mechanisms.base import Mechanism, visible_pairs
-from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned
+from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned, tables
 from engine.mechanisms.ssmax import length_scale
 from engine.mechanisms.transformer_xl import TransformerXL
 from engine.mechanisms.window import Window
@@ -63,15 +63,16 @@ class Combined(Mechanism):
     def selects(self) -> bool:
         return self.pattern != "all"
 
-    def fit(self, qkv: QKV) -> Combined:
+    def learn(self, qkv: QKV) -> Learned | None:
         """What the bias learns, if it is one that is learnt."""
-        if self.bias not in LEARNED or self.learned is not None:
-            return self
-        return replace(self, learned=fitted(qkv, self.bias, DISTANCE, self.seed))
+        return fitted(qkv, self.bias, DISTANCE, self.seed) if self.bias in LEARNED else None
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return tables(qkv, self.bias)
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        learned = self.fit(qkv).learned
+        learned = self.learned or self.learn(qkv)
         made = positioned(qkv, self.bias, DISTANCE, self.seed, learned)
         pattern, normaliser = self._pattern(made), self._normaliser()
 

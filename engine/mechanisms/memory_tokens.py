@@ -7,7 +7,7 @@ attention. Here merging like keys stands in for that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -70,13 +70,16 @@ class MemoryTokens(Mechanism):
         found = self.learned.weights if self.learned is not None else None
         return Remembering(qkv, self.segment, self.slots, found)
 
-    def fit(self, qkv: QKV) -> MemoryTokens:
+    def learn(self, qkv: QKV) -> Learned:
         """Which slot takes each key, found for these keys, and how far the output then differs
         from full attention's on 256 rows; beside keys that go to slots at random."""
-        self.check(qkv)
         att = Remembering(qkv, self.segment, self.slots, None)
         weights = {"taken": att.recurrence.taken, "merged": att.recurrence.merged}
-        return replace(self, learned=Learned(weights, att.fidelity))
+        return Learned(weights, att.fidelity)
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        times = ended(qkv, self.segment) if self.slots else 0
+        return {"taken": (qkv.groups, qkv.m), "merged": (qkv.groups, times, self.slots)}
 
     def flops(self, qkv: QKV) -> int:
         size, wide = self.segment, qkv.k.shape[-1]
@@ -149,8 +152,6 @@ class Recurrence:
         shape = (qkv.groups, qkv.m), (qkv.groups, self.count, slots)
         taken, merged = (torch.full(s, -1, device=qkv.device) for s in shape)
         if found is not None:
-            if (found["taken"].shape, found["merged"].shape) != shape:
-                raise Refusal("memory_tokens was fitted to other keys: shapes differ")
             taken, merged = (found[x].to(qkv.device) for x in ("taken", "merged"))
             if qkv.key_mask is not None:
                 taken = taken.masked_fill(~qkv.key_mask.to(taken.device), -1)

@@ -8,7 +8,7 @@ mixtures of attention heads (arXiv 2210.05144). The paths are full attention, a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -71,14 +71,13 @@ class Routed(Mechanism):
         near = Window(window=self.width, sinks=0).attend(qkv)
         return [Softmax().attend(qkv), near, strided, top][: self.paths]
 
-    def fit(self, qkv: QKV) -> Routed:
+    def learn(self, qkv: QKV) -> Learned:
         """w_r (h D paths) and b_r (h paths), for x as it is; fidelity: overlap of P, on
         rows held out, with each path's share of the captured mass."""
-        self.check(qkv)
         x, h, p = tokens(qkv), qkv.heads, self.paths
         if self.paths == 1 or self.route == "uniform":
             weights = {"w_r": x.new_zeros(h, x.shape[1], p), "b_r": x.new_zeros(h, p)}
-            return replace(self, learned=Learned(weights))
+            return Learned(weights)
         rows = selection.sample(qkv.n, ROWS)
         held = torch.arange(len(rows)) % 4 == 3
         used = ~held
@@ -106,7 +105,13 @@ class Routed(Mechanism):
         w = solved / spread[:, None]
         b = offset - (mean @ w)
         moved = {"w_r": w.to(qkv.device), "b_r": b.to(qkv.device)}
-        return replace(self, learned=Learned(moved, fidelity))
+        return Learned(moved, fidelity)
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return {
+            "w_r": (qkv.heads, _width(qkv), self.paths),
+            "b_r": (qkv.heads, self.paths),
+        }
 
     def _captured(self, qkv: QKV, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r p"]:
         """Share of full attention's mass on the keys of each path."""
@@ -128,8 +133,7 @@ class Routed(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
-        learned = self.learned or self.fit(qkv).learned
-        assert learned is not None
+        learned = self.learned or self.learn(qkv)
         w, b = (learned.weights[name].to(qkv.device) for name in ("w_r", "b_r"))
         ways = self.ways(qkv)
         logits = tokens(qkv).to(qkv.device) @ w + b[:, None]
