@@ -15,7 +15,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Additive as Network
 from engine.kernels.scoring import Dot
-from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.mechanisms.gaussian import refuse_levels
 
 BEND = 0.6585
@@ -72,6 +72,10 @@ class Additive(Mechanism):
     def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         h, u, d, dk = qkv.heads, self.hidden, qkv.q.shape[-1], qkv.k.shape[-1]
         return {"w_q": (h, u, d), "w_k": (h, u, dk), "b": (h, u), "w_v": (h, u)}
+
+    def held(self, qkv: QKV) -> int:
+        """Queries and keys in float64, as they are and whitened."""
+        return 2 * 8 * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
         u, d, dk, e = self.hidden, qkv.q.shape[-1], qkv.k.shape[-1], qkv.v.shape[-1]

@@ -13,6 +13,7 @@ from numpy.typing import ArrayLike
 from engine.contract import QKV, Learned, Refusal, params_of
 from engine.kernels import needle
 from engine.kernels.needle import Numbers
+from engine.kernels.rows import BLOCK
 from engine.measure.attention import Attention
 
 M = TypeVar("M", bound="Mechanism")
@@ -31,6 +32,7 @@ class Mechanism(ABC):
         sizes: parameters that show nothing where they come near the length of the text.
         groups: the grouping of keys that its views give, "buckets" or "clusters", "" if none.
         beside_full: its place beside full softmax where nothing else is chosen, 0 for none.
+        blocks_at_once: blocks of weights in float32 that a pass holds side by side.
         follows_entropy: a row's temperature depends on the entropy of its own softmax.
 
     Attributes:
@@ -48,6 +50,7 @@ class Mechanism(ABC):
     sizes: ClassVar[tuple[str, ...]] = ()
     groups: ClassVar[str] = ""
     beside_full: ClassVar[int] = 0
+    blocks_at_once: ClassVar[int] = 4
     follows_entropy: ClassVar[bool] = False
 
     learned: Learned | None = field(default=None, kw_only=True, repr=False, compare=False)
@@ -103,6 +106,23 @@ class Mechanism(ABC):
         """
         return 2 * qkv.heads * self.pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
 
+    def bytes_needed(self, qkv: QKV, size: int = 512) -> int:
+        """What a summary with maps of size×size cells holds at the worst moment, above its inputs.
+
+        From shapes alone, at most, on one thread: the output, statistics, and maps; what is `held`
+        for the whole text; and the weights of `blocks_at_once` blocks.
+        """
+        h, n, m = qkv.heads, qkv.n, qkv.m
+        output = h * n * qkv.v.shape[-1] * qkv.v.element_size()
+        rows = 2 * h * n * 14 * 8  # in parts, and put together
+        maps = h * min(n, size) * min(m, size) * (2 * 8 + 3 * 4)  # added up in float64
+        blocks = self.blocks_at_once * 4 * min(BLOCK, h * n * m)
+        return 2 * output + rows + maps + blocks + self.held(qkv)
+
+    def held(self, qkv: QKV) -> int:
+        """Bytes of what this mechanism alone keeps for the whole text, from shapes, at most."""
+        return 0
+
     def fit(self: M, qkv: QKV) -> M:
         """The mechanism with what its paper learns, fitted to this QKV.
 
@@ -122,7 +142,7 @@ class Mechanism(ABC):
         return None
 
     def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
-        """Names and shapes of the weights that `learn` finds; None for a size that any QKV takes."""
+        """Names and shapes of the weights that `learn` finds; None for a size that may differ."""
         return {}
 
     # -- what it says of itself, for pages and pictures ------------------------------------------
@@ -181,6 +201,11 @@ class Mechanism(ABC):
         most = 1 << max(0, (n // 4).bit_length() - 1)
         smaller = {x: most for x in self.sizes if getattr(self, x) > most}
         return replace(self, learned=None, **smaller) if smaller else self
+
+
+def numbers(qkv: QKV) -> int:
+    """How many there are in Q, in K and V for every head that reads them."""
+    return qkv.heads * (qkv.n * qkv.q.shape[-1] + qkv.m * (qkv.k.shape[-1] + qkv.v.shape[-1]))
 
 
 def _sizes(shape: tuple[int | None, ...]) -> str | Refusal:

@@ -41,6 +41,7 @@ class Capsule(Mechanism):
     family: ClassVar[str] = "routing"
     paper: ClassVar[str] = "arXiv 1710.09829"
     complexity: ClassVar[str] = "n² + n·heads·capsules·iterations"
+    blocks_at_once: ClassVar[int] = 6
 
     capsules: int = param(4, low=1, slider=(1, 12))
     iterations: int = param(3, low=1, slider=(1, 10))
@@ -74,6 +75,11 @@ class Capsule(Mechanism):
         att = Agreed(qkv, full, *agree(u, directions, self.iterations))
         att.fidelity = learned.fidelity
         return att
+
+    def held(self, qkv: QKV) -> int:
+        """Head outputs in float64, several times over, and couplings of every step."""
+        wide = qkv.heads * qkv.n
+        return 8 * wide * (6 * _width(qkv) + (self.iterations + 4) * self.capsules)
 
     def flops(self, qkv: QKV) -> int:
         """Full attention, W_O by heads, projections, and the steps' sums and agreements."""

@@ -11,7 +11,7 @@ from engine.contract import QKV, Learned, Refusal, param
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.mechanisms.adaptive_temperature import beta, entropy
-from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned, tables
 from engine.mechanisms.ssmax import length_scale
 from engine.mechanisms.transformer_xl import TransformerXL
@@ -130,6 +130,10 @@ class Combined(Mechanism):
                 return TransformerXL(self.size, self.size).pairs(qkv)
             case _:
                 return visible_pairs(qkv)
+
+    def held(self, qkv: QKV) -> int:
+        """What positions, hashes or clusters need, whichever is most."""
+        return 2 * 8 * numbers(qkv) + 8 * 4 * qkv.heads * self.count * (qkv.n + qkv.m)
 
     def flops(self, qkv: QKV) -> int:
         """Products with keys and values; positions and choices of keys not counted."""

@@ -13,7 +13,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Gaussian as Kernel
 from engine.kernels.sdpa import fits_sdpa
-from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.mechanisms.softmax import Softmax
 
 LARGEST = 32.0
@@ -59,6 +59,10 @@ class Gaussian(Mechanism):
             q=kernel.queries(made, made.q), k=kernel.keys(made, made.k), scale=1.0, layer=None
         )
         return Softmax().attend(features).output
+
+    def held(self, qkv: QKV) -> int:
+        """Queries, keys and values about the mean key in float64, and their features."""
+        return 2 * 8 * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
         d, e = qkv.k.shape[-1], qkv.v.shape[-1]

@@ -52,6 +52,7 @@ class Hierarchical(Mechanism):
     family: ClassVar[str] = "hierarchy"
     paper: ClassVar[str] = "Yang et al., NAACL 2016"
     complexity: ClassVar[str] = "n²; pruned: n·(units + open·children)"
+    blocks_at_once: ClassVar[int] = 6
 
     levels: int = param(3, low=1, slider=(1, 3), step=1)
     aggregate: str = param("mean", choices=AGGREGATES)

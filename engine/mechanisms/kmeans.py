@@ -19,7 +19,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers
 
 SAMPLE = 128
 """Rows of full attention that a choice is judged by."""
@@ -92,6 +92,10 @@ class KMeans(Mechanism):
     @property
     def selects(self) -> bool:
         return True
+
+    def held(self, qkv: QKV) -> int:
+        """Queries and keys of one length in float64, and who is in which cluster."""
+        return 8 * (2 * numbers(qkv) + 4 * qkv.heads * self.clusters * (qkv.n + qkv.m))
 
     def flops(self, qkv: QKV) -> int:
         """Distances to centroids, and all pairs inside clusters; a masked key counts."""

@@ -20,7 +20,7 @@ from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.measure.comparison import evenly
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers
 from engine.mechanisms.softmax import Softmax
 
 PROJECTIONS = ("mean", "fitted", "svd", "random")
@@ -130,6 +130,14 @@ class Linformer(Mechanism):
         found = {"e": e, "f": torch.cat(fs)}
         made = replace(self, learned=Learned(found)).attend(qkv)
         return Learned(found, made.fidelity)
+
+    def held(self, qkv: QKV) -> int:
+        """Dense projections, and the rows of full attention that they are fitted to."""
+        if self.projection == "mean":
+            return 4 * numbers(qkv)
+        slots = min(self.rank, qkv.m)
+        rows = max(FIT, 4 * slots) + 2 * (qkv.heads + 1) * slots
+        return 8 * (numbers(qkv) + 3 * rows * qkv.m)
 
     def flops(self, qkv: QKV) -> int:
         """Projections and attention to slots; fitting is not counted, as training is not."""

@@ -23,7 +23,7 @@ from engine.kernels.patterns import Hashed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.runtime.threads import in_order, one_thread_each
 
 DENSE = 0.125
@@ -131,6 +131,10 @@ class Lsh(Mechanism):
             share = min(share, qkv.n * _in_reach(qkv.m / self.buckets, self.chunk, qkv.causal))
         own = 0 if self.shared_qk or not (qkv.causal or qkv.n == qkv.m) else min(qkv.n, qkv.m)
         return round(self.rounds * share) + own
+
+    def held(self, qkv: QKV) -> int:
+        """What each round says of each query and key, and keys and values by head."""
+        return 64 * self.rounds * qkv.heads * (qkv.n + qkv.m) + 8 * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
         """Products in the hash, and two a pair that a round looks at or that is its own."""

@@ -81,6 +81,12 @@ class MemoryTokens(Mechanism):
         times = ended(qkv, self.segment) if self.slots else 0
         return {"taken": (qkv.groups, qkv.m), "merged": (qkv.groups, times, self.slots)}
 
+    def held(self, qkv: QKV) -> int:
+        """Keys, values and the slots' states in float64, at most `KEPT` numbers of states."""
+        keys, width = qkv.groups * qkv.m, qkv.k.shape[-1] + qkv.v.shape[-1] + 1
+        states = min(KEPT, (ended(qkv, self.segment) + 1) * qkv.groups * self.slots * width)
+        return 8 * (3 * keys * width + 2 * max(0, states))
+
     def flops(self, qkv: QKV) -> int:
         size, wide = self.segment, qkv.k.shape[-1]
         slots = min(self.slots, ended(qkv, size) * size)

@@ -17,7 +17,7 @@ from engine.kernels import patterns
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers
 
 
 @dataclass(frozen=True)
@@ -61,6 +61,10 @@ class MoBA(Mechanism):
     @property
     def selects(self) -> bool:
         return True
+
+    def held(self, qkv: QKV) -> int:
+        """Keys in float64, and the blocks that each query chooses."""
+        return 8 * (numbers(qkv) + 3 * qkv.heads * qkv.n * self.top_k)
 
     def flops(self, qkv: QKV) -> int:
         """Gate and pairs of the chosen blocks; a ragged last block counts whole when chosen

@@ -18,7 +18,7 @@ from engine.kernels.projection import Pooling
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers
 from engine.mechanisms.softmax import Softmax
 
 EXACT = 1e-9
@@ -44,6 +44,7 @@ class Nystrom(Mechanism):
     causal_ok: ClassVar[bool] = False
     grows: ClassVar[str] = "landmarks"
     sizes: ClassVar[tuple[str, ...]] = ("landmarks",)
+    blocks_at_once: ClassVar[int] = 8
 
     landmarks: int = param(64, low=1, slider=(4, 256), log=True)
 
@@ -60,6 +61,10 @@ class Nystrom(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Landmarks(qkv, self.landmarks)
+
+    def held(self, qkv: QKV) -> int:
+        """Q, K and V in float64, and weights between landmarks and positions."""
+        return 8 * (2 * numbers(qkv) + 3 * qkv.heads * self.landmarks * (qkv.n + qkv.m))
 
     def flops(self, qkv: QKV) -> int:
         """The three softmaxes and their products; the pseudo-inverse as 22 a³ (singular values

@@ -18,7 +18,7 @@ from engine.kernels import positions
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks, sdpa_whole
-from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 
 KINDS = ("alibi", "rope", "t5", "shaw", "music")
 LEARNED = ("t5", "shaw", "music")
@@ -89,6 +89,10 @@ class Relative(Mechanism):
 
     def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         return tables(qkv, self.kind)
+
+    def held(self, qkv: QKV) -> int:
+        """Queries and keys rotated, or features of distances."""
+        return 3 * 4 * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
         h, g, n, m, d = qkv.heads, qkv.groups, qkv.n, qkv.m, qkv.q.shape[-1]

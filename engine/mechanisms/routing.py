@@ -24,7 +24,7 @@ from engine.kernels.normalisers import TopK
 from engine.kernels.rows import BLOCK
 from engine.kernels.selection import largest
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.window import Window
 
@@ -55,6 +55,7 @@ class Routed(Mechanism):
     paper: ClassVar[str] = "arXiv 2210.05144, 1904.10509"
     complexity: ClassVar[str] = "n² + n·width + n²/width"
     sizes: ClassVar[tuple[str, ...]] = ("width",)
+    blocks_at_once: ClassVar[int] = 8
 
     paths: int = param(4, low=1, high=4, slider=(1, 4))
     top_k: int = param(4, low=1, slider=(1, 4))
@@ -146,6 +147,11 @@ class Routed(Mechanism):
         att = Mixture(qkv, ways, gate, kept)
         att.fidelity = learned.fidelity
         return att
+
+    def held(self, qkv: QKV) -> int:
+        """What the router reads in float64, the gates, and an output a path."""
+        wide = qkv.n * (3 * _width(qkv) + 4 * qkv.heads * self.paths)
+        return 8 * wide + 4 * self.paths * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
         """The router and all pairs of every path; choosing the top keys is not counted."""
