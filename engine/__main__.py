@@ -31,6 +31,9 @@ SHOWN = (
     "sink_mass", "distance", "kept_mass", "needle_mass",
 )  # fmt: skip
 
+MARKS = "<!-- mechanisms -->", "<!-- /mechanisms -->"
+"""Between them the README holds the table of mechanisms."""
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command; returns the exit status, 2 where the person's input was wrong."""
@@ -79,7 +82,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     probing = commands.add_parser(
         "train-probes", help="train the lab's small probes on few items, test them on many"
     )
-    commands.add_parser("mechanisms", help="every mechanism with its parameters, as a table")
+    listing = commands.add_parser(
+        "mechanisms", help="every mechanism with its parameters, as a table"
+    )
+    listing.add_argument(
+        "--write", type=Path, metavar="FILE", help="put the table between the marks in this file"
+    )
     commands.add_parser(
         "bench",
         help="speed and memory, as ratios to torch's own attention; --peers: to packages; "
@@ -102,7 +110,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         elif args.command == "sweep":
             run_sweep(args, rest)
         elif args.command == "mechanisms":
-            print(mechanism_table())
+            if args.write is None:
+                print(mechanism_table())
+            else:
+                write_table(args.write)
         elif rest:
             parser.error(f"unknown arguments: {' '.join(rest)}")
         elif args.command == "train-probes":
@@ -146,6 +157,20 @@ def mechanism_table() -> str:
         cells = (f"`{key}`{marks}", ", ".join(declared) or "–", cls.complexity, cls.paper)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def write_table(path: Path) -> None:
+    """Puts the table of mechanisms between the two marks in a Markdown file.
+
+    Raises:
+        ValueError: the marks aren't there, once each and in order. OSError: no such file, …
+    """
+    text = path.read_text("utf-8")
+    before, _, rest = text.partition(MARKS[0])
+    _, end, after = rest.partition(MARKS[1])
+    if not end or any(text.count(mark) != 1 for mark in MARKS):
+        raise ValueError(f"{path.name} needs the marks {' and '.join(MARKS)} around the table")
+    path.write_text(f"{before}{MARKS[0]}\n{mechanism_table()}\n{MARKS[1]}{after}", "utf-8")
 
 
 def flags() -> str:

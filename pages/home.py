@@ -6,7 +6,7 @@ import streamlit as st
 
 from engine.lessons import induction
 from engine.sources import samples
-from engine.spec.picture import Spec
+from engine.spec.picture import Spec, choice
 from pages.ui.components.home import home
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import contents
@@ -35,7 +35,7 @@ def row(made: induction.Picture, story: str, key: str) -> tuple[induction.Row, .
     return obtain(
         f"home:{story}:{key}",
         t("gate.attending", mechanism=t(f"mechanism.{key}.name"), n=made.readings[-1].n),
-        lambda report: induction.rows(made, OFFERED[key]),
+        lambda report: induction.rows(made, offered[key]),
         lambda found: sum(4 * len(row.weights) + 4 * row.cells.numel() for row in found),
     )
 
@@ -44,12 +44,13 @@ def door(made: induction.Picture, story: str, mechanism: str, number: int) -> Sp
     """The same text, mechanism, head and query, for the Explore page."""
     reading = made.readings[number]
     alone = number == 0
+    key, params = choice(offered[mechanism])
     return Spec(
         source="sample" if alone else "file",
         content=story if alone else contents.keep(reading.text),
         layer=made.layer,
-        mechanism=mechanism,
-        params=tuple(induction.SIZES.get(mechanism, {}).items()),
+        mechanism=key,
+        params=params,
         head=made.head,
         query=reading.query,
         hide=(0,),
@@ -57,7 +58,6 @@ def door(made: induction.Picture, story: str, mechanism: str, number: int) -> Sp
     )
 
 
-OFFERED = induction.offered()
 story = samples.first(language())
 try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
@@ -67,6 +67,7 @@ except REFUSED as error:
         st.text(worded(error))
     st.stop()
 readings = range(len(made.readings))
+offered = induction.offered(made.readings[0].n)
 wanted = ["softmax", *st.session_state.get("home-wanted", ())]
 rows, troubles = {}, {}
 for key in wanted:
@@ -86,7 +87,7 @@ doors = {
 
 def leave(mechanism: str, number: int) -> None:
     """Through the door."""
-    if mechanism in OFFERED and number in readings:
+    if mechanism in offered and number in readings:
         state.put(door(made, story, mechanism, number))
         st.session_state["leaving"] = True
 
@@ -94,9 +95,9 @@ def leave(mechanism: str, number: int) -> None:
 def want(mechanisms: list[str]) -> None:
     """More mechanisms are asked for by the picture."""
     known = st.session_state.setdefault("home-wanted", [])
-    known += [key for key in mechanisms if key in OFFERED and key not in known]
+    known += [key for key in mechanisms if key in offered and key not in known]
 
 
-home("home", made, rows, t, doors, troubles, leave, want)
+home("home", made, list(offered), rows, t, doors, troubles, leave, want)
 if st.session_state.pop("leaving", False):
     st.switch_page("explore.py")  # as the router names it

@@ -122,6 +122,19 @@ def test_a_sweep_that_can_not_be_is_a_sentence(words, reason, capsys) -> None:
     assert reason in capsys.readouterr().err
 
 
+def test_the_table_is_written_between_its_marks(tmp_path, capsys) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("before\n<!-- mechanisms -->\nold\n<!-- /mechanisms -->\nafter\n", "utf-8")
+    assert main(["mechanisms"]) == 0
+    table = capsys.readouterr().out
+    assert main(["mechanisms", "--write", str(file)]) == 0
+    expected = f"before\n<!-- mechanisms -->\n{table}<!-- /mechanisms -->\nafter\n"
+    assert file.read_text("utf-8") == expected
+    file.write_text("before\n", "utf-8")
+    assert main(["mechanisms", "--write", str(file)]) == 2
+    assert "marks" in capsys.readouterr().err and file.read_text("utf-8") == "before\n"
+
+
 def test_the_readme_holds_the_table_of_mechanisms(capsys) -> None:
     assert main(["mechanisms"]) == 0
     assert capsys.readouterr().out.strip() in (ROOT / "README.md").read_text("utf-8")

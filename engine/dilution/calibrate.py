@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
-from math import log
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -13,7 +12,6 @@ from engine.contract import QKV, Index, Refusal, index
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
-from engine.mechanisms.ssmax import SSMax
 
 Match = Literal["entropy", "needle_mass"]
 SAMPLE = 256
@@ -48,8 +46,9 @@ def calibrate(
 ) -> Calibrated:
     """Sharpen or flatten a mechanism until a mean row statistic equals softmax's on this QKV.
 
-    softmax and ssmax have a parameter for that; with all others scores are multiplied. Where the
-    statistic is a share of the row (both are), softmax1 needs no change: its shares are softmax's.
+    Some have a parameter for that (`Mechanism.sharpened`); with all others scores are multiplied.
+    Where the statistic is a share of the row (both are), softmax1 needs no change: its shares are
+    softmax's.
 
     Args:
         match: mean entropy of the rows, or mean share of the needles.
@@ -71,14 +70,10 @@ def calibrate(
         return float(means.mean())
 
     def at(sharpness: float) -> Calibrated:
-        if isinstance(mechanism, Softmax):
-            return Calibrated(replace(mechanism, temperature=1 / sharpness))
-        if isinstance(mechanism, SSMax):
-            return Calibrated(replace(mechanism, s=start * sharpness))
-        return Calibrated(mechanism, sharpness)
+        made = mechanism.sharpened(sharpness, seen)
+        return Calibrated(mechanism, sharpness) if made is None else Calibrated(made)
 
-    # ssmax begins where it is softmax at this length
-    start = 1 / log(max(2.8, float(qkv.frame.seen(rows)[0].double().mean())))
+    seen = float(qkv.frame.seen(rows)[0].double().mean())
     target = value(Calibrated(Softmax()))
     if target != target or (now := value(at(1.0))) != now:
         raise Refusal("{key} has no {match}: its rows are signed", key=mechanism.key, match=match)

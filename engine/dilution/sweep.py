@@ -291,14 +291,14 @@ def measure(task: Task, make: Made | None = None) -> list[Record]:
 
 def calibrated(task: Task, make: Made | None = None) -> tuple[Calibrated, bool]:
     """The mechanism, set to equal softmax at the task's reference length if that can be."""
-    mechanism = make_mechanism(task.mechanism, dict(task.params))
-    if not task.match:
+    mechanism, match = make_mechanism(task.mechanism, dict(task.params)), task.match
+    if not match:
         return Calibrated(mechanism), False
     source = dict(task.source_params)
     qkv = make_source(task.source, source, task.match_at, task.seed, make).to(task.device)
     try:
         with torch.inference_mode():
-            return alone(lambda: calibrate(mechanism, qkv, task.match), qkv.device), True
+            return alone(lambda: calibrate(mechanism, qkv, match), qkv.device), True
     except Refusal:  # no sharpness does it: as it is, and the record says so
         return Calibrated(mechanism), False
 

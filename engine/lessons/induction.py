@@ -9,9 +9,8 @@ every number come from the model.
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import torch
 from jaxtyping import Float
@@ -26,8 +25,6 @@ from engine.text.units import SENTENCE
 
 LENGTHS = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
 """Tokens, about; the story alone comes before."""
-SIZES: Mapping[str, dict[str, Any]] = {"window": {"sinks": 1}}
-"""Parameters that differ from their defaults here."""
 MAP = 40
 """Cells a side of the small heatmap."""
 
@@ -92,12 +89,11 @@ class Picture:
     readings: tuple[Reading, ...]
 
 
-def offered(causal: bool = True) -> dict[str, Mechanism]:
-    """The mechanisms to show: those that can look back only, if that is what the model does."""
+def offered(n: int, causal: bool = True) -> dict[str, Mechanism]:
+    """The mechanisms to show, suited to n tokens: those that can look back only, if that is what
+    the model does."""
     return {
-        key: made(**SIZES.get(key, {}))
-        for key, made in MECHANISMS.items()
-        if made.causal_ok or not causal
+        key: made().suited(n) for key, made in MECHANISMS.items() if made.causal_ok or not causal
     }
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,9 +15,8 @@ from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Additive as Network
 from engine.kernels.scoring import Dot
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.mechanisms.gaussian import refuse_levels
-from engine.mechanisms.softmax import visible_pairs
 
 BEND = 0.6585
 """Where tanh bends most: artanh(1/√3)."""
@@ -60,18 +59,23 @@ class Additive(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        learned = self.fit(qkv).learned
-        assert learned is not None
+        learned = self.learned or self.learn(qkv)
         network = Network(**{name: learned.weights[name] for name in ("w_q", "w_k", "b", "w_v")})
         att = Composed(qkv, Everything(), network)
         att.fidelity = learned.fidelity
         return att
 
-    def fit(self, qkv: QKV) -> Additive:
-        """The network of each head, fitted to the head's own scores if it isn't yet."""
-        if self.learned is not None:
-            return self
-        return replace(self, learned=fitted(qkv, self.hidden, self.seed))
+    def learn(self, qkv: QKV) -> Learned:
+        """The network of each head, fitted to the head's own scores."""
+        return fitted(qkv, self.hidden, self.seed)
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        h, u, d, dk = qkv.heads, self.hidden, qkv.q.shape[-1], qkv.k.shape[-1]
+        return {"w_q": (h, u, d), "w_k": (h, u, dk), "b": (h, u), "w_v": (h, u)}
+
+    def held(self, qkv: QKV) -> int:
+        """Queries and keys in float64, as they are and whitened."""
+        return 2 * 8 * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
         u, d, dk, e = self.hidden, qkv.q.shape[-1], qkv.k.shape[-1], qkv.v.shape[-1]

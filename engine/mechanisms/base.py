@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
+from math import inf
 from typing import ClassVar, TypeVar
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from engine.contract import QKV, Learned, Refusal, params_of
+from engine.kernels import needle
+from engine.kernels.needle import Numbers
+from engine.kernels.rows import BLOCK
 from engine.measure.attention import Attention
 
 M = TypeVar("M", bound="Mechanism")
@@ -22,6 +29,11 @@ class Mechanism(ABC):
         causal_ok: takes causal=True. square_only: needs n = m.
         selection_causal: False where choosing keys reads the future without weighing it.
         grows: the parameter that buys fidelity to full attention with cost, "" if there is none.
+        sizes: parameters that show nothing where they come near the length of the text.
+        groups: the grouping of keys that its views give, "buckets" or "clusters", "" if none.
+        beside_full: its place beside full softmax where nothing else is chosen, 0 for none.
+        blocks_at_once: blocks of weights in float32 that a pass holds side by side.
+        follows_entropy: a row's temperature depends on the entropy of its own softmax.
 
     Attributes:
         learned: what `fit` found, if it was asked.
@@ -35,6 +47,11 @@ class Mechanism(ABC):
     square_only: ClassVar[bool] = False
     selection_causal: ClassVar[bool] = True
     grows: ClassVar[str] = ""
+    sizes: ClassVar[tuple[str, ...]] = ()
+    groups: ClassVar[str] = ""
+    beside_full: ClassVar[int] = 0
+    blocks_at_once: ClassVar[int] = 4
+    follows_entropy: ClassVar[bool] = False
 
     learned: Learned | None = field(default=None, kw_only=True, repr=False, compare=False)
 
@@ -55,6 +72,19 @@ class Mechanism(ABC):
                 n=qkv.n,
                 m=qkv.m,
             )
+        found = {} if self.learned is None else self.learned.weights
+        for name, shape in self.learns(qkv).items() if found else ():
+            given = tuple(found[name].shape) if name in found else ()
+            same = (b is None or a == b for a, b in zip(given, shape, strict=False))
+            if len(given) != len(shape) or not all(same):
+                raise Refusal(
+                    "{key} was fitted to another layer, or with other parameters: its {name} is "
+                    "{given}, not {shape}; fit it anew",
+                    key=self.key,
+                    name=name,
+                    given=_sizes(given),
+                    shape=_sizes(shape),
+                )
 
     @abstractmethod
     def attend(self, qkv: QKV) -> Attention:
@@ -64,10 +94,128 @@ class Mechanism(ABC):
             ValueError: the QKV holds something that this mechanism can't honour; names it.
         """
 
-    @abstractmethod
+    def pairs(self, qkv: QKV) -> int:
+        """Pairs of a head that are scored, from shapes alone."""
+        return visible_pairs(qkv)
+
     def flops(self, qkv: QKV) -> int:
-        """Floating-point operations of the output, 2 a multiply-add, exponentials not counted."""
+        """Floating-point operations of the output, 2 a multiply-add, exponentials not counted.
+
+        From shapes alone, so that it is known before anything is computed; a hidden key counts.
+        Here: scores and weighed values of all `pairs`.
+        """
+        return 2 * qkv.heads * self.pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
+
+    def bytes_needed(self, qkv: QKV, size: int = 512) -> int:
+        """What a summary with maps of size×size cells holds at the worst moment, above its inputs.
+
+        From shapes alone, at most, on one thread: the output, statistics, and maps; what is `held`
+        for the whole text; and the weights of `blocks_at_once` blocks.
+        """
+        h, n, m = qkv.heads, qkv.n, qkv.m
+        output = h * n * qkv.v.shape[-1] * qkv.v.element_size()
+        rows = 2 * h * n * 14 * 8  # in parts, and put together
+        maps = h * min(n, size) * min(m, size) * (2 * 8 + 3 * 4)  # added up in float64
+        blocks = self.blocks_at_once * 4 * min(BLOCK, h * n * m)
+        return 2 * output + rows + maps + blocks + self.held(qkv)
+
+    def held(self, qkv: QKV) -> int:
+        """Bytes of what this mechanism alone keeps for the whole text, from shapes, at most."""
+        return 0
 
     def fit(self: M, qkv: QKV) -> M:
-        """What the paper learns, fitted here; a mechanism with nothing to learn is its own fit."""
-        return self
+        """The mechanism with what its paper learns, fitted to this QKV.
+
+        Always anew, whatever it was fitted to before; with nothing to learn it carries nothing.
+        What it carries `attend` and `check` hold to: to other QKVs of the same shapes it is
+        applied as it is, others are refused. Without a fit `attend` makes one and doesn't keep it.
+
+        Raises:
+            ValueError: the QKV holds something that this mechanism can't honour.
+        """
+        bare = replace(self, learned=None)
+        bare.check(qkv)
+        return replace(bare, learned=bare.learn(qkv))
+
+    def learn(self, qkv: QKV) -> Learned | None:
+        """What `fit` carries; None where nothing is learned."""
+        return None
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        """Names and shapes of the weights that `learn` finds; None for a size that may differ."""
+        return {}
+
+    # -- what it says of itself, for pages and pictures ------------------------------------------
+
+    @property
+    def exact_zeros(self) -> bool:
+        """The normaliser may give exactly 0 to a key that it is shown."""
+        return False
+
+    @property
+    def selects(self) -> bool:
+        """A row may be shown fewer keys than causality and masks leave it."""
+        return False
+
+    def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers | None:
+        """The factor on the scores of a row; None if rows are no softmax of scaled scores.
+
+        Args:
+            n: keys that the row sees. entropy: of softmax over them, nats.
+        """
+        return None
+
+    def needle_mass(self, n: ArrayLike, gap: ArrayLike) -> Numbers | None:
+        """Weight of one key whose score lies `gap` above n − 1 equal others, in closed form; None
+        if that alone does not decide it.
+
+        Raises:
+            ValueError: n is below 1.
+        """
+        by = self.inverse_temperature(n, needle.entropy(n, gap))
+        return None if by is None else needle.needle_mass(n, by * np.asarray(gap, float))
+
+    @property
+    def holding_gap(self) -> float:
+        """The gap above which length alone does not thin a needle out; infinite if there is none.
+
+        As in `needle_mass`: the others are equal.
+        """
+        return inf
+
+    def row_sum(self, scores: ArrayLike, shift: ArrayLike) -> Numbers | None:
+        """What a row of these scores (m) adds up to when `shift` (s) is added to all: (s).
+
+        None where a shift common to all scores changes nothing.
+        """
+        return None
+
+    def sharpened(self: M, factor: float, n: float) -> M | None:
+        """This mechanism with its own parameter set so that over n keys scores count `factor`
+        times; None if it has none, and the QKV's scale has to do it."""
+        return None
+
+    def suited(self: M, n: int) -> M:
+        """The same with `sizes` that show something in a text of n tokens: at most the largest
+        power of two in a quarter of it, and never above what they are."""
+        most = 1 << max(0, (n // 4).bit_length() - 1)
+        smaller = {x: most for x in self.sizes if getattr(self, x) > most}
+        return replace(self, learned=None, **smaller) if smaller else self
+
+
+def numbers(qkv: QKV) -> int:
+    """How many there are in Q, in K and V for every head that reads them."""
+    return qkv.heads * (qkv.n * qkv.q.shape[-1] + qkv.m * (qkv.k.shape[-1] + qkv.v.shape[-1]))
+
+
+def _sizes(shape: tuple[int | None, ...]) -> str | Refusal:
+    return " × ".join("n" if x is None else f"{x}" for x in shape) or Refusal("none")
+
+
+def visible_pairs(qkv: QKV) -> int:
+    """Pairs that causality leaves."""
+    n, m = qkv.n, qkv.m
+    if not qkv.causal:
+        return n * m
+    rows = min(n, m)  # rows before the first key see nothing
+    return rows * m - rows * (rows - 1) // 2

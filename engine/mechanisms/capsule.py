@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -41,17 +41,20 @@ class Capsule(Mechanism):
     family: ClassVar[str] = "routing"
     paper: ClassVar[str] = "arXiv 1710.09829"
     complexity: ClassVar[str] = "n² + n·heads·capsules·iterations"
+    blocks_at_once: ClassVar[int] = 6
 
     capsules: int = param(4, low=1, slider=(1, 12))
     iterations: int = param(3, low=1, slider=(1, 10))
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
 
-    def fit(self, qkv: QKV) -> Capsule:
+    def learn(self, qkv: QKV) -> Learned:
         """Parents' directions (J D); fidelity: the mass that rows keep."""
-        self.check(qkv)
-        return self._fit(children(qkv, _full(qkv).output))
+        return self._learn(children(qkv, _full(qkv).output))
 
-    def _fit(self, u: Float[Tensor, "n h D"]) -> Capsule:
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return {"directions": (self.capsules, _width(qkv))}
+
+    def _learn(self, u: Float[Tensor, "n h D"]) -> Learned:
         points = selection.unit(u).flatten(0, 1)[selection.sample(u.shape[0] * u.shape[1], 4096)]
         said = (points.norm(dim=-1) > 0).to(points)
         found = selection.seeds(points[None], said, self.capsules, self.seed)[0]
@@ -61,29 +64,27 @@ class Capsule(Mechanism):
             kept(*agree(u, p, self.iterations)).mean(1).float()
             for p in (found, selection.unit(chance))
         )
-        fidelity = Fidelity("captured_mass", value, random)
-        return replace(self, learned=Learned({"directions": found}, fidelity))
+        return Learned({"directions": found}, Fidelity("captured_mass", value, random))
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         full = _full(qkv)
         u = children(qkv, full.output)
-        learned = self.learned or self._fit(u).learned
-        assert learned is not None
+        learned = self.learned or self._learn(u)
         directions = learned.weights["directions"].to(qkv.device)
         att = Agreed(qkv, full, *agree(u, directions, self.iterations))
         att.fidelity = learned.fidelity
         return att
 
+    def held(self, qkv: QKV) -> int:
+        """Head outputs in float64, several times over, and couplings of every step."""
+        wide = qkv.heads * qkv.n
+        return 8 * wide * (6 * _width(qkv) + (self.iterations + 4) * self.capsules)
+
     def flops(self, qkv: QKV) -> int:
         """Full attention, W_O by heads, projections, and the steps' sums and agreements."""
-        h, n, e, j = qkv.heads, qkv.n, qkv.v.shape[-1], self.capsules
-        wide = e
-        through = 0
-        if _mixes(qkv):
-            assert qkv.layer is not None and qkv.layer.w_o is not None
-            wide = qkv.layer.w_o.shape[0]
-            through = e * wide
+        h, n, j, wide = qkv.heads, qkv.n, self.capsules, _width(qkv)
+        through = qkv.v.shape[-1] * wide if _mixes(qkv) else 0
         routed = through + wide * j + (2 * self.iterations - 1) * j + j
         return Softmax().flops(qkv) + 2 * n * h * routed
 
@@ -97,6 +98,14 @@ def _full(qkv: QKV) -> Composed:
 def _mixes(qkv: QKV) -> bool:
     w = None if qkv.layer is None else qkv.layer.w_o
     return w is not None and w.shape[1] == qkv.heads * qkv.v.shape[-1]
+
+
+def _width(qkv: QKV) -> int:
+    """Of the space that the heads' outputs share."""
+    if not _mixes(qkv):
+        return qkv.v.shape[-1]
+    assert qkv.layer is not None and qkv.layer.w_o is not None
+    return qkv.layer.w_o.shape[0]
 
 
 def children(qkv: QKV, output: Float[Tensor, "h n e"]) -> Float[Tensor, "n h D"]:

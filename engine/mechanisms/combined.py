@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 
-from engine.contract import QKV, Refusal, param
+from engine.contract import QKV, Learned, Refusal, param
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.mechanisms.adaptive_temperature import beta, entropy
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned
-from engine.mechanisms.softmax import visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
+from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned, tables
 from engine.mechanisms.ssmax import length_scale
+from engine.mechanisms.transformer_xl import TransformerXL
+from engine.mechanisms.window import Window
 
 PATTERNS = ("all", "window", "segments", "recurrent", "hashed", "clusters", "blocks")
 DISTANCE = 128
@@ -37,6 +38,7 @@ class Combined(Mechanism):
     paper: ClassVar[str] = "a combination of several"
     complexity: ClassVar[str] = "n·keys of the pattern; n² by content"
     selection_causal: ClassVar[bool] = False
+    sizes: ClassVar[tuple[str, ...]] = ("size",)
 
     pattern: str = param("window", choices=PATTERNS)
     bias: str = param("alibi", choices=("none", *KINDS))
@@ -53,15 +55,24 @@ class Combined(Mechanism):
         if self.normaliser == "sigmoid" and qkv.sinks is not None:
             raise Refusal("a sigmoid can't honour sinks: it has no denominator they'd join")
 
-    def fit(self, qkv: QKV) -> Combined:
+    @property
+    def exact_zeros(self) -> bool:
+        return self.normaliser == "entmax" and self.alpha > 1
+
+    @property
+    def selects(self) -> bool:
+        return self.pattern != "all"
+
+    def learn(self, qkv: QKV) -> Learned | None:
         """What the bias learns, if it is one that is learnt."""
-        if self.bias not in LEARNED or self.learned is not None:
-            return self
-        return replace(self, learned=fitted(qkv, self.bias, DISTANCE, self.seed))
+        return fitted(qkv, self.bias, DISTANCE, self.seed) if self.bias in LEARNED else None
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return tables(qkv, self.bias)
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        learned = self.fit(qkv).learned
+        learned = self.learned or self.learn(qkv)
         made = positioned(qkv, self.bias, DISTANCE, self.seed, learned)
         pattern, normaliser = self._pattern(made), self._normaliser()
 
@@ -108,14 +119,23 @@ class Combined(Mechanism):
             case name:
                 return normalisers.Softmax(zero=name == "softmax1")
 
+    def pairs(self, qkv: QKV) -> int:
+        """Those of the pattern; all, where it goes by content."""
+        match self.pattern:
+            case "window":
+                return Window(self.size, sinks=0).pairs(qkv)
+            case "segments":
+                return TransformerXL(self.size, memory=0).pairs(qkv)
+            case "recurrent":
+                return TransformerXL(self.size, self.size).pairs(qkv)
+            case _:
+                return visible_pairs(qkv)
+
+    def held(self, qkv: QKV) -> int:
+        """What positions, hashes or clusters need, whichever is most."""
+        return 2 * 8 * numbers(qkv) + 8 * 4 * qkv.heads * self.count * (qkv.n + qkv.m)
+
     def flops(self, qkv: QKV) -> int:
-        """Products with keys and values; positions and choices of keys not counted. A pattern by
-        content is scored whole."""
-        pairs = visible_pairs(qkv)
-        if self.pattern in ("window", "segments", "recurrent"):
-            pattern, offset, pairs = self._pattern(qkv), qkv.frame.offset, 0
-            for row in range(max(0, offset), qkv.n + offset):
-                ((a, b),) = pattern.spans(row, row, qkv.m)
-                pairs += max(0, (min(b, row + 1) if qkv.causal else b) - a)
+        """Products with keys and values; positions and choices of keys not counted."""
         passes = 2 if self.scale == "adaptive" else 1
-        return 2 * qkv.heads * pairs * (passes * qkv.k.shape[-1] + qkv.v.shape[-1])
+        return 2 * qkv.heads * self.pairs(qkv) * (passes * qkv.k.shape[-1] + qkv.v.shape[-1])

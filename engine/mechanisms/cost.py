@@ -104,7 +104,8 @@ def _peak(mechanism: Mechanism, qkv: QKV) -> int:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a summary will cost: bytes at most above inputs, and operations of the output."""
+    """What a summary will cost: bytes at most above inputs, on one thread, and operations of the
+    output."""
 
     bytes: int
     flops: int
@@ -112,9 +113,4 @@ class Estimate:
 
 def estimate(mechanism: Mechanism, qkv: QKV, size: int = 512) -> Estimate:
     """What attending and summarising would cost, before anything is computed."""
-    h, n = qkv.heads, qkv.n
-    output = h * n * qkv.v.shape[-1] * qkv.v.element_size()
-    rows = h * n * 14 * 8
-    maps = 3 * h * min(n, size) * min(qkv.m, size) * 4
-    keys = 2 * qkv.m * (qkv.k.shape[-1] + qkv.v.shape[-1]) * 4
-    return Estimate(output + rows + maps + keys + 2**26, mechanism.flops(qkv))
+    return Estimate(mechanism.bytes_needed(qkv, size), mechanism.flops(qkv))

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, RowKind, param
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import Softmax, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
+from engine.mechanisms.softmax import Softmax
 
 
 @dataclass(frozen=True)
@@ -31,6 +31,7 @@ class Differential(Mechanism):
     family: ClassVar[str] = "remedies"
     paper: ClassVar[str] = "arXiv 2410.05258"
     complexity: ClassVar[str] = "2·n²"
+    blocks_at_once: ClassVar[int] = 10
 
     # the paper starts layer l at 0.8 − 0.6 exp(−0.3 (l − 1)): 0.2 at the first, 0.5 near the third
     lambda_: float = param(0.5, low=0.0, slider=(0.0, 1.0), step=0.05)
@@ -48,6 +49,10 @@ class Differential(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Difference(qkv, self.lambda_)
+
+    def held(self, qkv: QKV) -> int:
+        """Queries and outputs of both halves."""
+        return 2 * 4 * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
         width = qkv.k.shape[-1] + 2 * qkv.v.shape[-1]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -13,8 +13,8 @@ from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Gaussian as Kernel
 from engine.kernels.sdpa import fits_sdpa
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import Softmax, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
+from engine.mechanisms.softmax import Softmax
 
 LARGEST = 32.0
 """Scores up to which float32 is exact enough: its rounding there is 2⁻¹⁹."""
@@ -60,11 +60,18 @@ class Gaussian(Mechanism):
         )
         return Softmax().attend(features).output
 
+    def held(self, qkv: QKV) -> int:
+        """Queries, keys and values about the mean key in float64, and their features."""
+        return 2 * 8 * numbers(qkv)
+
     def flops(self, qkv: QKV) -> int:
         d, e = qkv.k.shape[-1], qkv.v.shape[-1]
         vectors = qkv.heads * qkv.n + qkv.groups * qkv.m
         # a row's own half square and each key's join the inner product; squares are summed once
         return 2 * (qkv.heads * visible_pairs(qkv) * (d + 2 + e) + vectors * d)
+
+    def sharpened(self, factor: float, n: float) -> Gaussian:
+        return replace(self, width=factor**-0.5)
 
 
 def refuse_levels(key: str, qkv: QKV) -> None:

@@ -22,8 +22,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import visible_pairs
+from engine.mechanisms.base import Mechanism, visible_pairs
 from engine.runtime.threads import in_order
 from engine.text.tree import Tree
 
@@ -53,6 +52,7 @@ class Hierarchical(Mechanism):
     family: ClassVar[str] = "hierarchy"
     paper: ClassVar[str] = "Yang et al., NAACL 2016"
     complexity: ClassVar[str] = "n²; pruned: n·(units + open·children)"
+    blocks_at_once: ClassVar[int] = 6
 
     levels: int = param(3, low=1, slider=(1, 3), step=1)
     aggregate: str = param("mean", choices=AGGREGATES)
@@ -84,10 +84,10 @@ class Hierarchical(Mechanism):
 
     def flops(self, qkv: QKV) -> int:
         """As `Mechanism.flops`; pruned it is the most that it can be: units differ in size."""
+        if not self.open:
+            return super().flops(qkv)
         d, e = qkv.k.shape[-1], qkv.v.shape[-1]
         tree = Tree.of(qkv.frame, self.levels)
-        if not self.open or len(tree.names) == 1:
-            return 2 * qkv.heads * visible_pairs(qkv) * (d + e)
         at = (torch.arange(qkv.n) + qkv.frame.offset).clamp_max(qkv.m - 1)
         seen = at[at >= 0] if qkv.causal else torch.full((qkv.n,), qkv.m - 1)
         looked = torch.bucketize(seen, tree.edges[0][1:], right=True) + 1  # at the top level

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -19,7 +19,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers
 
 SAMPLE = 128
 """Rows of full attention that a choice is judged by."""
@@ -54,6 +54,8 @@ class KMeans(Mechanism):
     complexity: ClassVar[str] = "clusters·(window² + n)"
     selection_causal: ClassVar[bool] = False
     grows: ClassVar[str] = "window"
+    groups: ClassVar[str] = "clusters"
+    sizes: ClassVar[tuple[str, ...]] = ("window",)
 
     clusters: int = param(8, low=1, slider=(1, 64), log=True)
     window: int = param(32, low=1, slider=(4, 512), unit="tokens", log=True)
@@ -63,29 +65,37 @@ class KMeans(Mechanism):
         super().check(qkv)
         Dot().check(qkv)
 
-    def fit(self, qkv: QKV) -> KMeans:
+    def learn(self, qkv: QKV) -> Learned:
         """Centroids (h clusters d); fidelity: full attention's mass on pairs that share one."""
-        self.check(qkv)
         found = selection.centroids(qkv, self.clusters, self.seed)
         draw = torch.Generator().manual_seed(self.seed)
         chance = torch.randn(found.shape, generator=draw, dtype=torch.float64).to(found.device)
         value, random = (
             captured(qkv, self._pattern(qkv, c)) for c in (found, selection.unit(chance))
         )
-        fidelity = Fidelity("captured_mass", value, random)
-        return replace(self, learned=Learned({"centroids": found}, fidelity))
+        return Learned({"centroids": found}, Fidelity("captured_mass", value, random))
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return {"centroids": (qkv.heads, self.clusters, qkv.q.shape[-1])}
 
     def _pattern(self, qkv: QKV, centroids: Tensor) -> patterns.Clusters:
         return patterns.Clusters(*selection.members(qkv, centroids, self.window), qkv.frame.offset)
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
-        learned = self.learned or self.fit(qkv).learned
-        assert learned is not None
+        learned = self.learned or self.learn(qkv)
         centroids = learned.weights["centroids"].to(qkv.device)
         att = Clustered(qkv, self._pattern(qkv, centroids), centroids)
         att.fidelity = learned.fidelity
         return att
+
+    @property
+    def selects(self) -> bool:
+        return True
+
+    def held(self, qkv: QKV) -> int:
+        """Queries and keys of one length in float64, and who is in which cluster."""
+        return 8 * (2 * numbers(qkv) + 4 * qkv.heads * self.clusters * (qkv.n + qkv.m))
 
     def flops(self, qkv: QKV) -> int:
         """Distances to centroids, and all pairs inside clusters; a masked key counts."""

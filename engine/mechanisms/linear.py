@@ -78,6 +78,10 @@ class Linear(Mechanism):
         """Number of features."""
         return self.features if self.feature_map == "exp" else qkv.k.shape[-1]
 
+    def held(self, qkv: QKV) -> int:
+        """Features, as the maps read them and by pieces."""
+        return 3 * 4 * qkv.heads * (qkv.n + qkv.m) * self.width(qkv)
+
     def flops(self, qkv: QKV) -> int:
         """Features (of keys twice if random: their largest first), each key's part of the sums,
         each row's reading of them; causally that is the recurrence, to which chunks add up to

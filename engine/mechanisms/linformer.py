@@ -20,7 +20,7 @@ from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.measure.comparison import evenly
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers
 from engine.mechanisms.softmax import Softmax
 
 PROJECTIONS = ("mean", "fitted", "svd", "random")
@@ -59,6 +59,7 @@ class Linformer(Mechanism):
     complexity: ClassVar[str] = "n·rank"
     causal_ok: ClassVar[bool] = False
     grows: ClassVar[str] = "rank"
+    sizes: ClassVar[tuple[str, ...]] = ("rank",)
 
     rank: int = param(64, low=1, slider=(4, 512), log=True)
     projection: str = param("mean", choices=PROJECTIONS)
@@ -72,17 +73,6 @@ class Linformer(Mechanism):
                 raise Refusal(
                     "linformer can't honour a {name}: a slot mixes keys and has no position",
                     name=name,
-                )
-        if self.learned is not None:
-            shape, made = self.learned.weights["f"].shape, (qkv.heads, qkv.m)
-            if (shape[0], shape[2]) != made:
-                raise Refusal(
-                    "linformer was fitted to {heads} heads and {keys:,} keys, not "
-                    "{given_heads} and {given_keys:,}: its projections are of one length",
-                    heads=shape[0],
-                    keys=shape[2],
-                    given_heads=made[0],
-                    given_keys=made[1],
                 )
 
     def attend(self, qkv: QKV) -> Attention:
@@ -99,7 +89,7 @@ class Linformer(Mechanism):
             both = torch.randn(2, 1, pool.slots, qkv.m, generator=draw) * pool.slots**-0.5
             e, f = both.to(qkv.device, self.dtype(qkv))
         else:
-            learned = self.learned or self.fit(qkv).learned
+            learned = self.learned or self.learn(qkv)
             assert learned is not None
             e, f = (learned.weights[name].to(qkv.device) for name in ("e", "f"))
         if qkv.key_mask is not None:
@@ -111,16 +101,20 @@ class Linformer(Mechanism):
         fitted = self.projection in ("fitted", "svd")
         return torch.float64 if fitted or qkv.dtype == torch.float64 else torch.float32
 
-    def fit(self, qkv: QKV) -> Linformer:
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        if self.projection not in ("fitted", "svd"):
+            return {}
+        heads = qkv.heads if self.projection == "svd" else 1
+        return {"e": (heads, None, qkv.m), "f": (qkv.heads, None, qkv.m)}
+
+    def learn(self, qkv: QKV) -> Learned | None:
         """E (1 or h, k, m) and F (h k m) of "fitted" and "svd"; the others learn nothing.
 
         F solves softmax(q (E K)ᵀ) F = full attention by least squares, on evenly spaced rows, or
         on all if they are few. Fidelity: see `Compressed.fidelity`.
         """
-        bare = replace(self, learned=None)
-        bare.check(qkv)
         if self.projection not in ("fitted", "svd"):
-            return bare
+            return None
         pool = Pooling(qkv.m, self.rank, qkv.key_mask)
         rows = evenly(qkv.n, max(FIT, 4 * pool.slots)).to(qkv.device)
         es, fs = [], []
@@ -134,16 +128,23 @@ class Linformer(Mechanism):
             fs.append(torch.linalg.pinv(weights, rtol=EXACT) @ full)
         e = es[0] if self.projection == "fitted" else torch.cat(es)
         found = {"e": e, "f": torch.cat(fs)}
-        made = replace(bare, learned=Learned(found)).attend(qkv)
-        return replace(bare, learned=Learned(found, made.fidelity))
+        made = replace(self, learned=Learned(found)).attend(qkv)
+        return Learned(found, made.fidelity)
+
+    def held(self, qkv: QKV) -> int:
+        """Dense projections, and the rows of full attention that they are fitted to."""
+        if self.projection == "mean":
+            return 4 * numbers(qkv)
+        slots = min(self.rank, qkv.m)
+        rows = max(FIT, 4 * slots) + 2 * (qkv.heads + 1) * slots
+        return 8 * (numbers(qkv) + 3 * rows * qkv.m)
 
     def flops(self, qkv: QKV) -> int:
         """Projections and attention to slots; fitting is not counted, as training is not."""
-        pool, d, e = Pooling(qkv.m, self.rank, qkv.key_mask), qkv.k.shape[-1], qkv.v.shape[-1]
-        k = pool.slots
+        k, d, e = min(self.rank, qkv.m), qkv.k.shape[-1], qkv.v.shape[-1]
         dense = k * qkv.m
         along = {
-            "mean": pool.count * qkv.groups * (d + e),
+            "mean": qkv.m * qkv.groups * (d + e),
             "fitted": dense * (qkv.groups * d + qkv.heads * e),
             "svd": dense * qkv.heads * (d + e),
             "random": dense * qkv.groups * (d + e),

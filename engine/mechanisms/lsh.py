@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
+from math import ceil
 from typing import ClassVar
 
 import torch
@@ -22,7 +23,7 @@ from engine.kernels.patterns import Hashed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.runtime.threads import alone, in_order
 
 DENSE = 0.125
@@ -49,6 +50,8 @@ class Lsh(Mechanism):
     paper: ClassVar[str] = "arXiv 2001.04451"
     complexity: ClassVar[str] = "rounds·n·(log n + n/buckets)"
     grows: ClassVar[str] = "rounds"
+    groups: ClassVar[str] = "buckets"
+    beside_full: ClassVar[int] = 2
     selection_causal: ClassVar[bool] = False  # the mean, and where chunks begin, are of all keys
 
     scope: str = param("bucket", choices=("bucket", "chunk"))
@@ -111,14 +114,42 @@ class Lsh(Mechanism):
 
         return Bucketed(given, pattern, views=views)
 
+    @property
+    def selects(self) -> bool:
+        return True
+
+    def pairs(self, qkv: QKV) -> int:
+        """What all rounds look at, in the mean over hashes that fill the buckets evenly.
+
+        One bucket that holds more than its share, as trained keys make it, costs more.
+        """
+        share = visible_pairs(qkv) / self.buckets
+        if self.scope == "chunk":
+            share = min(share, qkv.n * _in_reach(qkv.m / self.buckets, self.chunk, qkv.causal))
+        own = 0 if self.shared_qk or not (qkv.causal or qkv.n == qkv.m) else min(qkv.n, qkv.m)
+        return round(self.rounds * share) + own
+
+    def held(self, qkv: QKV) -> int:
+        """What each round says of each query and key, and keys and values by head."""
+        return 64 * self.rounds * qkv.heads * (qkv.n + qkv.m) + 8 * numbers(qkv)
+
     def flops(self, qkv: QKV) -> int:
-        given = self._given(qkv)
-        pattern = self._hash(given)
+        """Products in the hash, and two a pair that a round looks at or that is its own."""
         axes = -(-self.buckets // 2)
         hashes = qkv.heads * qkv.n + (0 if self.shared_qk else qkv.groups * qkv.m)
-        pairs = int((pattern.high - pattern.low).sum()) + int(pattern.kept.sum())
-        width = qkv.k.shape[-1] + qkv.v.shape[-1]
-        return 2 * (hashes * self.rounds * axes * qkv.q.shape[-1] + pairs * width)
+        return super().flops(qkv) + 2 * hashes * self.rounds * axes * qkv.q.shape[-1]
+
+
+def _in_reach(bucket: float, chunk: int, causal: bool) -> float:
+    """Keys of a bucket in a query's own chunk and the one before, in the mean over places.
+
+    A key `back` places before the query is in reach if the query's place in its chunk is at least
+    back − chunk; one ahead, if there is as much left of the chunk.
+    """
+    most = ceil(min(bucket, 2 * chunk))
+    back = torch.arange(0 if causal else 1 - most, most, dtype=torch.float64)
+    reach = torch.where(back < 0, chunk + back, 2 * chunk - back).clamp(0, chunk) / chunk
+    return float((reach * (bucket - back.abs()).clamp_min(0)).sum() / bucket)
 
 
 class Bucketed(Composed):

@@ -7,7 +7,7 @@ attention. Here merging like keys stands in for that.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
 
@@ -51,6 +51,7 @@ class MemoryTokens(Mechanism):
     paper: ClassVar[str] = "arXiv 2207.06881"
     complexity: ClassVar[str] = "n·(segment + slots)"
     grows: ClassVar[str] = "slots"
+    sizes: ClassVar[tuple[str, ...]] = ("segment",)
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
     slots: int = param(8, low=0, slider=(0, 64))
@@ -69,13 +70,22 @@ class MemoryTokens(Mechanism):
         found = self.learned.weights if self.learned is not None else None
         return Remembering(qkv, self.segment, self.slots, found)
 
-    def fit(self, qkv: QKV) -> MemoryTokens:
+    def learn(self, qkv: QKV) -> Learned:
         """Which slot takes each key, found for these keys, and how far the output then differs
         from full attention's on 256 rows; beside keys that go to slots at random."""
-        self.check(qkv)
         att = Remembering(qkv, self.segment, self.slots, None)
         weights = {"taken": att.recurrence.taken, "merged": att.recurrence.merged}
-        return replace(self, learned=Learned(weights, att.fidelity))
+        return Learned(weights, att.fidelity)
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        times = ended(qkv, self.segment) if self.slots else 0
+        return {"taken": (qkv.groups, qkv.m), "merged": (qkv.groups, times, self.slots)}
+
+    def held(self, qkv: QKV) -> int:
+        """Keys, values and the slots' states in float64, at most `KEPT` numbers of states."""
+        keys, width = qkv.groups * qkv.m, qkv.k.shape[-1] + qkv.v.shape[-1] + 1
+        states = min(KEPT, (ended(qkv, self.segment) + 1) * qkv.groups * self.slots * width)
+        return 8 * (3 * keys * width + 2 * max(0, states))
 
     def flops(self, qkv: QKV) -> int:
         size, wide = self.segment, qkv.k.shape[-1]
@@ -86,10 +96,9 @@ class MemoryTokens(Mechanism):
         stop = position + 1 if qkv.causal else begin + size
         own = (stop.clamp(0, qkv.m) - begin.clamp(0, qkv.m)).clamp_min(0)
         read = begin.clamp(0, qkv.m).clamp_max(slots)  # slots that can hold something
-        written = 0
-        for t in range(ended(qkv, size) if slots else 0):
-            points = slots + min(size, qkv.m - t * size)
-            written += points * ((slots + 2) * wide + slots * (both + 1))
+        times = max(0, ended(qkv, size)) if slots else 0
+        points = times * slots + min(qkv.m, times * size)  # that slots are made of, all times
+        written = points * ((slots + 2) * wide + slots * (both + 1))
         return 2 * (qkv.heads * int((own + read).sum()) * both + qkv.groups * written)
 
 
@@ -149,8 +158,6 @@ class Recurrence:
         shape = (qkv.groups, qkv.m), (qkv.groups, self.count, slots)
         taken, merged = (torch.full(s, -1, device=qkv.device) for s in shape)
         if found is not None:
-            if (found["taken"].shape, found["merged"].shape) != shape:
-                raise Refusal("memory_tokens was fitted to other keys: shapes differ")
             taken, merged = (found[x].to(qkv.device) for x in ("taken", "merged"))
             if qkv.key_mask is not None:
                 taken = taken.masked_fill(~qkv.key_mask.to(taken.device), -1)

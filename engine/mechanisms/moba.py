@@ -17,7 +17,7 @@ from engine.kernels import patterns
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers
 
 
 @dataclass(frozen=True)
@@ -38,6 +38,7 @@ class MoBA(Mechanism):
     paper: ClassVar[str] = "arXiv 2502.13189"
     complexity: ClassVar[str] = "n·top_k·block + n²/block"
     grows: ClassVar[str] = "top_k"
+    sizes: ClassVar[tuple[str, ...]] = ("block",)
 
     block: int = param(16, low=1, slider=(4, 512), unit="tokens", log=True)
     top_k: int = param(3, low=1, slider=(1, 32), unit="blocks", log=True)
@@ -56,6 +57,14 @@ class MoBA(Mechanism):
             output=(lambda: _output(qkv, pattern)) if gathered else None,
             views=lambda: (_view(qkv, pattern),),
         )
+
+    @property
+    def selects(self) -> bool:
+        return True
+
+    def held(self, qkv: QKV) -> int:
+        """Keys in float64, and the blocks that each query chooses."""
+        return 8 * (numbers(qkv) + 3 * qkv.heads * qkv.n * self.top_k)
 
     def flops(self, qkv: QKV) -> int:
         """Gate and pairs of the chosen blocks; a ragged last block counts whole when chosen

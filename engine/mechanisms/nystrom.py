@@ -18,7 +18,7 @@ from engine.kernels.projection import Pooling
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, numbers
 from engine.mechanisms.softmax import Softmax
 
 EXACT = 1e-9
@@ -43,6 +43,8 @@ class Nystrom(Mechanism):
     complexity: ClassVar[str] = "n·landmarks + landmarks³"
     causal_ok: ClassVar[bool] = False
     grows: ClassVar[str] = "landmarks"
+    sizes: ClassVar[tuple[str, ...]] = ("landmarks",)
+    blocks_at_once: ClassVar[int] = 8
 
     landmarks: int = param(64, low=1, slider=(4, 256), log=True)
 
@@ -60,13 +62,16 @@ class Nystrom(Mechanism):
         self.check(qkv)
         return Landmarks(qkv, self.landmarks)
 
+    def held(self, qkv: QKV) -> int:
+        """Q, K and V in float64, and weights between landmarks and positions."""
+        return 8 * (2 * numbers(qkv) + 3 * qkv.heads * self.landmarks * (qkv.n + qkv.m))
+
     def flops(self, qkv: QKV) -> int:
         """The three softmaxes and their products; the pseudo-inverse as 22 a³ (singular values
         and vectors by QR, Golub and Van Loan, table 8.6.1) and its product."""
-        keys = qkv.m if qkv.key_mask is None else int(qkv.key_mask.sum())
-        a, b = min(self.landmarks, qkv.n), max(1, min(self.landmarks, keys))
+        a, b = min(self.landmarks, qkv.n), min(self.landmarks, qkv.m)
         d, e = qkv.k.shape[-1], qkv.v.shape[-1]
-        pooled = (qkv.heads * qkv.n + qkv.groups * keys) * d
+        pooled = (qkv.heads * qkv.n + qkv.groups * qkv.m) * d
         each = qkv.n * b * (d + e) + a * b * d + a * qkv.m * (d + e) + a * b * e + 11 * a * b * b
         return 2 * (pooled + qkv.heads * each)
 

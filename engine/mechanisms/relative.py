@@ -18,8 +18,7 @@ from engine.kernels import positions
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks, sdpa_whole
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 
 KINDS = ("alibi", "rope", "t5", "shaw", "music")
 LEARNED = ("t5", "shaw", "music")
@@ -65,7 +64,7 @@ class Relative(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        learned = self.fit(qkv).learned
+        learned = self.learned or self.learn(qkv)
         own = bias_of_kind(qkv, self.kind, self.max_distance, learned)
         made = positioned(qkv, self.kind, self.max_distance, self.seed, learned)
         output = None
@@ -82,13 +81,18 @@ class Relative(Mechanism):
     def _output(self, att: Composed) -> Tensor:
         return sdpa_whole(att) if att.qkv.bias is None else sdpa_blocks(att, 512)
 
-    def fit(self, qkv: QKV) -> Relative:
+    def learn(self, qkv: QKV) -> Learned | None:
         """The kind's embeddings, fitted to what position adds to the layer's own scores."""
         if self.kind not in LEARNED:
-            return self
-        if self.learned is None or self.kind not in self.learned.weights:
-            return replace(self, learned=fitted(qkv, self.kind, self.max_distance, self.seed))
-        return self
+            return None
+        return fitted(qkv, self.kind, self.max_distance, self.seed)
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return tables(qkv, self.kind)
+
+    def held(self, qkv: QKV) -> int:
+        """Queries and keys rotated, or features of distances."""
+        return 3 * 4 * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
         h, g, n, m, d = qkv.heads, qkv.groups, qkv.n, qkv.m, qkv.q.shape[-1]
@@ -176,6 +180,15 @@ def count(qkv: QKV, kind: str, max_distance: int) -> int:
         return positions.BUCKETS
     most = min(max_distance, max(qkv.n, qkv.m))
     return most if kind == "music" else 2 * most + 1
+
+
+def tables(qkv: QKV, kind: str) -> dict[str, tuple[int | None, ...]]:
+    """Shape of the embeddings that a kind learns, by its name; of any number of distances."""
+    return (
+        {kind: (qkv.heads, None, 1 if kind == "t5" else qkv.q.shape[-1])}
+        if (kind in LEARNED)
+        else {}
+    )
 
 
 def named(qkv: QKV, kind: str, max_distance: int, total: int) -> Int[Tensor, " k"]:

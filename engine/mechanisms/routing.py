@@ -8,7 +8,7 @@ mixtures of attention heads (arXiv 2210.05144). The paths are full attention, a 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -24,8 +24,8 @@ from engine.kernels.normalisers import TopK
 from engine.kernels.rows import BLOCK
 from engine.kernels.selection import largest
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import Softmax, visible_pairs
+from engine.mechanisms.base import Mechanism, numbers, visible_pairs
+from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.window import Window
 
 NAMES = ("global", "local", "strided", "top_k")
@@ -54,6 +54,8 @@ class Routed(Mechanism):
     family: ClassVar[str] = "routing"
     paper: ClassVar[str] = "arXiv 2210.05144, 1904.10509"
     complexity: ClassVar[str] = "n² + n·width + n²/width"
+    sizes: ClassVar[tuple[str, ...]] = ("width",)
+    blocks_at_once: ClassVar[int] = 8
 
     paths: int = param(4, low=1, high=4, slider=(1, 4))
     top_k: int = param(4, low=1, slider=(1, 4))
@@ -70,14 +72,13 @@ class Routed(Mechanism):
         near = Window(window=self.width, sinks=0).attend(qkv)
         return [Softmax().attend(qkv), near, strided, top][: self.paths]
 
-    def fit(self, qkv: QKV) -> Routed:
+    def learn(self, qkv: QKV) -> Learned:
         """w_r (h D paths) and b_r (h paths), for x as it is; fidelity: overlap of P, on
         rows held out, with each path's share of the captured mass."""
-        self.check(qkv)
         x, h, p = tokens(qkv), qkv.heads, self.paths
         if self.paths == 1 or self.route == "uniform":
             weights = {"w_r": x.new_zeros(h, x.shape[1], p), "b_r": x.new_zeros(h, p)}
-            return replace(self, learned=Learned(weights))
+            return Learned(weights)
         rows = selection.sample(qkv.n, ROWS)
         held = torch.arange(len(rows)) % 4 == 3
         used = ~held
@@ -105,7 +106,13 @@ class Routed(Mechanism):
         w = solved / spread[:, None]
         b = offset - (mean @ w)
         moved = {"w_r": w.to(qkv.device), "b_r": b.to(qkv.device)}
-        return replace(self, learned=Learned(moved, fidelity))
+        return Learned(moved, fidelity)
+
+    def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return {
+            "w_r": (qkv.heads, _width(qkv), self.paths),
+            "b_r": (qkv.heads, self.paths),
+        }
 
     def _captured(self, qkv: QKV, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r p"]:
         """Share of full attention's mass on the keys of each path."""
@@ -127,8 +134,7 @@ class Routed(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
-        learned = self.learned or self.fit(qkv).learned
-        assert learned is not None
+        learned = self.learned or self.learn(qkv)
         w, b = (learned.weights[name].to(qkv.device) for name in ("w_r", "b_r"))
         ways = self.ways(qkv)
         logits = tokens(qkv).to(qkv.device) @ w + b[:, None]
@@ -142,6 +148,11 @@ class Routed(Mechanism):
         att.fidelity = learned.fidelity
         return att
 
+    def held(self, qkv: QKV) -> int:
+        """What the router reads in float64, the gates, and an output a path."""
+        wide = qkv.n * (3 * _width(qkv) + 4 * qkv.heads * self.paths)
+        return 8 * wide + 4 * self.paths * numbers(qkv)
+
     def flops(self, qkv: QKV) -> int:
         """The router and all pairs of every path; choosing the top keys is not counted."""
         width = qkv.k.shape[-1] + qkv.v.shape[-1]
@@ -152,16 +163,25 @@ class Routed(Mechanism):
         stride = (last - at % self.width).div(self.width, rounding_mode="floor") + 1
         far = visible_pairs(qkv)
         pairs = (far, int(near.sum()), int(stride.clamp_min(0).sum()), far)
-        router = qkv.n * tokens(qkv).shape[1] * self.paths if self.paths > 1 else 0
+        router = qkv.n * _width(qkv) * self.paths if self.paths > 1 else 0
         return 2 * qkv.heads * (sum(pairs[: self.paths]) * width + router)
 
 
 def tokens(qkv: QKV) -> Float[Tensor, "n D"]:
     """What the router reads: the layer's input, or without a layer all heads' queries."""
+    x = _input(qkv)
+    return (qkv.q.transpose(0, 1).flatten(1) if x is None else x).double().cpu()
+
+
+def _input(qkv: QKV) -> Float[Tensor, "n D"] | None:
     x = None if qkv.layer is None else qkv.layer.x
-    if x is None or len(x) != qkv.n:
-        x = qkv.q.transpose(0, 1).flatten(1)
-    return x.double().cpu()
+    return None if x is None or len(x) != qkv.n else x
+
+
+def _width(qkv: QKV) -> int:
+    """How many numbers the router reads of a token."""
+    x = _input(qkv)
+    return qkv.heads * qkv.q.shape[-1] if x is None else x.shape[1]
 
 
 def ridge(

@@ -24,6 +24,7 @@ from engine.kernels.rows import BLOCK
 from engine.kernels.sdpa import fits_sdpa, sdpa, sdpa_blocks
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
+from engine.mechanisms.transformer_xl import TransformerXL
 
 INTEGRATE = ("none", "pool", "attention", "concat")
 
@@ -43,6 +44,7 @@ class Segmented(Mechanism):
     paper: ClassVar[str] = "arXiv 1911.02972, 2112.07916"
     complexity: ClassVar[str] = "n·(segment + n/segment)"
     grows: ClassVar[str] = "segment"
+    sizes: ClassVar[tuple[str, ...]] = ("segment",)
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
     integrate: str = param("none", choices=INTEGRATE)
@@ -90,21 +92,27 @@ class Segmented(Mechanism):
             parts.append(out.unflatten(0, (qkv.heads, -1)).flatten(1, 2))
         return torch.cat(parts, 1) if len(parts) > 1 else parts[0]
 
+    @property
+    def selects(self) -> bool:
+        return self.integrate == "none"
+
+    def pairs(self, qkv: QKV) -> int:
+        """Those inside segments."""
+        return TransformerXL(self.segment, memory=0).pairs(qkv)
+
     def flops(self, qkv: QKV) -> int:
-        s, width = min(self.segment, qkv.m), qkv.k.shape[-1] + qkv.v.shape[-1]
-        rest = qkv.n % s
-        own = (qkv.n // s) * _pairs(s, qkv.causal) + _pairs(rest, qkv.causal)
+        s, width, own = (
+            min(self.segment, qkv.m),
+            qkv.k.shape[-1] + qkv.v.shape[-1],
+            self.pairs(qkv),
+        )
         if self.integrate == "none":
-            return 2 * qkv.heads * own * width
+            return super().flops(qkv)
         kinds = 2 if self.integrate == "concat" else 1
         count = -(-qkv.m // s)
         others = s * count * (count - 1) // (2 if qkv.causal else 1)
         pool = kinds * qkv.m * (width + (0 if self.integrate == "pool" else qkv.k.shape[-1]))
         return 2 * qkv.heads * ((own + kinds * others) * width + pool)
-
-
-def _pairs(size: int, causal: bool) -> int:
-    return size * (size + 1) // 2 if causal else size * size
 
 
 def _grouped(qkv: QKV, a: int, b: int, size: int) -> Float[Tensor, "hs size e"]:

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from engine.contract import QKV, param
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
+from engine.kernels.needle import Numbers
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism
 
@@ -33,15 +37,8 @@ class Softmax(Mechanism):
         )
         return att
 
-    def flops(self, qkv: QKV) -> int:
-        pairs = visible_pairs(qkv)
-        return 2 * qkv.heads * pairs * (qkv.k.shape[-1] + qkv.v.shape[-1])
+    def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
+        return np.full(np.broadcast_shapes(np.shape(n), np.shape(entropy)), 1 / self.temperature)
 
-
-def visible_pairs(qkv: QKV) -> int:
-    """Pairs that causality leaves."""
-    n, m = qkv.n, qkv.m
-    if not qkv.causal:
-        return n * m
-    rows = min(n, m)  # rows before the first key see nothing
-    return rows * m - rows * (rows - 1) // 2
+    def sharpened(self, factor: float, n: float) -> Softmax:
+        return replace(self, temperature=1 / factor)

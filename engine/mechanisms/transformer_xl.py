@@ -30,6 +30,7 @@ class TransformerXL(Mechanism):
     paper: ClassVar[str] = "arXiv 1901.02860"
     complexity: ClassVar[str] = "n·(segment + memory)"
     grows: ClassVar[str] = "memory"
+    sizes: ClassVar[tuple[str, ...]] = ("segment", "memory")
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
     memory: int = param(64, low=0, slider=(0, 512), unit="tokens")
@@ -46,10 +47,13 @@ class TransformerXL(Mechanism):
         )
         return att
 
-    def flops(self, qkv: QKV) -> int:
+    @property
+    def selects(self) -> bool:
+        return True
+
+    def pairs(self, qkv: QKV) -> int:
         position = torch.arange(qkv.n) + qkv.frame.offset
         start = position // self.segment * self.segment
         stop = position + 1 if qkv.causal else start + self.segment
         seen = stop.clamp(0, qkv.m) - (start - self.memory).clamp(0, qkv.m)
-        pairs = int(seen.clamp_min(0).sum())
-        return 2 * qkv.heads * pairs * (qkv.k.shape[-1] + qkv.v.shape[-1])
+        return int(seen.clamp_min(0).sum())

@@ -38,6 +38,8 @@ class TruncatedSVD(Mechanism):
     complexity: ClassVar[str] = "n³"
     causal_ok: ClassVar[bool] = False
     grows: ClassVar[str] = "rank"
+    sizes: ClassVar[tuple[str, ...]] = ("rank",)
+    blocks_at_once: ClassVar[int] = 8
 
     rank: int = param(16, low=1, slider=(1, 256), log=True)
 
@@ -57,6 +59,10 @@ class TruncatedSVD(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Truncated(qkv, self.rank)
+
+    def held(self, qkv: QKV) -> int:
+        """The map in float64, and what its singular vectors come from."""
+        return 4 * 8 * qkv.heads * qkv.n * (qkv.n + qkv.m)
 
     def flops(self, qkv: QKV) -> int:
         """Full attention, n² inner products of its rows, 9 n³ for their eigenvectors (Golub and

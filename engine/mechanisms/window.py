@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -26,6 +26,8 @@ class Window(Mechanism):
     paper: ClassVar[str] = "arXiv 2004.05150, 2309.17453"
     complexity: ClassVar[str] = "n·(window + sinks)"
     grows: ClassVar[str] = "window"
+    sizes: ClassVar[tuple[str, ...]] = ("window",)
+    beside_full: ClassVar[int] = 1
 
     window: int = param(64, low=1, slider=(1, 512), unit="tokens", log=True)
     sinks: int = param(4, low=0, slider=(0, 64), unit="tokens")
@@ -41,11 +43,20 @@ class Window(Mechanism):
         )
         return att
 
-    def flops(self, qkv: QKV) -> int:
+    @property
+    def selects(self) -> bool:
+        return True
+
+    def suited(self, n: int) -> Window:
+        """Also with one sink for every 512 tokens, at least the first."""
+        made = super().suited(n)
+        return replace(made, sinks=min(self.sinks, max(1, n // 512)))
+
+    def pairs(self, qkv: QKV) -> int:
         at = torch.arange(qkv.n) + qkv.frame.offset
         stop = (at + (1 if qkv.causal else self.window)).clamp(0, qkv.m)
         start = (at - self.window + 1).clamp_min(0).minimum(stop)
         seen = stop - start + start.clamp_max(self.sinks)
         if not qkv.causal:  # sinks may lie ahead, too
             seen += (min(self.sinks, qkv.m) - stop).clamp_min(0)
-        return 2 * qkv.heads * int(seen.sum()) * (qkv.k.shape[-1] + qkv.v.shape[-1])
+        return int(seen.sum())

@@ -17,6 +17,7 @@ from typing import Any, Self
 
 from engine.contract import Choice, Pairs, Param, Pool, params_of
 from engine.mechanisms import MECHANISMS
+from engine.mechanisms.base import Mechanism
 from engine.sources import SOURCES
 from engine.spec.fields import (
     ALLOWED,
@@ -41,6 +42,13 @@ def digest(content: str | bytes) -> str:
 def declarations(registry: Mapping[str, type], key: str) -> dict[str, Param]:
     """The declared parameters of one mechanism or source; none if it has none."""
     return params_of(registry[key]) if key in registry else {}
+
+
+def choice(mechanism: Mechanism) -> Choice:
+    """The key of a mechanism, and those of its parameters that are not at their defaults."""
+    declared = params_of(type(mechanism))
+    pairs = ((name, getattr(mechanism, name)) for name in declared)
+    return mechanism.key, tuple((k, v) for k, v in pairs if v != declared[k].default)
 
 
 def _canonical(declared: Mapping[str, Param], pairs: Pairs, prefix: str) -> Pairs:
@@ -145,7 +153,7 @@ class Spec:
             return (own, *self.others)
         if own != FULL:
             return own, FULL
-        return (own, *((key, ()) for key in BESIDE_FULL if key in MECHANISMS))
+        return (own, *((key, ()) for key in BESIDE_FULL))
 
     def source_arguments(self) -> dict[str, Any]:
         """All parameters of a generated source, defaults included."""
@@ -298,7 +306,10 @@ def _say(said: dict[str, str], key: str, value: Any, default: Any) -> None:
 
 
 FULL: Choice = ("softmax", ())
-BESIDE_FULL = ("window", "lsh" if "lsh" in MECHANISMS else "segmented")
+BESIDE_FULL = sorted(
+    (key for key, cls in MECHANISMS.items() if cls.beside_full),
+    key=lambda key: MECHANISMS[key].beside_full,
+)
 DEFAULT = Spec()
 
 

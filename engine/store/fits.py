@@ -88,7 +88,7 @@ def kept(mechanism: M, qkv: QKV, folder: str | Path, most_bytes: int = MOST_BYTE
     Raises:
         ValueError: the QKV holds something that this mechanism can't honour.
     """
-    if type(mechanism).fit is Mechanism.fit or mechanism.learned is not None:
+    if type(mechanism).learn is Mechanism.learn or mechanism.learned is not None:
         return mechanism
     name = digest(mechanism, qkv)
     if name is None:

@@ -101,7 +101,7 @@ def look(weights: Float[Tensor, " m"], stats: RowStats, frame: Frame, head: int,
     )
 
 
-FOUND = {"buckets": "lsh", "clusters": "kmeans"}
+FOUND = {cls.groups: key for key, cls in MECHANISMS.items() if cls.groups}
 """Groups that differ from head to head, and what finds them where the attention has none."""
 
 

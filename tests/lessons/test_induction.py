@@ -41,6 +41,10 @@ def made(request: pytest.FixtureRequest, model: Model) -> induction.Picture:
     return induction.picture(model, text(story), name, text(before), LENGTHS)
 
 
+def offered(made: induction.Picture) -> dict:
+    return induction.offered(made.readings[0].n)
+
+
 def dense(model: Model, made: induction.Picture, reading: induction.Reading) -> torch.Tensor:
     """Causal softmax of the picture's head over one text, in float64."""
     qkv = model.read(reading.text).layer(made.layer)
@@ -51,7 +55,7 @@ def dense(model: Model, made: induction.Picture, reading: induction.Reading) -> 
 
 
 def test_full_attention(model: Model, made: induction.Picture) -> None:
-    rows = induction.rows(made, induction.offered()["softmax"])
+    rows = induction.rows(made, offered(made)["softmax"])
     for reading, row in zip(made.readings, rows, strict=True):
         whole = dense(model, made, reading).softmax(1)
         rest = whole[reading.query, 1:] / whole[reading.query, 1:].sum()
@@ -65,11 +69,12 @@ def test_full_attention(model: Model, made: induction.Picture) -> None:
 
 @pytest.mark.parametrize("key", ["window", "segmented"])
 def test_narrower_attention(model: Model, made: induction.Picture, key: str) -> None:
-    rows = induction.rows(made, induction.offered()[key])
+    rows = induction.rows(made, offered(made)[key])
+    size = 2 ** int(torch.tensor(made.readings[0].n / 4).log2())
     for reading, row in zip(made.readings, rows, strict=True):
         scores = dense(model, made, reading)
         i, j = torch.meshgrid(torch.arange(reading.n), torch.arange(reading.n), indexing="ij")
-        near = (i - j < 64) | (j == 0) if key == "window" else i // 64 == j // 64
+        near = (i - j < size) | (j == 0) if key == "window" else i // size == j // size
         whole = scores.masked_fill(~near, -torch.inf).softmax(1)
         rest = whole[reading.query, 1:] / whole[reading.query, 1:].sum()
         torch.testing.assert_close(row.weights.double(), rest, rtol=1e-4, atol=1e-7)
@@ -89,7 +94,7 @@ def test_the_head_is_the_strongest_of_all(model: Model, made: induction.Picture)
             k = qkv.k[head // (qkv.heads // qkv.groups)]
             row = (qkv.q[head, query] @ k[1 : query + 1].T * qkv.factor).softmax(0)
             best = max(best, float(row[before]))
-    assert induction.rows(made, induction.offered()["softmax"])[0].target == pytest.approx(
+    assert induction.rows(made, offered(made)["softmax"])[0].target == pytest.approx(
         best, rel=1e-4
     )
 
@@ -115,16 +120,16 @@ def test_maps_are_the_heads(model: Model, made: induction.Picture) -> None:
     alone = made.readings[0]
     whole = dense(model, made, alone)[:, 1:].softmax(1).nan_to_num(0)
     step = -(-alone.n // induction.MAP)
-    cells = induction.rows(made, induction.offered()["softmax"])[0].cells
+    cells = induction.rows(made, offered(made)["softmax"])[0].cells
     last = whole[step * (len(cells) - 1) :, : step - 1]
     assert cells[-1, 0] == pytest.approx(float(last.max()), rel=1e-4)
 
 
 def test_only_what_can_look_back_is_offered(made: induction.Picture) -> None:
-    offered = induction.offered()
-    assert set(offered) == {key for key, cls in induction.MECHANISMS.items() if cls.causal_ok}
-    assert set(induction.offered(causal=False)) == set(induction.MECHANISMS)
-    for mechanism in offered.values():
+    mechanisms = offered(made)
+    assert set(mechanisms) == {key for key, cls in induction.MECHANISMS.items() if cls.causal_ok}
+    assert set(induction.offered(64, causal=False)) == set(induction.MECHANISMS)
+    for mechanism in mechanisms.values():
         for reading, row in zip(made.readings, induction.rows(made, mechanism), strict=True):
             assert row.weights.shape == (reading.n - 1,) and bool(
                 torch.isfinite(row.weights).all()
@@ -141,6 +146,6 @@ def test_the_embedded_model_looks_back(language: str) -> None:
     story, name, before = STORIES[language]
     tiny = load(EXAMPLES.parent / "models" / "tiny", device="cpu")
     made = induction.picture(tiny, text(story), name, text(before), ())
-    alone, row = made.readings[0], induction.rows(made, induction.offered()["softmax"])[0]
+    alone, row = made.readings[0], induction.rows(made, offered(made)["softmax"])[0]
     assert row.target > 0.4 and int(row.weights.argmax()) + 1 == alone.target
     assert row.effective < 8

@@ -33,6 +33,12 @@ def required() -> set[str]:
             keys.add(f"{registry}.{key}.name")
             if registry == "mechanism":
                 keys |= {f"mechanism.{key}.short", f"mechanism.{key}.formula"}
+                keys.add(f"family.{cls.family}")
+                if cls.groups:
+                    keys |= {f"group.{cls.groups}", f"groups.{cls.groups}"}
+                if cls.family == "remedies" and cls().needle_mass(2, 1.0) is not None:
+                    stem = f"picture.remedy_growth_{key}"
+                    keys |= {f"{stem}.title", f"{stem}.caption"}
             for name, declared in params_of(cls).items():
                 stem = f"{registry}.{key}.param.{name}"
                 keys |= {stem, f"{stem}.help"} | {f"{stem}.{c}" for c in declared.choices}
@@ -48,6 +54,16 @@ def test_both_languages_have_the_same_keys():
 @pytest.mark.parametrize("tag", LANGUAGES)
 def test_what_is_declared_has_words(tag):
     assert not required() - WORDS[tag].keys()
+
+
+def test_a_mechanism_without_words_is_noticed(monkeypatch):
+    class New(MECHANISMS["ssmax"]):
+        key = "new"
+        family = "new_family"
+
+    monkeypatch.setitem(MECHANISMS, "new", New)
+    missing = required() - WORDS["en"].keys()
+    assert {"mechanism.new.name", "mechanism.new.short", "family.new_family"} <= missing
 
 
 def test_facts_agree():
@@ -74,7 +90,7 @@ def test_chinese_is_chinese():
 
 def test_every_key_in_the_code_has_words():
     used = set()
-    for path in (*ROOT.glob("pages/**/*.py"), *ROOT.glob("engine/figures/*.py")):
+    for path in (*ROOT.glob("pages/**/*.py"), *ROOT.glob("engine/figures/**/*.py")):
         used |= set(re.findall(r"""\bt\(\s*"([a-z_.]+)\"""", path.read_text("utf-8")))
     assert used and not used - WORDS["en"].keys()
 

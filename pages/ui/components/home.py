@@ -65,6 +65,7 @@ WORDS = (
 def home(
     key: str,
     picture: Picture,
+    offered: Sequence[str],
     rows: Mapping[str, Sequence[Row]],
     t: Callable[..., str],
     doors: Mapping[str, Sequence[str]],
@@ -75,6 +76,7 @@ def home(
     """Draw it; everything moves in the browser.
 
     Args:
+        offered: mechanisms that can be chosen; the others are shown as such.
         rows: mechanism -> what the query does in each reading; softmax at least.
         t: words, `component.home.*`. doors: links into Explore, by mechanism and reading.
         troubles: why there are no rows, by mechanism.
@@ -112,7 +114,7 @@ def home(
             "story": picture.story,
             "name": picture.name,
             "families": families,
-            "offered": [name for name, cls in MECHANISMS.items() if cls.causal_ok],
+            "offered": list(offered),
             "readings": [_reading(reading) for reading in picture.readings],
             "rows": {name: [_row(row) for row in found] for name, found in rows.items()},
             "doors": {name: list(links) for name, links in doors.items()},
