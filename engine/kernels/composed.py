@@ -160,16 +160,16 @@ class Composed(Rows, Attention):
             return None
         return self.qkv.v.new_empty(self.frame.heads, self.frame.n, self.qkv.v.shape[-1])
 
-    def hide(self, keys: Int[Tensor, " k"]) -> Attention:
+    def _without(self, keys: Int[Tensor, " k"]) -> Attention:
         # softmax renormalised over the keys that are left is softmax with the others masked,
         # unless the others bear on the row's temperature or share
         zero = isinstance(self.normaliser, Softmax) and self.normaliser.zero
         if not self.streams or self._beta is not None or zero:
-            return super().hide(keys)
+            return super()._without(keys)
         mask = torch.ones(self.frame.m, dtype=torch.bool, device=self.device)
         if self.frame.key_mask is not None:
             mask &= self.frame.key_mask.to(self.device)
-        mask[index(keys, self.frame.m)] = False
+        mask[keys] = False
         qkv = self.qkv.replace(key_mask=mask, sinks=None)
         return Composed(qkv, self.pattern, self.scoring, self.normaliser, views=self._views)
 
