@@ -12,63 +12,27 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from engine.contract import Refusal
-
-Numbers = NDArray[np.float64]
+from engine.kernels.needle import Array, Numbers, check, floats
+from engine.kernels.needle import entmax_needle_mass as entmax_needle_mass
+from engine.kernels.needle import entropy as entropy
+from engine.kernels.needle import gaussian_entropy as gaussian_entropy
+from engine.kernels.needle import needle_mass as needle_mass
+from engine.kernels.needle import ssmax_needle_mass as ssmax_needle_mass
+from engine.mechanisms.adaptive_temperature import AdaptiveTemperature
 erfc = np.vectorize(math.erfc, otypes=[np.float64])
 NODES, SHARES = np.polynomial.legendre.leggauss(96)
 REACH = 9.0
 """Standard deviations that an integral over noise spans."""
 
 
-def _floats(*values: ArrayLike) -> list[Numbers]:
-    found = [np.asarray(v, dtype=np.float64) for v in values]
-    return [np.array(v) for v in np.broadcast_arrays(*found)]
-
-
-def _check(n: Numbers, fewest: Numbers | int = 1) -> None:
-    if (n < fewest).any():
-        raise Refusal("n must be at least {fewest:g}", fewest=np.max(fewest))
-
-
-def needle_mass(
-    n: ArrayLike, gap: ArrayLike, noise: ArrayLike = 0.0, needles: ArrayLike = 1
-) -> Numbers:
-    """Softmax weight of the needles together: 1/(1 + exp(ln((n − k)/k) + noise²/2 − gap)).
-
-    Args:
-        noise: standard deviation of the other logits; to leading order, for noise well below
-            `freezing`. needles: how many, k, with the same gap.
-
-    Raises:
-        ValueError: there are more needles than keys.
-    """
-    n, gap, noise, k = _floats(n, gap, noise, needles)
-    _check(n, k)
-    with np.errstate(divide="ignore", over="ignore"):
-        return 1 / (1 + np.exp(np.log(n - k) - np.log(k) + noise**2 / 2 - gap))
-
-
-def entropy(
-    n: ArrayLike, gap: ArrayLike, noise: ArrayLike = 0.0, needles: ArrayLike = 1
-) -> Numbers:
-    """Entropy of the needles' row under softmax, nats, by the chain rule: that of needles against
-    the rest, and those inside each. One needle without noise: ln(e^gap + n − 1) − p·gap."""
-    n, gap, noise, k = _floats(n, gap, noise, needles)
-    p = needle_mass(n, gap, noise, k)
-    rest = gaussian_entropy(np.maximum(n - k, 1), noise)
-    with np.errstate(divide="ignore", invalid="ignore"):
-        split = -np.nan_to_num(p * np.log(p)) - np.nan_to_num((1 - p) * np.log1p(-p))
-    return split + p * np.log(k) + (1 - p) * rest
-
-
 def participation(
     n: ArrayLike, gap: ArrayLike, noise: ArrayLike = 0.0, needles: ArrayLike = 1
 ) -> Numbers:
     """Participation ratio 1/Σw² of the needles' row under softmax."""
-    n, gap, noise, k = _floats(n, gap, noise, needles)
+    n, gap, noise, k = floats(n, gap, noise, needles)
     p = needle_mass(n, gap, noise, k)
     return 1 / (p**2 / k + np.where(n > k, (1 - p) ** 2 / _spread(n - k, noise), 0))
 
@@ -78,7 +42,7 @@ def output_error(
 ) -> Numbers:
     """√(E‖o − v*‖² / E‖v*‖²) where v* is the mean of the needles' values, and all values are
     independent with mean 0 and one variance: (1 − p)·√(1 + k/participation of the rest)."""
-    n, gap, noise, k = _floats(n, gap, noise, needles)
+    n, gap, noise, k = floats(n, gap, noise, needles)
     p = needle_mass(n, gap, noise, k)
     return (1 - p) * np.sqrt(1 + np.where(n > k, k / _spread(n - k, noise), 0))
 
@@ -98,8 +62,8 @@ def gap_needed(
     Raises:
         ValueError: mass is not inside 0 … 1, or there are no keys but needles.
     """
-    n, mass, noise, k = _floats(n, mass, noise, needles)
-    _check(n, k + 1)
+    n, mass, noise, k = floats(n, mass, noise, needles)
+    check(n, k + 1)
     if (mass <= 0).any() or (mass >= 1).any():
         raise Refusal("mass must lie between 0 and 1")
     return np.log(n - k) - np.log(k) + noise**2 / 2 + np.log(mass) - np.log1p(-mass)
@@ -111,16 +75,16 @@ def rank_gap(n: ArrayLike, noise: ArrayLike) -> Numbers:
     Never above `gap_needed` for half the mass, up to ln n against ln(n − 1): mass is diluted
     before rank is lost.
     """
-    n, noise = _floats(n, noise)
-    _check(n)
+    n, noise = floats(n, noise)
+    check(n)
     return noise * freezing(n)
 
 
 def rank_kept(n: ArrayLike, gap: ArrayLike, noise: ArrayLike) -> Numbers:
     """Probability that one needle's logit is the largest among n − 1 of N(0, noise²):
     Φ(gap/noise)^(n − 1)."""
-    n, gap, noise = _floats(n, gap, noise)
-    _check(n)
+    n, gap, noise = floats(n, gap, noise)
+    check(n)
     with np.errstate(divide="ignore", invalid="ignore"):
         z = np.where(noise > 0, gap / np.where(noise > 0, noise, 1), np.sign(gap) * np.inf)
     below = 0.5 * erfc(-z / np.sqrt(2))
@@ -130,58 +94,15 @@ def rank_kept(n: ArrayLike, gap: ArrayLike, noise: ArrayLike) -> Numbers:
 def freezing(n: ArrayLike) -> Numbers:
     """Noise √(2 ln n) from which a few of n random logits hold all of the mass (the random energy
     model's transition); closed forms with noise hold well below it."""
-    (n,) = _floats(n)
-    _check(n)
+    (n,) = floats(n)
+    check(n)
     return np.sqrt(2 * np.log(n))
-
-
-def gaussian_entropy(n: ArrayLike, noise: ArrayLike) -> Numbers:
-    """Mean entropy of softmax over n independent N(0, noise²) logits: ln n − noise²/2, nats.
-
-    To leading order, for noise well below sqrt(2 ln n), where it freezes; never below 0 here.
-    """
-    n, noise = _floats(n, noise)
-    _check(n)
-    return np.maximum(np.log(n) - noise**2 / 2, 0)
-
-
-def ssmax_needle_mass(n: ArrayLike, gap: ArrayLike, s: ArrayLike) -> Numbers:
-    """Weight of the needle under softmax(s ln n · z), arXiv 2501.19399.
-
-    n^(s·gap) / (n^(s·gap) + n − 1): it tends to 1 where s·gap > 1, to 0 where s·gap < 1.
-    """
-    n, gap, s = _floats(n, gap, s)
-    _check(n)
-    return needle_mass(n, s * np.log(n) * gap)
 
 
 def ssmax_gap_needed(n: ArrayLike, mass: ArrayLike, s: ArrayLike) -> Numbers:
     """Gap at which SSMax gives the needle this mass; tends to 1/s as n grows."""
-    n, mass, s = _floats(n, mass, s)
+    n, mass, s = floats(n, mass, s)
     return gap_needed(n, mass) / (s * np.log(n))
-
-
-def entmax_needle_mass(n: ArrayLike, gap: ArrayLike, alpha: ArrayLike) -> Numbers:
-    """Weight of the needle under α-entmax (arXiv 1905.05702): 1 where gap ≥ 1/(α − 1), for any n.
-
-    Below that, (u + (α − 1) gap)^p + (n − 1) u^p = 1, p = 1/(α − 1), is solved for u by halving.
-    At α = 2 it is 1/n + gap (n − 1)/n.
-
-    Raises:
-        ValueError: alpha is below 1, or gap below 0.
-    """
-    n, gap, alpha = _floats(n, gap, alpha)
-    _check(n)
-    if (alpha < 1).any() or (gap < 0).any():
-        raise Refusal("alpha must be at least 1, gap at least 0")
-    a = np.where(alpha > 1, alpha - 1, 1.0)
-    low, high = np.zeros_like(n), n**-a  # all equal: n u^p = 1
-    for _ in range(100):
-        middle = (low + high) / 2
-        above = (middle + a * gap) ** (1 / a) + (n - 1) * middle ** (1 / a) > 1
-        low, high = np.where(above, low, middle), np.where(above, middle, high)
-    mass = np.minimum((low + a * gap) ** (1 / a), 1)
-    return np.where(alpha > 1, mass, needle_mass(n, gap))
 
 
 @dataclass(frozen=True)
@@ -213,13 +134,13 @@ def entmax_row(
     Raises:
         ValueError: alpha is not above 1, noise or gap is below 0, or needles outnumber keys.
     """
-    n, gap, k = _floats(n, gap, needles)
-    _check(n, k)
+    n, gap, k = floats(n, gap, needles)
+    check(n, k)
     if alpha <= 1 or noise < 0 or (gap < 0).any():
         raise Refusal("alpha must be above 1, gap and noise at least 0")
     a = alpha - 1
 
-    def rest(tau: Numbers, of: Callable[[Numbers], Numbers]) -> Numbers:
+    def rest(tau: Array, of: Callable[[Numbers], Numbers]) -> Numbers:
         """Sum over the other keys of a function of what lies above τ."""
         if noise == 0:
             return (n - k) * np.where(tau < 0, of(np.maximum(-tau, 1e-300)), 0)
@@ -248,9 +169,5 @@ def adaptive_needle_mass(n: ArrayLike, gap: ArrayLike) -> Numbers:
 
     The row's entropy has a closed form, and so its β; the needle's gap is then β·gap.
     """
-    import torch
-
-    from engine.mechanisms.adaptive_temperature import beta
-
-    n, gap = _floats(n, gap)
-    return needle_mass(n, beta(torch.as_tensor(entropy(n, gap))).numpy() * gap)
+    by = AdaptiveTemperature().inverse_temperature(n, entropy(n, gap))
+    return needle_mass(n, by * np.asarray(gap, float))

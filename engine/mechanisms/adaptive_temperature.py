@@ -7,11 +7,13 @@ from typing import ClassVar
 
 import torch
 from jaxtyping import Float
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engine.contract import QKV
 from engine.kernels import patterns
 from engine.kernels.composed import Composed
+from engine.kernels.needle import Numbers, floats
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
@@ -34,6 +36,7 @@ class AdaptiveTemperature(Mechanism):
     family: ClassVar[str] = "remedies"
     paper: ClassVar[str] = "arXiv 2410.01104"
     complexity: ClassVar[str] = "2·n²"
+    follows_entropy: ClassVar[bool] = True
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
@@ -49,6 +52,10 @@ class AdaptiveTemperature(Mechanism):
     def flops(self, qkv: QKV) -> int:
         width = 2 * qkv.k.shape[-1] + qkv.v.shape[-1]
         return 2 * qkv.heads * visible_pairs(qkv) * width
+
+    def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
+        _, entropy = floats(n, entropy)
+        return beta(torch.from_numpy(entropy)).numpy()
 
 
 def beta(entropy: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:

@@ -53,6 +53,14 @@ class Combined(Mechanism):
         if self.normaliser == "sigmoid" and qkv.sinks is not None:
             raise Refusal("a sigmoid can't honour sinks: it has no denominator they'd join")
 
+    @property
+    def exact_zeros(self) -> bool:
+        return self.normaliser == "entmax" and self.alpha > 1
+
+    @property
+    def selects(self) -> bool:
+        return self.pattern != "all"
+
     def fit(self, qkv: QKV) -> Combined:
         """What the bias learns, if it is one that is learnt."""
         if self.bias not in LEARNED or self.learned is not None:

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import inf
 from typing import ClassVar
+
+from numpy.typing import ArrayLike
 
 from engine.contract import QKV, param
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
+from engine.kernels.needle import Numbers, entmax_needle_mass
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
 
@@ -34,3 +38,14 @@ class Entmax(Mechanism):
 
     def flops(self, qkv: QKV) -> int:
         return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
+
+    @property
+    def exact_zeros(self) -> bool:
+        return self.alpha > 1
+
+    def needle_mass(self, n: ArrayLike, gap: ArrayLike) -> Numbers:
+        return entmax_needle_mass(n, gap, self.alpha)
+
+    @property
+    def holding_gap(self) -> float:
+        return 1 / (self.alpha - 1) if self.alpha > 1 else inf

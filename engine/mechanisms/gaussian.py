@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -65,6 +65,9 @@ class Gaussian(Mechanism):
         vectors = qkv.heads * qkv.n + qkv.groups * qkv.m
         # a row's own half square and each key's join the inner product; squares are summed once
         return 2 * (qkv.heads * visible_pairs(qkv) * (d + 2 + e) + vectors * d)
+
+    def sharpened(self, factor: float, n: float) -> Gaussian:
+        return replace(self, width=factor**-0.5)
 
 
 def refuse_levels(key: str, qkv: QKV) -> None:

@@ -54,6 +54,7 @@ class KMeans(Mechanism):
     complexity: ClassVar[str] = "clusters·(window² + n)"
     selection_causal: ClassVar[bool] = False
     grows: ClassVar[str] = "window"
+    groups: ClassVar[str] = "clusters"
 
     clusters: int = param(8, low=1, slider=(1, 64), log=True)
     window: int = param(32, low=1, slider=(4, 512), unit="tokens", log=True)

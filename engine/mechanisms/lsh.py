@@ -49,6 +49,7 @@ class Lsh(Mechanism):
     paper: ClassVar[str] = "arXiv 2001.04451"
     complexity: ClassVar[str] = "rounds·n·(log n + n/buckets)"
     grows: ClassVar[str] = "rounds"
+    groups: ClassVar[str] = "buckets"
     selection_causal: ClassVar[bool] = False  # the mean, and where chunks begin, are of all keys
 
     scope: str = param("bucket", choices=("bucket", "chunk"))

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from engine.contract import QKV, Refusal
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
+from engine.kernels.needle import Numbers, floats
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
 
@@ -32,3 +36,7 @@ class Sigmoid(Mechanism):
 
     def flops(self, qkv: QKV) -> int:
         return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
+
+    def row_sum(self, scores: ArrayLike, shift: ArrayLike) -> Numbers:
+        (z,), (by,) = floats(scores), floats(shift)
+        return (1 / (1 + z.size * np.exp(-z - by[..., None]))).sum(-1)

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
+
+import numpy as np
+from numpy.typing import ArrayLike
 
 from engine.contract import QKV, param
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
+from engine.kernels.needle import Numbers
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism
 
@@ -36,6 +40,12 @@ class Softmax(Mechanism):
     def flops(self, qkv: QKV) -> int:
         pairs = visible_pairs(qkv)
         return 2 * qkv.heads * pairs * (qkv.k.shape[-1] + qkv.v.shape[-1])
+
+    def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
+        return np.full(np.broadcast_shapes(np.shape(n), np.shape(entropy)), 1 / self.temperature)
+
+    def sharpened(self, factor: float, n: float) -> Softmax:
+        return replace(self, temperature=1 / factor)
 
 
 def visible_pairs(qkv: QKV) -> int:

@@ -5,9 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
+from numpy.typing import ArrayLike
+
 from engine.contract import QKV
 from engine.kernels import normalisers, patterns
 from engine.kernels.composed import Composed
+from engine.kernels.needle import Numbers, floats
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
 
@@ -27,3 +31,8 @@ class Softmax1(Mechanism):
 
     def flops(self, qkv: QKV) -> int:
         return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
+
+    def row_sum(self, scores: ArrayLike, shift: ArrayLike) -> Numbers:
+        (z,), (by,) = floats(scores), floats(shift)
+        total = np.logaddexp.reduce(z, initial=-np.inf)
+        return 1 / (1 + np.exp(-total - by))

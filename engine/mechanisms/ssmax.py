@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf, log
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
+from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engine.contract import QKV, param
 from engine.kernels import patterns
 from engine.kernels.composed import Composed
+from engine.kernels.needle import Numbers, floats
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
@@ -45,6 +49,17 @@ class SSMax(Mechanism):
 
     def flops(self, qkv: QKV) -> int:
         return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])
+
+    def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
+        n, _ = floats(n, entropy)
+        return self.s * np.log(n)
+
+    @property
+    def holding_gap(self) -> float:
+        return 1 / self.s if self.s else inf
+
+    def sharpened(self, factor: float, n: float) -> SSMax:
+        return replace(self, s=factor / log(max(n, 2.8)))  # below e, ln n would be next to nothing
 
 
 def length_scale(qkv: QKV, rows: Int[Tensor, " r"], s: float) -> Float[Tensor, "1 r"]:
