@@ -12,9 +12,9 @@ import engine
 from engine.contract.views import Memory
 from engine.figures.base.picture import Context
 from engine.figures.base.theme import DARK, LIGHT
-from engine.figures.structure import memory
-from engine.figures.structure.memory import KEPT, LATER, OUT, OWN, Scene, reaches
 from engine.figures.structure.pictures import pictures
+from engine.structure import memory
+from engine.structure.memory import KEPT, LATER, OUT, OWN, Scene, reaches
 from engine.text.locale import locale
 
 EVIL = "<b>&%{z}$x$\u202e"
@@ -42,8 +42,8 @@ def found(given: Context) -> dict:
 
 
 def scene(given: Context) -> Scene:
-    assert given.qkv is not None and given.mechanism is not None
-    return Scene(given.att.view(Memory), given, given.qkv, given.mechanism)
+    assert given.qkv is not None
+    return Scene(given.att.view(Memory), given, given.qkv)
 
 
 CASES = [
