@@ -11,6 +11,7 @@ from engine.contract.views import Segments
 from engine.figures.base.picture import Context
 from engine.figures.base.theme import LIGHT
 from engine.figures.structure import segments
+from engine.structure.segments import between, cut, sampled
 
 
 def t(key, /, **facts):
@@ -72,11 +73,11 @@ def test_summaries_are_shown_where_there_are_any():
 def test_neighbours_are_taken_together():
     draw = torch.Generator().manual_seed(0)
     summary = torch.rand(7, 7, generator=draw)
-    small = segments.between(summary, 3)
+    small = between(summary, 3)
     assert small.shape == (3, 3)
     assert float(small[1, 0]) == pytest.approx(float(summary[3:6, :3].sum(1).mean()))
     assert float(small[2, 2]) == pytest.approx(float(summary[6, 6]))
-    found = segments.cut(
+    found = cut(
         engine.attend(engine.sources.planted(n=400, heads=1), "softmax"),
         torch.stack([torch.arange(400), torch.arange(1, 401)], 1),
     )
@@ -89,7 +90,7 @@ def test_long_texts_are_sampled_and_say_so():
     found = drawn(qkv, row=5, head=0, segment=64)
     assert "250 3000" in found["segments_cut"].facts["notes"]
     assert found["segments_cut"].figure.data[0].dy == 12  # a row stands for its stretch
-    rows = segments.sampled(3000)
+    rows = sampled(3000)
     full = engine.attend(qkv, "softmax").weights(rows)[0]
     of = torch.arange(3000) // 64
     lost = (full * (of[rows, None] != of)).sum(1)
