@@ -22,6 +22,7 @@ from engine.kernels.needle import gaussian_entropy as gaussian_entropy
 from engine.kernels.needle import needle_mass as needle_mass
 from engine.kernels.needle import ssmax_needle_mass as ssmax_needle_mass
 from engine.mechanisms.adaptive_temperature import AdaptiveTemperature
+
 erfc = np.vectorize(math.erfc, otypes=[np.float64])
 NODES, SHARES = np.polynomial.legendre.leggauss(96)
 REACH = 9.0

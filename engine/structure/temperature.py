@@ -17,7 +17,7 @@ def row(shown: Shown) -> tuple[np.ndarray, float] | None:
         return None
     w = array(shown.full().weights(shown.here())[0, 0]).astype(float)
     w = w[w > 0]
-    return (np.log(w), float(mechanism.temperature)) if len(w) else None
+    return (np.log(w), float(vars(mechanism)["temperature"])) if len(w) else None
 
 
 def at(logits: np.ndarray, temperature: float) -> np.ndarray:

@@ -45,19 +45,6 @@ def test_limits_are_those_of_even_and_single_rows() -> None:
         np.testing.assert_allclose(found["one"], np.broadcast_to(one, n.shape), atol=1e-12)
 
 
-def test_closed_forms_are_the_theorys() -> None:
-    n = np.array([64.0, 1024.0])
-    setting = Setting(gap=5.0, noise=0.4, start=64)
-    plain = curves.closed_form("softmax", "needle_mass", n, setting)
-    assert plain == pytest.approx(theory.needle_mass(n, 5.0, 0.4).tolist())
-    scaled = curves.closed_form("ssmax", "needle_mass", n, setting)
-    assert scaled[0] == pytest.approx(plain[0]) and (scaled[1] or 0) > (plain[1] or 1)
-    frozen = curves.closed_form("softmax", "entropy", np.array([16.0]), Setting(noise=3.0))
-    assert frozen == [None]
-    with refused(match="closed form"):
-        curves.sharpness("window", n, setting)
-
-
 def test_rows_are_thinned_out_on_a_logarithmic_axis() -> None:
     row = (np.arange(1, 5001, dtype=float) ** -1.0).tolist()
     row[-1] = 0.0

@@ -11,8 +11,8 @@ import engine
 from engine.contract.views import Routing
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import DARK, LIGHT
-from engine.figures.structure import routing
 from engine.figures.structure.pictures import pictures
+from engine.structure import routing
 from engine.text.locale import locale
 
 EVIL = "<b>&%{z}$x$\u202e"
