@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from engine.dilution import theory
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.dilution import curves
-from engine.figures.dilution.curves import Curve, Setting
+from engine.figures.dilution.curves import Curve
 from engine.text.locale import locale
-from tests.refusals import refused
 
 
 def t(key: str, **facts) -> str:

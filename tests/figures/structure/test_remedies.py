@@ -14,7 +14,7 @@ from engine.dilution import theory
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.structure.pictures import Context, Picture, pictures
 from engine.mechanisms.adaptive_temperature import beta
-from engine.structure.remedies import halves, sharpening
+from engine.structure.remedies import sharpening
 from tests.pages.test_locales import WORDS, facts
 
 EVIL = "<b>&%{z}$x$\u202e"
@@ -88,12 +88,6 @@ def test_negative_weights_are_drawn_apart():
     assert picture.facts["negative"] == (w < 0).sum()
     assert picture.facts["mass"] == pytest.approx(-w[w < 0].sum(), rel=1e-5)
     assert picture.figure.data[2].y[0] == pytest.approx(-w.min(), rel=1e-5)
-
-
-def test_halves_hold_half():
-    assert halves(np.array([0.1, 0.5, 0.4])) == 1
-    assert halves(np.full(10, 0.1)) == 5
-    assert halves(np.zeros(3)) == 0
 
 
 @pytest.mark.parametrize(("key", "parameters"), [

@@ -138,11 +138,6 @@ def test_flow_carries_every_token_once():
         assert sum(into) == pytest.approx(float(p[:, path].sum()), abs=1e-4)
 
 
-def test_kinds_of_tokens():
-    found = routing.kinds(["The", " cat", "s", " 12", ",", " ", "\n", "猫"])
-    assert found.tolist() == [1, 0, 1, 3, 4, 5, 5, 2]
-
-
 def test_clusters_say_who_is_left_out():
     att, found, _ = drawn("kmeans")
     view = att.view(Routing)
