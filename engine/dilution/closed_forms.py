@@ -9,6 +9,7 @@ import numpy as np
 
 from engine.contract import Refusal
 from engine.dilution import theory
+from engine.mechanisms import MECHANISMS
 
 
 @dataclass(frozen=True)
