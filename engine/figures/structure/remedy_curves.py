@@ -43,7 +43,7 @@ def pictures(found: remedies.Row, context: Context, mechanism: Mechanism) -> Ite
     if n < 2 or mechanism.needle_mass(n, 0.0) is None:
         return
     share = found.largest_share
-    gap = float(theory.gap_needed(n, share))
+    gap = max(0.0, float(theory.gap_needed(n, share)))  # an even row's is 0 but for rounding
     after, far = (float(np.asarray(mechanism.needle_mass(x, gap))) for x in (n, LONGEST))
     facts = {"others": n - 1, "gap": gap, "before": share, "after": after}
     yield Picture(
