@@ -4,6 +4,8 @@ PORT ?= 8501
 RUN := .venv
 TEST := .venv-test
 RAY := .venv-ray
+# Node.js and npm come from PyPI, too
+NPM := PATH="$(CURDIR)/$(TEST)/bin:$$PATH" npm
 
 .PHONY: run test test-ray lint bench train clean
 
@@ -11,16 +13,18 @@ run: $(RUN)/ready
 	$(RUN)/bin/streamlit run app.py --server.port $(PORT)
 
 test: lint
+	$(NPM) test
 	$(TEST)/bin/python tests/browser/install.py
 	$(TEST)/bin/python -m pytest
 
 test-ray: $(RAY)/ready
 	$(RAY)/bin/python -m pytest tests/cluster
 
-lint: $(TEST)/ready
+lint: $(TEST)/ready node_modules/ready
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/basedpyright
+	$(NPM) run lint
 
 bench: $(TEST)/ready
 	$(TEST)/bin/python -m engine bench
@@ -38,10 +42,14 @@ $(TEST)/ready: requirements.txt requirements-test.txt
 	$(TEST)/bin/python -m pip install --disable-pip-version-check -q -r requirements-test.txt
 	@touch $@
 
+node_modules/ready: package.json package-lock.json $(TEST)/ready
+	$(NPM) ci
+	@touch $@
+
 $(RAY)/ready: requirements.txt requirements-test.txt requirements-ray.txt
 	$(PYTHON) -m venv $(RAY)
 	$(RAY)/bin/python -m pip install --disable-pip-version-check -q -r requirements-test.txt -r requirements-ray.txt
 	@touch $@
 
 clean:
-	rm -rf $(RUN) $(TEST) $(RAY) build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(RUN) $(TEST) $(RAY) node_modules build .pytest_cache .ruff_cache .hypothesis

@@ -5,8 +5,8 @@ import streamlit as st
 from pages.ui.compare import sidebyside
 from pages.ui.compare.compared import compared
 from pages.ui.explore import panels
-from pages.ui.server.waiting import Trouble
 from pages.ui.shared import controls, intake
+from pages.ui.shared.guard import REFUSED, guarded, worded
 from pages.ui.shared.strings import t
 from pages.ui.url import state
 
@@ -23,9 +23,9 @@ places = sidebyside.headers()
 try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         shown = compared(state.spec())
-except Trouble as trouble:
+except REFUSED as error:
     with st.container(key="trouble"):
-        st.text(str(trouble))
+        st.text(worded(error))
     st.stop()
 
 with heads_here:
@@ -40,9 +40,10 @@ with bar:
     sidebyside.toolbar(shown)
 sidebyside.columns(shown, places)
 sidebyside.badge(shown)
-left, right = st.columns([3, 2], gap="large")
-with left:
-    sidebyside.closer(shown)
-with right:
-    sidebyside.row(shown)
+if shown.closer is not None:
+    left, right = st.columns([3, 2], gap="large")
+    with left, guarded("difference"):
+        sidebyside.closer(shown, shown.closer)
+    with right, guarded("row"):
+        sidebyside.row(shown)
 sidebyside.numbers(shown)

@@ -4,9 +4,10 @@ import streamlit as st
 
 from pages.ui.compare import sidebyside
 from pages.ui.explore import panels
-from pages.ui.explore.scene import Trouble, scene
+from pages.ui.explore.scene import scene
 from pages.ui.explore.structure import structure
 from pages.ui.shared import controls, intake
+from pages.ui.shared.guard import REFUSED, guarded, worded
 from pages.ui.shared.strings import t
 from pages.ui.url import state
 
@@ -23,8 +24,8 @@ panels.problems()
 try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         shown = scene(state.spec())
-except Trouble as trouble:
-    panels.refused(str(trouble))
+except REFUSED as error:
+    panels.refused(worded(error))
     st.stop()
 
 with heads_here:
@@ -42,11 +43,12 @@ panels.sentence(shown, shown.look())
 panels.badge(shown)
 sidebyside.explore_door(shown)
 
-structure(shown)
+with guarded("structure"):
+    structure(shown)
 left, right = st.columns([3, 2], gap="large")
-with left:
+with left, guarded("steps"):
     panels.row_steps(shown)
-with right:
+with right, guarded("groups"):
     panels.by_group(shown)
 panels.statistics(shown)
 panels.cost(shown)

@@ -8,8 +8,9 @@ from engine.lessons import induction
 from engine.sources import samples
 from engine.spec.picture import Spec
 from pages.ui.components.home import home
-from pages.ui.server.waiting import Trouble, obtain
+from pages.ui.server.waiting import obtain
 from pages.ui.shared import contents
+from pages.ui.shared.guard import REFUSED, worded
 from pages.ui.shared.reading import model
 from pages.ui.shared.strings import language, t
 from pages.ui.url import state
@@ -61,24 +62,25 @@ story = samples.first(language())
 try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         made = picture(story)
-except Trouble as trouble:
+except REFUSED as error:
     with st.container(key="trouble"):
-        st.text(str(trouble))
+        st.text(worded(error))
     st.stop()
 readings = range(len(made.readings))
 wanted = ["softmax", *st.session_state.get("home-wanted", ())]
-rows = {}
+rows, troubles = {}, {}
 for key in wanted:
     try:
         rows[key] = row(made, story, key)
-    except Trouble as trouble:
-        if key == "softmax":
-            with st.container(key="trouble"):
-                st.text(str(trouble))
-            st.stop()
+    except REFUSED as error:
+        troubles[key] = worded(error)
+if "softmax" in troubles:  # whose weights every tint is measured against
+    with st.container(key="trouble"):
+        st.text(troubles["softmax"])
+    st.stop()
 doors = {
     key: [f"explore?{urlencode(door(made, story, key, i).query_params())}" for i in readings]
-    for key in rows
+    for key in wanted
 }
 
 
@@ -95,6 +97,6 @@ def want(mechanisms: list[str]) -> None:
     known += [key for key in mechanisms if key in OFFERED and key not in known]
 
 
-home("home", made, rows, t, doors, leave, want)
+home("home", made, rows, t, doors, troubles, leave, want)
 if st.session_state.pop("leaving", False):
     st.switch_page("explore.py")  # as the router names it

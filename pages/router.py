@@ -11,6 +11,7 @@ import streamlit as st  # noqa: E402
 
 from pages.ui.server import waiting  # noqa: E402
 from pages.ui.shared import frame, strings  # noqa: E402
+from pages.ui.shared.guard import guarded  # noqa: E402
 from pages.ui.url import state  # noqa: E402
 
 PAGES = (
@@ -43,4 +44,5 @@ st.set_page_config(
 frame.style()
 frame.language_switch()
 waiting.begin()
-page.run()
+with guarded("page"):
+    page.run()

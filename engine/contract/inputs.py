@@ -68,7 +68,8 @@ def index(part: Index | None, total: int, device: torch.device | str = "cpu") ->
     if isinstance(part, Tensor):
         if part.numel() and not (int(part.min()) >= 0 and int(part.max()) < total):
             raise Refusal("positions must lie in 0 … {last}", last=total - 1)
-        return part.to(device)
+        # torch.tensor([]) holds no positions, and is of floating point
+        return part.to(device) if part.numel() else part.to(device, torch.long)
     start, stop, step = (part or slice(None)).indices(total)
     return torch.arange(start, stop, step, device=device)
 

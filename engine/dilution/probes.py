@@ -18,6 +18,7 @@ import json
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -32,7 +33,7 @@ from engine.mechanisms.adaptive_temperature import beta
 from engine.mechanisms.entmax import Entmax
 from engine.mechanisms.ssmax import SSMax
 from engine.runtime.paths import ASSETS
-from engine.runtime.threads import one_thread_each
+from engine.runtime.threads import alone
 
 TASKS = ("max", "match")
 KINDS = ("softmax", "window", "linear", "ssmax", "entmax", "adaptive_temperature")
@@ -55,6 +56,7 @@ PIECE = 2**15
 SEEDS, TRAINING, TESTING = 2**31, 2**32, 2**33
 """Seeds are below the first; where those of the sets drawn for training and for tests begin."""
 FOLDER = ASSETS / "probes"
+CPU = torch.device("cpu")
 
 Record = dict[str, Any]
 Say = Callable[[int, float, float], None]
@@ -268,24 +270,26 @@ def train(recipe: Recipe, say: Say | None = None) -> Probe:
         recipe.shortest, recipe.longest + 1, (recipe.steps,),
         generator=torch.Generator().manual_seed(0),
     )  # fmt: skip
+
+    def take(step: int, n: int) -> tuple[float, float]:
+        sets = side_by_side([draw(recipe.task, recipe.batch, n, each) for each in data])
+        logits, _ = probe(sets)
+        loss = F.cross_entropy(logits.flatten(0, 1), sets.answer.flatten())
+        falling = (1 + math.cos(math.pi * step / recipe.steps)) / 2
+        optimiser.param_groups[0]["lr"] = recipe.rate * min(1, step / 50) * falling
+        optimiser.zero_grad()
+        (loss * len(data)).backward()  # each seed's own mean, whatever their number
+        optimiser.step()
+        right = (logits.detach().argmax(-1) == sets.answer).float().mean()
+        return loss.item(), right.item()
+
     every, since = max(1, recipe.steps // 100), []
-    with one_thread_each(torch.device("cpu")):
-        for step, n in enumerate(lengths.tolist(), 1):
-            parts = [draw(recipe.task, recipe.batch, n, each) for each in data]
-            sets = side_by_side(parts)
-            logits, _ = probe(sets)
-            loss = F.cross_entropy(logits.flatten(0, 1), sets.answer.flatten())
-            falling = (1 + math.cos(math.pi * step / recipe.steps)) / 2
-            optimiser.param_groups[0]["lr"] = recipe.rate * min(1, step / 50) * falling
-            optimiser.zero_grad()
-            (loss * len(data)).backward()  # each seed's own mean, whatever their number
-            optimiser.step()
-            right = (logits.detach().argmax(-1) == sets.answer).float().mean()
-            since.append((loss.item(), right.item()))
-            if say is not None and (step % every == 0 or step == recipe.steps):
-                said = [sum(column) / len(since) for column in zip(*since, strict=True)]
-                say(step, said[0], said[1])
-                since.clear()
+    for step, n in enumerate(lengths.tolist(), 1):
+        since.append(alone(partial(take, step, n), CPU))
+        if say is not None and (step % every == 0 or step == recipe.steps):
+            said = [sum(column) / len(since) for column in zip(*since, strict=True)]
+            say(step, said[0], said[1])
+            since.clear()
     return probe.eval()
 
 
@@ -327,14 +331,14 @@ def evaluate(
     check_tests(lengths, count)
     recipe, found = probe.recipe, []
     seeds, items, done = len(recipe.seeds), sum(lengths) * count, 0
-    with torch.inference_mode(), one_thread_each(torch.device("cpu")):
+    with torch.inference_mode():
         for n in lengths:
             generator = torch.Generator().manual_seed(TESTING + n)
             sums = torch.zeros(len(METRICS), seeds, dtype=torch.float64)
             pieces = torch.arange(count).split(PIECE // n)
             for piece in pieces:
                 sets = side_by_side([draw(recipe.task, len(piece), n, generator)] * seeds)
-                logits, w = probe(sets)
+                logits, w = alone(partial(probe, sets), CPU)
                 needle = sets.needle[..., None]
                 sums[0] += (logits.argmax(-1) == sets.answer).sum(-1)
                 sums[1] += w.gather(-1, needle).double().sum((-2, -1))

@@ -27,7 +27,7 @@ from engine.dilution.calibrate import Calibrated, calibrate
 from engine.measure.metrics import RowStats
 from engine.mechanisms import cost
 from engine.mechanisms.base import Mechanism
-from engine.runtime.threads import one_thread_each
+from engine.runtime.threads import alone
 from engine.sources import SWEPT, Passages
 from engine.text import quantities
 
@@ -260,8 +260,7 @@ def measure(task: Task, make: Made | None = None) -> list[Record]:
     at = torch.arange(qkv.n) if rows is None else rows
     with torch.inference_mode():
         began = time.perf_counter()
-        with one_thread_each(qkv.device):  # choosing keys is many small steps
-            att = ready.attend(qkv)
+        att = alone(lambda: ready.attend(qkv), qkv.device)  # choosing keys: many small steps
         stats, output = att.sampled(at.to(qkv.device), qkv.v)
         seconds = time.perf_counter() - began
     means = {name: value.tolist() for name, value in stats.means().items()}
@@ -298,9 +297,9 @@ def calibrated(task: Task, make: Made | None = None) -> tuple[Calibrated, bool]:
     source = dict(task.source_params)
     qkv = make_source(task.source, source, task.match_at, task.seed, make).to(task.device)
     try:
-        with torch.inference_mode(), one_thread_each(qkv.device):
-            return calibrate(mechanism, qkv, task.match), True
-    except ValueError:  # no sharpness does it: as it is, and the record says so
+        with torch.inference_mode():
+            return alone(lambda: calibrate(mechanism, qkv, task.match), qkv.device), True
+    except Refusal:  # no sharpness does it: as it is, and the record says so
         return Calibrated(mechanism), False
 
 

@@ -19,7 +19,7 @@ from engine.kernels.scoring import Dot, Features, Scoring
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.measure.passes import Asked, Summary
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order
 
 
 class Composed(Rows, Attention):
@@ -64,7 +64,7 @@ class Composed(Rows, Attention):
         if self._fast_output is not None:
             return self._fast_output()
         if self.streams:
-            found = online.sweep(self, stats=False)
+            found = online.one_pass(self, stats=False)
             assert found.output is not None
             return found.output
         out = self.qkv.v.new_empty(self.frame.heads, self.frame.n, self.qkv.v.shape[-1])
@@ -73,9 +73,8 @@ class Composed(Rows, Attention):
             for block in blocks():
                 out[:, block.rows] = self.weigh(block).to(out)
 
-        with one_thread_each(self.device) as workers:
-            for _ in in_order((partial(fill, piece) for piece in self.pieces()), workers):
-                pass
+        for _ in in_order((partial(fill, piece) for piece in self.pieces()), self.device):
+            pass
         return out
 
     def weigh(self, block: Block) -> Float[Tensor, "h r e"]:
@@ -97,7 +96,7 @@ class Composed(Rows, Attention):
             self._lse = self.unknown()
         missing = rows[self._lse[0, rows].isnan()]
         if len(missing):
-            found = online.sweep(self, rows=missing, output=False, stats=False)
+            found = online.one_pass(self, rows=missing, output=False, stats=False)
             self._lse[:, missing] = found.lse
         return self._lse[:, rows]
 
@@ -131,7 +130,7 @@ class Composed(Rows, Attention):
     def summarised(self, asked: Asked) -> Summary:
         if not self.streams:
             return super().summarised(asked)
-        found = online.sweep(
+        found = online.one_pass(
             self, rows=asked.rows, output=asked.output, size=asked.size, pools=asked.pools,
             colour=asked.colour, progress=asked.progress,
         )  # fmt: skip
@@ -145,7 +144,7 @@ class Composed(Rows, Attention):
     ) -> tuple[RowStats, Float[Tensor, "h r e"]]:
         if not self.streams:
             return super().sampled(rows, v)
-        found = online.sweep(self, rows=rows)
+        found = online.one_pass(self, rows=rows)
         assert found.rows is not None and found.output is not None
         return found.rows, found.output
 

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.contract import QKV
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import alone, in_order
 
 AREA = 2**18
 """Rotated coordinates that one thread works on at once; on a GPU, 2⁶ times as many."""
@@ -29,7 +29,7 @@ def rotations(width: int, buckets: int, rounds: int, seed: int) -> Float[Tensor,
 
 
 def hashed(
-    x: Float[Tensor, "h n d"], turned: Float[Tensor, "R d b"], buckets: int, workers: int = 1
+    x: Float[Tensor, "h n d"], turned: Float[Tensor, "R d b"], buckets: int
 ) -> Int[Tensor, "h R n"]:
     """argmax [xR; −xR], x and R in float64: the axis that x lies nearest to, or its opposite.
 
@@ -58,7 +58,7 @@ def hashed(
         return name
 
     jobs = (partial(one, rotation, part) for rotation in turned for part in x.split(step, 1))
-    names = torch.cat(list(in_order(jobs, workers)), 1)
+    names = torch.cat(list(in_order(jobs, x.device)), 1)
     return names.unflatten(1, (len(turned), -1))
 
 
@@ -89,10 +89,9 @@ def buckets_of(
 ) -> tuple[Int[Tensor, "h R n"], Int[Tensor, "g R m"]]:
     """Buckets of queries and keys, as `compared`; hidden keys are in bucket number `buckets`."""
     turned = rotations(qkv.q.shape[-1], buckets, rounds, seed).to(qkv.device)
-    with one_thread_each(qkv.device) as workers:
-        q, k = compared(qkv, shared)
-        queries = hashed(q, turned, buckets, workers)
-        keys = queries if shared else hashed(k, turned, buckets, workers)
-        if qkv.key_mask is not None:
-            keys = keys.masked_fill(~qkv.key_mask.to(qkv.device), buckets)
-        return queries, keys
+    q, k = alone(lambda: compared(qkv, shared), qkv.device)
+    queries = hashed(q, turned, buckets)
+    keys = queries if shared else hashed(k, turned, buckets)
+    if qkv.key_mask is not None:
+        keys = keys.masked_fill(~qkv.key_mask.to(qkv.device), buckets)
+    return queries, keys

@@ -9,6 +9,7 @@ from itertools import accumulate
 from math import log
 
 import torch
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.kernels.patterns import Everything, Span
@@ -36,17 +37,19 @@ class Tile:
     def cells(self) -> int:
         return -(-(self.stop - self.start) // self.width)
 
-    def pool(self, x: Tensor, how: str, out: Tensor) -> Tensor:
-        """(b r c) -> (b r cells), into `out`."""
+    def pool(
+        self, x: Float[Tensor, "b R c"], how: str, out: Float[Tensor, "b R w"]
+    ) -> Float[Tensor, "b R w"]:
+        """The tile's keys pooled into its cells, written to `out`."""
         if self.width == 1:
             return out.copy_(x)
         if self.permuted:
-            x, dim = x.unflatten(-1, (self.width, self.cells)), -2
+            x, dim = x.unflatten(-1, (self.width, self.cells)), -2  # (b R width w)
         else:
-            x, dim = x.unflatten(-1, (self.cells, self.width)), -1
+            x, dim = x.unflatten(-1, (self.cells, self.width)), -1  # (b R w width)
         return torch.sum(x, dim, out=out) if how == "sum" else torch.amax(x, dim, out=out)
 
-    def place(self, key: Tensor) -> Tensor:
+    def place(self, key: Int[Tensor, "*k"]) -> Int[Tensor, "*k"]:
         """Where in the tile's layout a key stands."""
         at = key - self.start
         return at % self.width * self.cells + at // self.width if self.permuted else at
@@ -61,7 +64,12 @@ class Shared:
 
 
 class Keys:
-    """Keys and values of some heads, tiled and laid out for pooling."""
+    """Keys and values of some heads, tiled and laid out for pooling.
+
+    Attributes:
+        k: features of keys, (b f m). v: values, (b m e), if wanted. key: the position of each key
+            in the tiles' layout, (m). longest: the largest length of a key's features.
+    """
 
     def __init__(
         self,
@@ -105,8 +113,8 @@ class Keys:
         keys = self.key[t.start : t.stop]
         return keys.view(t.cells, t.width).T.flatten() if t.permuted else keys
 
-    def hidden(self, rows: Tensor, t: Tile) -> Tensor | None:
-        """Pairs of a tile that carry no weight, (r c); None where all do."""
+    def hidden(self, rows: Int[Tensor, " r"], t: Tile) -> Bool[Tensor, "r c"] | None:
+        """Pairs of a tile that carry no weight; None where all do."""
         causal, low = self.att.frame.causal, int(rows[0]) + self.att.frame.offset
         if not self.clear:
             allowed = self.att.allowed(rows, self.key[t.start : t.stop])
@@ -116,7 +124,9 @@ class Keys:
         position = (rows + self.att.frame.offset)[:, None]
         return self.once("hidden", rows, t, lambda: self.key[t.start : t.stop] > position)
 
-    def once(self, what: str, rows: Tensor, t: Tile, make: Callable[[], Tensor]) -> Tensor:
+    def once(
+        self, what: str, rows: Int[Tensor, " r"], t: Tile, make: Callable[[], Tensor]
+    ) -> Tensor:
         """A tensor (r c) that depends only on how far the rows lie from the tile.
 
         Along the diagonal of consecutive rows the same few come again and again.
@@ -143,7 +153,13 @@ class Keys:
 
 
 class Lookup:
-    """Single scores out of those that a piece kept, relative to each row's reference."""
+    """Single scores out of those that a piece kept, relative to each row's reference.
+
+    Args:
+        kept: scores of all tiles, one after the other, each (b R c). shape: b and R.
+        behind: (b R tiles), how far each tile's running maximum lay below the row's; None if all
+            scores are relative to 0.
+    """
 
     def __init__(
         self, kept: Tensor, tiles: list[Tile], behind: Tensor | None, shape: tuple[int, int]
@@ -157,7 +173,9 @@ class Lookup:
         self.row = torch.arange(b * count, device=device).view(b, count, 1)
         self.floor = floor_of(kept.dtype) + 0.5
 
-    def read(self, place: Tensor, tile: Tensor) -> Tensor:
+    def read(
+        self, place: Int[Tensor, "b R k *w"], tile: Int[Tensor, "b R k"]
+    ) -> Float[Tensor, "b R k *w"]:
         """Scores at places of `kept`, which lie in these tiles; −inf where masked."""
         found = self.kept.index_select(0, place.flatten()).view(place.shape)
         hidden = found <= self.floor
@@ -166,8 +184,8 @@ class Lookup:
             found += ahead if ahead.ndim == found.ndim else ahead[..., None]
         return found.masked_fill_(hidden, -torch.inf)
 
-    def keys(self, key: Tensor) -> Tensor:
-        """e of keys (b R k); 0 where a key is not in any tile."""
+    def keys(self, key: Int[Tensor, "b R k"]) -> Float[Tensor, "b R k"]:
+        """e of keys; 0 where a key is not in any tile."""
         out = torch.zeros(key.shape, dtype=self.kept.dtype, device=key.device)
         for i, t in enumerate(self.tiles):
             inside = (key >= t.start) & (key < t.stop)
@@ -178,8 +196,10 @@ class Lookup:
                 out = torch.where(inside, found, out)
         return out
 
-    def largest(self, peaks: Tensor) -> tuple[Tensor, Tensor]:
-        """The largest e of each row, falling, and the key of the first: (b R k), (b R).
+    def largest(
+        self, peaks: Float[Tensor, "b R w"]
+    ) -> tuple[Float[Tensor, "b R k"], Int[Tensor, "b R"]]:
+        """The largest e of each row, falling, and the key of the first.
 
         They lie in the cells with the largest maxima.
         """

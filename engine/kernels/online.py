@@ -16,6 +16,7 @@ from math import inf
 
 import torch
 import torch.nn.functional as F
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import Colour, Index, index
@@ -27,7 +28,7 @@ from engine.measure import metrics
 from engine.measure.cells import Cells
 from engine.measure.metrics import TOP, RowStats
 from engine.measure.passes import Progress
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order, workers
 
 ROWS = 512
 KEPT, KEPT_LONG = 2**22, 2**25
@@ -40,17 +41,22 @@ FLAT = 38.0
 
 
 @dataclass
-class Sweep:
-    """What one pass found: (h n e), RowStats, (h n), pool -> (h a b), for the rows asked for."""
+class Pass:
+    """What one pass found, for the rows asked for.
 
-    output: Tensor | None
+    Attributes:
+        rows: statistics. lse: log-sum-exp of the logits, sinks in it. maps: pool -> cells.
+        sums: of one piece: what `metrics.from_sums` takes, (h r) each, by its argument's name.
+    """
+
+    output: Float[Tensor, "h r e"] | None
     rows: RowStats | None
-    lse: Tensor
-    maps: dict[str, Tensor] = field(default_factory=dict)
+    lse: Float[Tensor, "h r"]
+    maps: dict[str, Float[Tensor, "h a b"]] = field(default_factory=dict)
     sums: dict[str, Tensor] = field(default_factory=dict)
 
 
-def sweep(
+def one_pass(
     att: Rows,
     *,
     rows: Index | None = None,
@@ -60,26 +66,11 @@ def sweep(
     pools: tuple[str, ...] = (),
     colour: Colour = "weight",
     progress: Progress | None = None,
-) -> Sweep:
+) -> Pass:
     """Run the pass over all rows, or those asked for (then without maps).
 
     `progress` is told the share done between pieces; whatever it raises ends the pass.
     """
-    with one_thread_each(att.device) as workers:
-        return _sweep(att, rows, output, stats, size, pools, colour, progress, workers)
-
-
-def _sweep(
-    att: Rows,
-    rows: Index | None,
-    output: bool,
-    stats: bool,
-    size: int,
-    pools: tuple[str, ...],
-    colour: Colour,
-    progress: Progress | None,
-    workers: int,
-) -> Sweep:
     assert isinstance(att.normaliser, Softmax)
     frame, device = att.frame, att.device
     at, order = index(rows, frame.n, device), None
@@ -96,14 +87,14 @@ def _sweep(
         for pool in want
         if row_cells
     }
-    height, heads = _shape(att, len(at), stats, workers)
+    height, heads = _shape(att, len(at), stats)
     if row_cells:
         pieces = list(row_cells.pieces(height))
     else:
         pieces = [(a, min(a + height, len(at))) for a in range(0, len(at), height)]
     shared = Shared()
 
-    def jobs() -> Iterator[Callable[[], Sweep]]:
+    def jobs() -> Iterator[Callable[[], Pass]]:
         for part in heads:
             keys = Keys(att, part, col_cells, output, shared)
             for a, b in pieces:
@@ -111,7 +102,9 @@ def _sweep(
 
     places = [(part, a, b) for part in heads for a, b in pieces]
     found: list[dict[str, Tensor]] = []
-    for (part, a, b), piece in zip(places, in_order(jobs(), workers), strict=True):
+
+    def take(piece: Pass) -> float:
+        part, a, b = places[len(found)]
         lse[part, a:b] = piece.lse
         if out is not None and piece.output is not None:
             out[part, a:b] = piece.output.to(out)
@@ -121,8 +114,11 @@ def _sweep(
             first, cells = row_cells.reduce(cells, a, -2, pool)
             into = maps[pool][part, first : first + cells.shape[-2], : cells.shape[-1]]
             torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
+        return len(found) / len(places)
+
+    for share in in_order(jobs(), device, take):
         if progress is not None:
-            progress(len(found) / len(places))
+            progress(share)
     statistics = None
     if stats:
         each = [found[i : i + len(pieces)] for i in range(0, len(found), len(pieces))]
@@ -133,15 +129,15 @@ def _sweep(
         back = order.argsort()
         out, lse = None if out is None else out[:, back], lse[:, back]
         statistics = None if statistics is None else statistics[back]
-    return Sweep(out, statistics, lse, maps)
+    return Pass(out, statistics, lse, maps)
 
 
-def _shape(att: Rows, n: int, stats: bool, workers: int) -> tuple[int, list[slice]]:
+def _shape(att: Rows, n: int, stats: bool) -> tuple[int, list[slice]]:
     """Rows of a piece, and the heads that go together: whole groups, or one head."""
     frame = att.frame
     rows = ROWS if att.device.type == "cpu" else 4 * ROWS
     width = att.width(rows)
-    kept = (KEPT if width <= 8192 else KEPT_LONG) // workers
+    kept = (KEPT if width <= 8192 else KEPT_LONG) // workers(att.device)
     if stats:
         rows = max(16, min(rows, kept // width))
     rows = min(rows, n)
@@ -153,14 +149,17 @@ def _shape(att: Rows, n: int, stats: bool, workers: int) -> tuple[int, list[slic
 
 def _piece(
     keys: Keys,
-    rows: Tensor,
+    rows: Int[Tensor, " r"],
     stats: bool,
     want: set[str],
     row_cells: Cells | None,
     col_cells: Cells,
     colour: Colour,
-) -> Sweep:
-    """Some rows of some heads. Inside, b is key heads, R the rows of all heads that read one."""
+) -> Pass:
+    """Some rows of some heads.
+
+    Shapes: b key heads; R the rows of all query heads that read one; c a tile's keys; w its cells.
+    """
     att, heads = keys.att, keys.heads
     r = len(rows)
     causal, position = att.frame.causal, rows + att.frame.offset
@@ -170,7 +169,7 @@ def _piece(
     plain = att.plain
     b = len(keys.k)
     q = att.queries(heads, rows)
-    q = q.view(b, -1, q.shape[-1])
+    q = q.view(b, -1, q.shape[-1])  # (b R f)
     count = q.shape[1]
     floor = floor_of(att.dtype)
     # no score is larger than the product of the longest vectors
@@ -183,13 +182,13 @@ def _piece(
     spare = keys.buffer("spare", max(area))
     spare2 = keys.buffer("spare2", max(area)) if stats and not causal else spare
     cells = sum(t.cells for t in tiles)
-    peaks, masses = (q.new_empty(b, count, cells) for _ in range(2))
+    peaks, masses = (q.new_empty(b, count, cells) for _ in range(2))  # of all tiles' cells
     acc = q.new_zeros(b, count, keys.v.shape[-1]) if keys.v is not None else None
 
     top = q.new_full((b, count), NOTHING)
     tops, parts, offset, cell = [], [], 0, 0
     for t, size in zip(tiles, area, strict=True):
-        s = kept[offset : offset + size].view(b, count, -1)
+        s = kept[offset : offset + size].view(b, count, -1)  # (b R c)
         offset += size if stats else 0
         torch.bmm(q, keys.k[..., t.start : t.stop], out=s)
         if not plain:
@@ -198,6 +197,7 @@ def _piece(
         hidden = keys.hidden(rows, t)
         if hidden is not None:
             s.view(b, -1, r, s.shape[-1]).masked_fill_(hidden, -torch.inf)
+        # (b R w)
         peak = t.pool(s, "max", peaks[..., cell : cell + t.cells])
         new = top
         if not flat:
@@ -252,7 +252,7 @@ def _piece(
     sinks = att.sinks(rows)
     joined = None if sinks is None else sinks[heads]
     lse = att.normaliser.with_sinks(own.view(-1, r), joined).view_as(own)
-    found = Sweep(None, None, lse.view(-1, r))
+    found = Pass(None, None, lse.view(-1, r))
     scale = torch.where(some, (reference - lse).exp(), 0)  # from e to weights
     if acc is not None:
         found.output = acc.mul_(scale[..., None]).view(-1, r, acc.shape[-1])
@@ -280,26 +280,26 @@ def _piece(
             else:
                 repeats = torch.tensor([t.cells for t in tiles], device=q.device)
                 x = masses.mul_(fade.repeat_interleave(repeats, -1))
-            x = _columns(x, tiles, col_cells, pool).mul_(scale[..., None])
+            x = _columns(x, tiles, col_cells, pool).mul_(scale[..., None])  # (b R columns)
             found.maps[pool] = x.view(-1, r, x.shape[-1])
     return found
 
 
 def _distance(
-    e: Tensor,
-    e_sum: Tensor,
-    rows: Tensor,
-    at: Tensor,
+    e: Float[Tensor, "b R c"],
+    e_sum: Float[Tensor, "b R"],
+    rows: Int[Tensor, " r"],
+    at: Float[Tensor, " r"],
     keys: Keys,
     t: Tile,
     spare: Tensor | None,
-) -> Tensor:
-    """Σ e |i − j|, (b R); `spare` is given where some keys lie before and some after a row."""
+) -> Float[Tensor, "b R"]:
+    """Σ e |i − j|; `spare` is given where some keys lie before and some after a row."""
     b, count, _ = e.shape
     key = keys.place[t.start : t.stop]
     if spare is not None:
         far = keys.once("far", rows, t, lambda: torch.sub(at[:, None], key).abs_())
-        by_head = (b, count // len(at), len(at), len(key))
+        by_head = (b, count // len(at), len(at), len(key))  # (b heads r c)
         product = torch.mul(e.view(by_head), far, out=spare[: e.numel()].view(by_head))
         return product.sum(-1).flatten(1)
     # relative to the tile's start, so that float32 loses nothing in a long text
@@ -308,8 +308,10 @@ def _distance(
     return whole.view(b, count).sub_(inside).abs_()
 
 
-def _columns(x: Tensor, tiles: list[Tile], cells: Cells, pool: str) -> Tensor:
-    """Cells of all tiles on the map's first columns, (b R columns); later ones hold nothing."""
+def _columns(
+    x: Float[Tensor, "b R w"], tiles: list[Tile], cells: Cells, pool: str
+) -> Float[Tensor, "b R columns"]:
+    """Cells of all tiles on the map's first columns; later ones hold nothing."""
     begins = [(t.start - cells.start) // cells.width for t in tiles]
     ends = [a + t.cells for a, t in zip(begins, tiles, strict=True)]
     if begins == [0, *ends[:-1]]:
@@ -322,8 +324,10 @@ def _columns(x: Tensor, tiles: list[Tile], cells: Cells, pool: str) -> Tensor:
     return out
 
 
-def _statistics(look: Lookup, peaks: Tensor, att: Rows, first: Tensor) -> dict[str, Tensor]:
-    """What single scores tell of each row, as `metrics.from_sums` takes it."""
+def _statistics(
+    look: Lookup, peaks: Float[Tensor, "b R w"], att: Rows, first: Int[Tensor, " r"]
+) -> dict[str, Tensor]:
+    """What single scores tell of each row, as `metrics.from_sums` takes it, (h r) each."""
     r = len(first)
     b, count, _ = peaks.shape
     top, argmax = look.largest(peaks)

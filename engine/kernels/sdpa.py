@@ -12,7 +12,7 @@ from torch import Tensor
 from engine.contract import QKV
 from engine.kernels.normalisers import Softmax
 from engine.kernels.rows import BLOCK, Rows
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order
 
 
 def sdpa(
@@ -104,7 +104,6 @@ def sdpa_blocks(att: Rows, height: int) -> Float[Tensor, "h n e"]:
         out[:, rows] = sdpa(q[:, rows], k[:, keys], v[:, keys], scale, mask).to(out)
 
     parts = torch.arange(frame.n, device=att.device).split(height)
-    with one_thread_each(att.device) as workers:
-        for _ in in_order((partial(block, at) for at in parts), workers):
-            pass
+    for _ in in_order((partial(block, at) for at in parts), att.device):
+        pass
     return out

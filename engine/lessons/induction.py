@@ -37,10 +37,12 @@ class Row:
     """What the query does in one text under one mechanism; the first key is set aside.
 
     Attributes:
-        weights: of the keys after the first, renormalised without it, (n − 1).
-        first: the first key's own share. effective: exp(entropy) of `weights`, tokens.
+        weights: of the keys after the first, renormalised without it, (n − 1); as they are where
+            weights are signed.
+        first: the first key's own share, or its weight where weights are signed.
+        effective: exp(entropy) of `weights`, tokens; NaN where they are signed.
         target: weight of the token that followed the name's first mention. seen: this mechanism
-            lets the query see that token.
+            lets the query see that token. signed: weights may be below 0.
         cells: the head's map, largest weight a cell, (a b), without the first key.
     """
 
@@ -49,6 +51,7 @@ class Row:
     effective: float
     target: float
     seen: bool
+    signed: bool
     cells: Float[Tensor, "a b"]
 
 
@@ -166,12 +169,14 @@ def row_of(mechanism: Mechanism, qkv: QKV, query: int, target: int) -> Row:
     whole = attention.weights(torch.tensor([query]))[0, 0]
     rest = attention.hide(torch.tensor([0]))
     weights = rest.weights(torch.tensor([query]))[0, 0]
+    signed = attention.row_kind == "signed"
     return Row(
         weights=weights[1:],
-        first=float(whole[0] / whole.sum().clamp_min(1e-12)),
+        first=float(whole[0] if signed else whole[0] / whole.sum().clamp_min(1e-12)),
         effective=float(rest.rows(torch.tensor([query])).effective_tokens[0, 0]),
         target=float(weights[target]),
-        seen=bool(whole[target] > 0),
+        seen=bool(whole[target] != 0),
+        signed=signed,
         cells=rest.heatmap(MAP, "max")[0],
     )
 

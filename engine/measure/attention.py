@@ -154,7 +154,10 @@ class Attention(ABC):
         return self._whole or self
 
     def hide(self, keys: Int[Tensor, " k"]) -> Attention:
-        """The same with these keys' mass removed and every row brought back to its kept mass."""
+        """The same with these keys' mass removed and every row brought back to its kept mass.
+
+        Rows of signed weights keep the others as they are: what they add up to may be 0, or below.
+        """
         keys = index(keys, self.frame.m, self.device)
         if self.hidden_keys is not None:
             keys = torch.cat([self.hidden_keys, keys]).unique()
@@ -268,7 +271,8 @@ class Stored(Attention):
 
 
 class Hidden(Attention):
-    """Another attention without some keys' mass, each row scaled to keep what it kept."""
+    """Another attention without some keys' mass, each row scaled to keep what it kept, unless
+    its weights are signed."""
 
     has_output = False
 
@@ -290,8 +294,10 @@ class Hidden(Attention):
             if isinstance(cols, slice):
                 cols = index(cols, self.frame.m, self.device)
             left = block.weights.masked_fill(torch.isin(cols, self.keys), 0)
-            before, after = block.weights.sum(-1, True), left.sum(-1, True)
-            yield Block(block.rows, block.cols, left * torch.where(after != 0, before / after, 0))
+            if self.row_kind != "signed":
+                before, after = block.weights.sum(-1, True), left.sum(-1, True)
+                left *= torch.where(after != 0, before / after, 0)
+            yield Block(block.rows, block.cols, left)
 
 
 def kind_of(w: Float[Tensor, "h n m"]) -> RowKind:

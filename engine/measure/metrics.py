@@ -74,6 +74,17 @@ def cat(parts: Sequence[RowStats], dim: int = 1) -> RowStats:
     return RowStats(**{k: torch.cat([getattr(p, k) for p in parts], dim) for k in names})
 
 
+def none(heads: int, device: torch.device) -> RowStats:
+    """Statistics of no rows, (heads 0) each."""
+    whole = {"argmax", "visible"}
+    return RowStats(**{
+        f.name: torch.zeros(
+            heads, 0, dtype=torch.long if f.name in whole else torch.float64, device=device
+        )
+        for f in dataclasses.fields(RowStats)
+    })  # fmt: skip
+
+
 class Gathered:
     """Statistics of rows put in one place as they are found.
 

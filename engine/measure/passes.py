@@ -15,7 +15,7 @@ from engine.contract import Block, Colour, Frame, Index, Pool, Refusal, RowKind,
 from engine.measure import metrics
 from engine.measure.cells import Cells, pairs
 from engine.measure.metrics import RowStats
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order
 
 LARGEST = 2**28
 """Weights that one exact window may hold (1 GiB in float32)."""
@@ -109,7 +109,10 @@ class Weighted(Protocol):
 
 
 def summarise(att: Weighted, asked: Asked) -> Summary:
-    """One pass, timed."""
+    """One pass, timed; of no rows, there is nothing to pass over."""
+    frame, device = att.frame, att.device
+    if asked.rows is not None and not len(index(asked.rows, frame.n)):
+        return Summary(None, metrics.none(frame.heads, device))
     began = time.perf_counter()
     found = att.summarised(asked)
     found.size, found.colour = asked.size, asked.colour
@@ -155,20 +158,24 @@ def by_blocks(att: Weighted, asked: Asked) -> Summary:
         return Part(at, stats, None if out is None else att.weigh(block), cells)
 
     statistics, done = metrics.Gathered(total), 0
-    with one_thread_each(device) as workers:
-        for parts in in_order(_jobs(att, rows, measured), workers):
-            for part in parts:
-                if out is not None and part.output is not None:
-                    out[:, part.at] = part.output.to(out)
-                for pool, cells in part.maps.items():
-                    for place, values in cells:
-                        _add(maps[pool], values, place, pool)
-                # of all rows, blocks come in any order
-                ours = part.at if rows is None else slice(done, done + len(part.at))
-                statistics.put(ours, part.rows)
-                done += len(part.at)
-            if asked.progress is not None:
-                asked.progress(done / total)
+
+    def take(parts: list[Part]) -> float:
+        nonlocal done
+        for part in parts:
+            if out is not None and part.output is not None:
+                out[:, part.at] = part.output.to(out)
+            for pool, cells in part.maps.items():
+                for place, values in cells:
+                    _add(maps[pool], values, place, pool)
+            # of all rows, blocks come in any order
+            ours = part.at if rows is None else slice(done, done + len(part.at))
+            statistics.put(ours, part.rows)
+            done += len(part.at)
+        return done / total
+
+    for share in in_order(_jobs(att, rows, measured), device, take):
+        if asked.progress is not None:
+            asked.progress(share)
     if "max" in maps:  # a cell that no block touched holds zeros only
         maps["max"] = maps["max"].masked_fill(maps["max"] == -torch.inf, 0)
     wanted = {p: x.float() for p, x in maps.items()}
@@ -203,15 +210,19 @@ def sample(
         return stats, torch.cat(outputs, 1)
 
     stats, output, done = metrics.Gathered(len(rows)), None, 0
-    with one_thread_each(att.device) as workers:
-        for parts in in_order(_jobs(att, rows, measured), workers):
-            for part, values in parts:
-                if output is None:
-                    output = values.new_empty(len(values), len(rows), values.shape[-1])
-                ours = slice(done, done + values.shape[1])
-                stats.put(ours, part)
-                output[:, ours] = values
-                done = ours.stop
+
+    def take(parts: list[tuple[RowStats, Tensor]]) -> None:
+        nonlocal output, done
+        for part, values in parts:
+            if output is None:
+                output = values.new_empty(len(values), len(rows), values.shape[-1])
+            ours = slice(done, done + values.shape[1])
+            stats.put(ours, part)
+            output[:, ours] = values
+            done = ours.stop
+
+    for _ in in_order(_jobs(att, rows, measured), att.device, take):
+        pass
     assert output is not None
     return stats.all(), output
 
@@ -344,10 +355,16 @@ def heatmap(
         raise Refusal("a heatmap pools by max, mean or sum, not {pool!r}", pool=pool)
     if size < 1:
         raise Refusal("a heatmap needs at least one cell a side")
-    a, b, _ = (rows if isinstance(rows, slice) else slice(None)).indices(frame.n)
-    c, d, _ = (cols if isinstance(cols, slice) else slice(None)).indices(frame.m)
     if isinstance(rows, Tensor) or isinstance(cols, Tensor):
         raise Refusal("a heatmap is of consecutive rows and columns: give slices")
+    a, b, down = (rows or slice(None)).indices(frame.n)
+    c, d, across = (cols or slice(None)).indices(frame.m)
+    for step in (down, across):
+        if step != 1:
+            raise Refusal(
+                "a heatmap is of consecutive rows and columns: a step of {step} is not taken",
+                step=step,
+            )
     row_cells, col_cells = Cells(a, b, size), Cells(c, d, size)
     if (a, b, c, d) == (0, frame.n, 0, frame.m):
         known = att.known
@@ -407,7 +424,6 @@ def group(att: Weighted, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups
             found.scatter_add_(2, torch.where(c < 0, -1, labels[c]) + 1, w.to(out))
         out[:, block.rows] = found[..., 1:]
 
-    with one_thread_each(att.device) as workers:
-        for _ in in_order(_jobs(att, None, add), workers):
-            pass
+    for _ in in_order(_jobs(att, None, add), att.device):
+        pass
     return out

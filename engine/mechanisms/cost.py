@@ -14,6 +14,7 @@ from torch.utils._pytree import tree_leaves
 
 from engine.contract import QKV
 from engine.mechanisms.base import Mechanism
+from engine.runtime.threads import here
 
 ENOUGH = 0.4
 """Seconds of runs after which the quickest is taken."""
@@ -96,13 +97,8 @@ def _peak(mechanism: Mechanism, qkv: QKV) -> int:
         before = torch.cuda.memory_allocated(qkv.device)
         mechanism.attend(qkv).output  # noqa: B018
         return torch.cuda.max_memory_allocated(qkv.device) - before
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # pieces then run here, where they are seen
-    try:
-        with Alive([qkv.q, qkv.k, qkv.v]) as alive:
-            mechanism.attend(qkv).output  # noqa: B018
-    finally:
-        torch.set_num_threads(threads)
+    with here(), Alive([qkv.q, qkv.k, qkv.v]) as alive:
+        mechanism.attend(qkv).output  # noqa: B018
     return alive.peak
 
 

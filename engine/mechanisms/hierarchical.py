@@ -24,7 +24,7 @@ from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order
 from engine.text.tree import Tree
 
 AGGREGATES = ("mean", "logsumexp", "max")
@@ -229,9 +229,8 @@ class Down(Attention):
             yield (slice(int(part[0]), int(part[-1]) + 1) if whole else part), part
 
     def _work(self, jobs: Iterator[Callable[[], None]]) -> None:
-        with one_thread_each(self.device) as workers:
-            for _ in in_order(jobs, workers):
-                pass
+        for _ in in_order(jobs, self.device):
+            pass
 
     def _weights(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "g c R"]:
         *_, mass = self.masses(rows)

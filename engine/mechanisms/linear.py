@@ -24,7 +24,7 @@ from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import in_order
 
 FEATURE_MAPS = ("elu1", "relu", "exp")
 CHUNK = 64
@@ -245,15 +245,14 @@ class Kernel(Composed):
         state = torch.zeros(
             qkv.groups, self.count, qkv.v.shape[-1] + 1, dtype=self.dtype, device=self.device
         )
-        with one_thread_each(self.device) as workers:
-            sums = (partial(add, cols) for cols in pieces(0, everyone, step))
-            for part in in_order(sums, workers):
-                state += part
-            if not qkv.causal:
-                reads = (partial(read, rows, state) for rows in pieces(0, n, step))
-                for _ in in_order(reads, workers):
-                    pass
-                return out
+        sums = (partial(add, cols) for cols in pieces(0, everyone, step))
+        for _ in in_order(sums, self.device, state.add_):
+            pass
+        if not qkv.causal:
+            reads = (partial(read, rows, state) for rows in pieces(0, n, step))
+            for _ in in_order(reads, self.device):
+                pass
+            return out
         for rows in pieces(max(0, -qkv.frame.offset), n, step):
             cols = slice(rows.start + qkv.frame.offset, rows.stop + qkv.frame.offset)
             x = self.q(rows).unflatten(0, (qkv.groups, -1))

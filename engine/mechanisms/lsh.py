@@ -23,7 +23,7 @@ from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
-from engine.runtime.threads import in_order, one_thread_each
+from engine.runtime.threads import alone, in_order
 
 DENSE = 0.125
 """Share of all keys from which a row's candidates are not gathered but scored among all."""
@@ -79,17 +79,14 @@ class Lsh(Mechanism):
         """What is scored: with shared_qk, keys are the queries at unit length."""
         if not self.shared_qk:
             return qkv
-        with one_thread_each(qkv.device):
-            keys = F.normalize(qkv.q.double(), dim=-1).to(qkv.dtype)
-            return qkv.replace(k=keys, v=qkv.v.repeat_interleave(qkv.heads // qkv.groups, 0))
+        keys = F.normalize(qkv.q.double(), dim=-1).to(qkv.dtype)
+        return qkv.replace(k=keys, v=qkv.v.repeat_interleave(qkv.heads // qkv.groups, 0))
 
     def _hash(self, qkv: QKV) -> Hashed:
         ids = hashing.buckets_of(qkv, self.buckets, self.rounds, self.seed, self.shared_qk)
-        with one_thread_each(qkv.device):  # many small steps: threads would wait for one another
-            return Hashed.among(
-                qkv, *ids, self.buckets, shared=self.shared_qk,
-                chunk=self.chunk if self.scope == "chunk" else None,
-            )  # fmt: skip
+        chunk = self.chunk if self.scope == "chunk" else None
+        among = partial(Hashed.among, shared=self.shared_qk, chunk=chunk)
+        return alone(lambda: among(qkv, *ids, self.buckets), qkv.device)
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
@@ -137,10 +134,6 @@ class Bucketed(Composed):
     def weighted(self) -> Tensor:
         if self.pairwise:
             return super().weighted()
-        with one_thread_each(self.device) as workers:
-            return self._by_rounds(workers)
-
-    def _by_rounds(self, workers: int) -> Float[Tensor, "h n e"]:
         qkv, p, device = self.qkv, self.hashed, self.device
         q = (qkv.q.to(self.dtype) * qkv.factor).contiguous()
         k, v = qkv.k.to(self.dtype).contiguous(), qkv.v.to(self.dtype).contiguous()
@@ -156,12 +149,18 @@ class Bucketed(Composed):
             for r in range(p.low.shape[1])
         ]
         jobs = (partial(self._round, q, k, v, heads, r) for heads, r in pieces)
-        for (heads, _), (top, part, out) in zip(pieces, in_order(jobs, workers), strict=True):
+        heads_of = iter(pieces)
+
+        def take(found: tuple[Tensor, Tensor, Tensor]) -> None:
+            (heads, _), (top, part, out) = next(heads_of), found
             new = torch.maximum(most[heads], top)
             fade, rise = (most[heads] - new).exp_(), (top - new).exp_()
             most[heads] = new
             total[heads] = total[heads].mul_(fade).add_(part * rise)
             acc[heads].mul_(fade[..., None]).add_(out.mul_(rise[..., None]))
+
+        for _ in in_order(jobs, device, take):
+            pass
         some = most > NOTHING / 2
         own = torch.where(some, most + total.log(), -torch.inf)
         lse = own if qkv.sinks is None else own.logaddexp(qkv.sinks.to(own)[:, None])

@@ -1,59 +1,140 @@
 """Work in the order given, several pieces at once, each on one thread.
 
 Small operations that are each split over threads spend their time waiting for one another, above
-all on a shared machine; pieces that are each one thread's own do not.
+all on a shared machine; pieces that are each one thread's own do not. The threads are the
+process's own, shared by all passes, so that many passes at once take no more of them than one:
+their pieces take turns.
+
+torch counts threads in two places: each thread its own, and the process the number that a thread
+starts with. `set_num_threads` writes both. A worker is therefore set to one thread once, when it
+is born, and the process's number is put back; no pass writes either.
 """
 
 from __future__ import annotations
 
+import os
+import threading
 from collections import deque
 from collections.abc import Callable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
 
 T = TypeVar("T")
+U = TypeVar("U")
+
+_lock = threading.Lock()
+_pool: ThreadPoolExecutor | None = None
+_size = 0
+_here: ContextVar[bool] = ContextVar("here", default=False)
+
+
+def workers(device: torch.device) -> int:
+    """How many pieces run at once: torch's threads here, on the CPU; else, and in a piece, one."""
+    return 1 if device.type != "cpu" or _here.get() else torch.get_num_threads()
 
 
 @contextmanager
-def one_thread_each(device: torch.device) -> Iterator[int]:
-    """Keeps torch to one thread inside; gives how many pieces may run at once."""
-    before = torch.get_num_threads()
-    if device.type != "cpu" or before == 1:
-        yield 1
-        return
-    torch.set_num_threads(1)
+def here() -> Iterator[None]:
+    """Pieces that are asked for inside run in the thread that asks, where its modes see them."""
+    before = _here.set(True)
     try:
-        yield before
+        yield
     finally:
-        torch.set_num_threads(before)
+        _here.reset(before)
 
 
-def in_order(jobs: Iterator[Callable[[], T]], workers: int) -> Iterator[T]:
-    """Results in the jobs' order, a few jobs ahead; what a consumer raises ends the rest.
+def alone(work: Callable[[], T], device: torch.device) -> T:
+    """Work of many small steps, as one piece; its result."""
+    (made,) = in_order(iter((work,)), device)
+    return made
 
-    Jobs run in the caller's inference and gradient modes, which torch keeps for each thread.
+
+def in_order(
+    jobs: Iterator[Callable[[], T]],
+    device: torch.device,
+    take: Callable[[T], U] = lambda made: made,
+) -> Iterator[U]:
+    """What is taken from each job's result, in the jobs' order, a few jobs ahead.
+
+    What a consumer raises ends the rest. `take` is called in order, one result at a time. It, the
+    jobs and the iterator that makes them run in the workers, which share no operation with
+    others, in the caller's inference and gradient modes, which torch keeps for each thread.
     """
-    if workers == 1:
-        yield from (job() for job in jobs)
+    count = workers(device)
+    if count == 1:
+        yield from (take(job()) for job in jobs)
         return
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
+    places, drawing, taking = enumerate(jobs), threading.Lock(), threading.Lock()
+    made: dict[int, T] = {}
+    due = 0
 
-    def run(job: Callable[[], T]) -> T:
+    def turn() -> list[tuple[int, U]] | None:
+        """Run the next job, and take the results that are due; None if there is no job."""
+        nonlocal due
         with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
-            return job()
+            with drawing:
+                drawn = next(places, None)
+            if drawn is None:
+                return None
+            place, job = drawn
+            result = job()
+            taken = []
+            with taking:
+                made[place] = result
+                while due in made:
+                    taken.append((due, take(made.pop(due))))
+                    due += 1
+            return taken
 
-    with ThreadPoolExecutor(workers, initializer=torch.set_num_threads, initargs=(1,)) as pool:
-        waiting: deque[Future[T]] = deque()
-        try:
-            for job in jobs:
-                waiting.append(pool.submit(run, job))
-                if len(waiting) > workers:
-                    yield waiting.popleft().result()
-            while waiting:
-                yield waiting.popleft().result()
-        finally:
-            for future in waiting:
-                future.cancel()
+    pool = _shared(count)
+    turns: deque[Future[list[tuple[int, U]] | None]] = deque()
+    ready: dict[int, U] = {}
+    told = 0
+    try:
+        turns.extend(pool.submit(turn) for _ in range(count + 1))
+        while turns:
+            if (taken := turns.popleft().result()) is None:
+                continue
+            turns.append(pool.submit(turn))
+            ready |= taken
+            while told in ready:
+                yield ready.pop(told)
+                told += 1
+    finally:
+        for one in turns:
+            one.cancel()
+        wait(turns)
+
+
+def _shared(count: int) -> ThreadPoolExecutor:
+    """The process's workers: as many as were ever asked for at once."""
+    global _pool, _size
+    with _lock:
+        if _pool is None or _size < count:
+            _pool, _size = ThreadPoolExecutor(count, "piece", initializer=_born), count
+        return _pool
+
+
+def _forget() -> None:
+    """A forked process has none of its parent's threads."""
+    global _pool, _lock
+    _pool, _lock = None, threading.Lock()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget)
+
+
+def _born() -> None:
+    """One torch thread for this thread; a later thread starts with as many as before."""
+    with _lock:
+        before = torch.get_num_threads()  # asked first: only then does what is set stay
+        torch.set_num_threads(1)
+        back = threading.Thread(target=torch.set_num_threads, args=(before,))
+        back.start()
+        back.join()

@@ -135,6 +135,8 @@ class Scene:
         right = found[last].double()
         before = self._sums(left, right)
         right[:, hidden.cpu()] = 0
+        if self.shown.att.row_kind == "signed":  # rows are not brought back to their sums
+            return found | {last: right.float()}
         after = self._sums(left, right)
         kept = torch.where(after != 0, before / after, 0).float()
         return found | {last: right.float()} | {first: found[first] * kept[:, None]}

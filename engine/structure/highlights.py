@@ -16,7 +16,7 @@ from engine.mechanisms.softmax import Softmax
 from engine.text.tokens import joined
 
 PROBE = 512
-"""Tokens by which layers are judged."""
+"""Rows by which layers are judged."""
 MOST_GROUPS = 512
 """Groups that a picture of mass by group can show."""
 LARGEST_SAMPLE = 2**26
@@ -53,14 +53,11 @@ def sharpest(stats: RowStats, offset: int = 0, head: int | None = None) -> tuple
 
 
 def best_layer(layers: Iterable[QKV]) -> int:
-    """The layer with the row that looks back most sharply, judged by the first PROBE tokens."""
-    found = []
-    for qkv in layers:
-        part = QKV(
-            qkv.q[:, :PROBE], qkv.k[:, :PROBE], qkv.v[:, :PROBE],
-            causal=qkv.causal, scale=qkv.scale,
-        )  # fmt: skip
-        found.append(float(sharpness(Softmax().attend(part).rows()).max()))
+    """The layer with the row that looks back most sharply, judged by the first PROBE rows."""
+    found = [
+        float(sharpness(Softmax().attend(qkv).rows(slice(0, PROBE)), qkv.frame.offset).max())
+        for qkv in layers
+    ]
     return max(range(len(found)), key=found.__getitem__)
 
 

@@ -143,8 +143,7 @@ class Halves:
 
 
 def two_parts(shown: Shown) -> Halves | None:
-    """The two softmaxes of a difference; None of another attention. Where keys are hidden, both
-    are scaled as their difference is."""
+    """The two softmaxes of a difference, hidden keys left out; None of another attention."""
     att = shown.att.whole
     if not isinstance(att, Difference):
         return None
@@ -152,11 +151,7 @@ def two_parts(shown: Shown) -> Halves | None:
         array(part.weights(shown.here())[shown.head, 0]).astype(float) for part in att.parts
     )
     if (hidden := shown.att.hidden_keys) is not None:
-        before = (first - att.lambda_ * second).sum()
         first[array(hidden)], second[array(hidden)] = 0, 0
-        after = (first - att.lambda_ * second).sum()
-        by = before / after if after else 0.0
-        first, second = first * by, second * by
     return Halves(first, second, att.lambda_)
 
 

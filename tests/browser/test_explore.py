@@ -89,6 +89,21 @@ def test_a_visit(tab) -> None:
     tab.fine()
 
 
+def test_a_tip_goes_with_the_text_that_it_is_about(tab) -> None:
+    page = opened(tab)
+    type_text(page, TEXT)
+    expect(page.locator(".tt-flow")).to_contain_text("Odile", timeout=60_000)
+    drawn(page)
+    page.locator(".tt-flow span").last.hover()
+    expect(page.locator(".tt-tip")).to_be_visible()
+    box = page.locator(".st-key-own-text textarea")
+    box.fill("Nobody counted.")
+    box.press("Control+Enter")
+    expect(page.locator(".tt-flow")).not_to_contain_text("Odile", timeout=60_000)
+    expect(page.locator(".tt-tip")).to_be_hidden()
+    tab.fine()
+
+
 def test_a_click_in_the_picture_chooses_a_query(tab) -> None:
     page = opened(tab)
     box = page.locator(".hm-plot .nsewdrag").first.bounding_box()

@@ -8,6 +8,8 @@ import torch
 import engine
 from engine.kernels import composed
 from engine.measure import metrics, passes
+from engine.mechanisms import MECHANISMS
+from tests.refusals import refused
 
 close = torch.testing.assert_close
 
@@ -67,3 +69,35 @@ def test_what_progress_raises_ends_the_pass():
         with pytest.raises(InterruptedError):
             engine.attend(made(), key).summary(8, progress=stop)
         assert torch.get_num_threads() == threads
+
+
+@pytest.mark.parametrize("part", ["rows", "cols"])
+@pytest.mark.parametrize("step", [2, -1])
+def test_a_heatmap_with_a_step_is_refused(part, step):
+    """It used to be the map of everything between."""
+    att = engine.attend(made(n=64), "softmax")
+    with refused(match=f"a step of {step} "):
+        att.heatmap(16, **{part: slice(None, None, step)})
+    torch.testing.assert_close(
+        att.heatmap(16, **{part: slice(0, 64, 1)}), att.heatmap(16, **{part: slice(0, 64)})
+    )
+
+
+@pytest.mark.parametrize("rows", [torch.tensor([]), slice(5, 5)], ids=["tensor", "slice"])
+@pytest.mark.parametrize("key", ["softmax", "lsh", "differential"])
+def test_no_rows_have_no_statistics(key, rows):
+    """Of streaming attention, of blocks, and of signed ones."""
+    att = engine.attend(made(n=32), key)
+    found, some = vars(att.rows(rows)), vars(att.rows(slice(0, 1)))
+    assert {name: x.shape for name, x in found.items()} == dict.fromkeys(some, (4, 0))
+    assert {name: x.dtype for name, x in found.items()} == {k: x.dtype for k, x in some.items()}
+    assert att.weights(rows).shape == (4, 0, 32)
+
+
+@pytest.mark.parametrize("key", MECHANISMS)
+def test_what_was_asked_in_inference_mode_can_be_asked_again_outside(key):
+    att = engine.attend(made(MECHANISMS[key].causal_ok, n=48), key)
+    rows = torch.arange(0, 48, 2)
+    with torch.inference_mode():
+        inside = att.weights(rows)
+    close(att.weights()[:, rows], inside)

@@ -72,8 +72,8 @@ def test_each_combination_equals_the_dense_form(pattern, causal):
     qkv = made(causal=causal, key_mask=mask)
     rest = [CHOICES[name] for name in ("bias", "scale", "normaliser")]
     for bias, scale, normaliser in itertools.product(*rest):
-        if bias in LEARNED and scale != "ssmax":
-            continue  # fits take their time, and a bias is a bias
+        if bias in LEARNED and (pattern, scale, normaliser) != ("window", "ssmax", "softmax"):
+            continue  # fits take their time, and once fitted a bias is a bias
         choice = {"pattern": pattern, "bias": bias, "scale": scale, "normaliser": normaliser}
         expected = dense(choice, qkv, 7, 3)
         att = engine.attend(qkv, "combined", size=7, count=3, **choice)

@@ -6,7 +6,7 @@ import time
 import pytest
 
 from engine.text.locale import locale
-from pages.ui.server.jobs import SWEEPS
+from pages.ui.server.jobs import JOBS
 
 EN = locale("en")
 
@@ -24,6 +24,13 @@ def lab(page, folder, monkeypatch, tmp_path):
 def figures(opened) -> list[dict]:
     """The charts on the page."""
     return [json.loads(chart.proto.spec) for chart in opened.test.get("plotly_chart")]
+
+
+def ended(job) -> None:
+    """Wait, asking as the browser does, until the job has ended."""
+    while not job.done:
+        job.asked = time.monotonic()
+        time.sleep(0.02)
 
 
 def moved(opened) -> dict:
@@ -45,12 +52,9 @@ def test_a_first_sweep_starts_by_itself_and_fills_the_charts(lab) -> None:
     opened = lab("measured", **query).healthy()
     token, choice = opened.test.session_state["sweep-job"]
     assert choice.lengths == (32, 64) and moved(opened)["job"] == token
-    job = SWEEPS.get(token)
+    job = JOBS.get(token)
     assert job is not None
-    for _ in range(200):
-        if job.done:
-            break
-        opened.run()
+    ended(job)
     assert job.error is None
     opened.run().healthy()
     assert moved(opened)["job"] is None
@@ -96,12 +100,9 @@ def test_a_full_disk_is_a_sentence(lab, monkeypatch) -> None:
 
     monkeypatch.setattr(measured, "kept", full)
     opened = lab("measured", **{"sweep.of": "softmax", "sweep.lengths": "32,64"}).healthy()
-    job = SWEEPS.get(opened.test.session_state["sweep-job"][0])
+    job = JOBS.get(opened.test.session_state["sweep-job"][0])
     assert job is not None
-    for _ in range(200):
-        if job.done:
-            break
-        opened.run()
+    ended(job)
     assert job.error == EN["dilution.disk"]
 
 
@@ -111,10 +112,9 @@ def test_a_text_is_swept_through_the_model(lab, folder) -> None:
         "sweep.source": "passage", "sweep.match": "none", "sweep.s.model": folder,
     }  # fmt: skip
     opened = lab("measured", **query).healthy()
-    job = SWEEPS.get(opened.test.session_state["sweep-job"][0])
+    job = JOBS.get(opened.test.session_state["sweep-job"][0])
     assert job is not None
-    while not job.done:
-        time.sleep(0.05)
+    ended(job)
     assert job.error is None
     opened.run().healthy()
     chart = moved(opened)["figure"]

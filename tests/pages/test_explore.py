@@ -10,7 +10,7 @@ from engine.sources import SOURCES
 from engine.spec.fields import LANGUAGES
 from engine.spec.picture import LONGEST_TEXT
 from engine.text.locale import locale
-from pages.ui.server.waiting import desk
+from pages.ui.server.desk import DESK
 from pages.ui.shared import contents
 
 
@@ -47,7 +47,7 @@ def test_what_was_fitted_is_kept_for_the_next_start(explore, tmp_path, monkeypat
     where = {"mechanism": "routing", "text": "A text that no other test reads, for its fit."}
     first = explore(**where).healthy()
     assert len(list((tmp_path / "fits").iterdir())) == 1
-    desk.clear()  # as after a restart
+    DESK.kept.clear()  # as after a restart
 
     def never(*_):
         raise AssertionError("fitted again")
@@ -231,7 +231,7 @@ def test_uploads_are_drawn(explore):
 def test_stop_says_so_and_goes_on(explore):
     page = explore()
     key = _kept("attend:")[-1]
-    desk().results._values.pop(key)
+    DESK.kept.pop(key)
     page.test.session_state["stopped"] = key
     page.run().healthy()
     assert any("Stopped" in words for words in page.words)
@@ -241,7 +241,7 @@ def test_stop_says_so_and_goes_on(explore):
 
 
 def _kept(prefix):
-    return [key for key in desk().results._values if key.startswith(prefix)]
+    return [key for key in DESK.kept.names() if isinstance(key, str) and key.startswith(prefix)]
 
 
 def test_what_mixes_positions_first_can_look_both_ways(explore) -> None:

@@ -5,10 +5,12 @@ from urllib.parse import parse_qsl
 
 import pytest
 
+from engine.contract import Refusal
 from engine.mechanisms import MECHANISMS
+from engine.mechanisms.entmax import Entmax
 from engine.sources import samples
 from engine.spec.picture import read
-from pages.ui.server import waiting
+from pages.ui.server.desk import DESK, Store
 from pages.ui.shared import contents, reading
 
 
@@ -66,8 +68,33 @@ def test_the_doors_open_what_is_shown(home) -> None:
                 assert (spec.source, spec.content) == ("sample", "lamp")
 
 
+def test_a_mechanism_that_refuses_is_a_sentence_of_its_own(home, monkeypatch) -> None:
+    def refuse(self, qkv):
+        raise Refusal("head {h} is not one of 0 … {last}", h=9, last=3)
+
+    monkeypatch.setattr(Entmax, "attend", refuse)
+    opened = home("zh")
+    monkeypatch.setattr(DESK, "kept", Store(2**20))  # what was made before is asked again
+    opened.test.session_state["home-wanted"] = ["entmax", "window"]
+    shown = data(opened.run().healthy())
+    assert list(shown["rows"]) == ["softmax", "window"]
+    assert shown["troubles"] == {"entmax": "无法展示：头 9 不在 0 … 3 之中。"}
+    assert "mechanism=entmax" in shown["doors"]["entmax"][0]
+
+
+def test_signed_weights_have_no_effective_tokens(home) -> None:
+    opened = home("en")
+    opened.test.session_state["home-wanted"] = ["differential"]
+    shown = data(opened.run().healthy())
+    assert [row["effective"] for row in shown["rows"]["differential"]] == [None] * len(
+        shown["readings"]
+    )
+    assert all(row["signed"] for row in shown["rows"]["differential"])
+    assert not any(row["signed"] for row in shown["rows"]["softmax"])
+
+
 def test_a_model_that_can_not_be_opened_is_a_sentence(page, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(reading, "TINY", tmp_path / "nothing")
-    waiting.desk.clear()
+    DESK.kept.clear()
     opened = page("home", lang="en").healthy()
     assert opened.words and not opened.test.get("bidi_component")

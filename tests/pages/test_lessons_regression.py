@@ -108,10 +108,8 @@ def test_more_data_are_told_as_they_come_out(lesson, w, how) -> None:
 def trained(page) -> None:
     """Wait, asking as the browser does, until the training has ended."""
     job = JOBS.get(page.test.session_state["regression-run"]["token"])
-    end = time.monotonic() + 60
     while not job.done:
         job.asked = time.monotonic()
-        assert time.monotonic() < end
         time.sleep(0.02)
     page.run().healthy()
 

@@ -74,10 +74,8 @@ def test_one_of_ones_own_joins(lab, monkeypatch) -> None:
     (moving,) = page.test.get("bidi_component")
     assert json.loads(moving.proto.json)["job"] == token
     assert page.test.button(key="probes-start").disabled
-    end = time.monotonic() + 60
     while not job.done:
         job.asked = time.monotonic()  # as the browser does
-        assert time.monotonic() < end
         time.sleep(0.02)
     assert job.error is None and len(job.state["traces"]) == 2
     page.run().healthy()
@@ -100,9 +98,7 @@ def test_stopped_leaves_nothing(lab) -> None:
     job = JOBS.get(page.test.session_state["probes-run"]["token"])
     assert job is not None
     job.stopping = True
-    end = time.monotonic() + 30
     while not job.done:
-        assert time.monotonic() < end
         time.sleep(0.01)
     assert job.error == "stopped"
     page.run().healthy()

@@ -36,6 +36,8 @@ def left(given: Shown) -> np.ndarray:
     w = given.att.whole.weights()[1].double()
     before = w.sum(-1, keepdim=True)
     w[:, HIDDEN] = 0
+    if given.att.row_kind == "signed":
+        return w.numpy()
     after = w.sum(-1, keepdim=True)
     return (w * torch.where(after != 0, before / after, 0)).numpy()
 

@@ -39,6 +39,34 @@ def test_the_best_layer_has_the_sharpest_head():
     assert highlights.best_layer([flat, sharp, flat]) == 1
 
 
+def no_sight(rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    """Each query sees itself and the first key."""
+    return (cols == rows[:, None]) | (cols == 0)
+
+
+def against(rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
+    """So strong a leaning to the query's own key that no score matters."""
+    return 100.0 * (cols == rows[:, None]).float().expand(2, -1, -1)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"mask": no_sight},
+        {"key_mask": torch.arange(64) == 0},
+        {"bias": against},
+        {"softcap": 0.01},
+    ],
+    ids=lambda changes: next(iter(changes)),
+)
+def test_the_best_layer_is_judged_by_all_that_bears_on_its_scores(changes):
+    """What would be sharp by its scores alone is not; sinks change no shares."""
+    mild = engine.sources.planted(n=64, heads=2, gap=4.0, causal=True)
+    sharp = engine.sources.planted(n=64, heads=2, gap=12.0, causal=True)
+    assert highlights.best_layer([mild, sharp]) == 1
+    assert highlights.best_layer([mild, sharp.replace(**changes)]) == 0
+
+
 def test_look_is_what_the_row_says(att):
     stats, weights = att.rows(), att.weights()[1, 30]
     seen = highlights.look(weights, stats, att.frame, 1, 30)

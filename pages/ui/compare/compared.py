@@ -15,6 +15,7 @@ from engine.spec.picture import FULL, Spec, declarations
 from pages.ui.explore.scene import Scene, colour_of, scene
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import Trouble, obtain
+from pages.ui.shared.guard import REFUSED, worded
 from pages.ui.shared.strings import t
 
 
@@ -123,8 +124,8 @@ def compared(spec: Spec) -> Compared:
         column = Column(place, name, own)
         try:
             column = _measured(replace(column, scene=scene(own)), full)
-        except Trouble as trouble:
-            column = replace(column, trouble=str(trouble))
+        except REFUSED as error:
+            column = replace(column, trouble=worded(error))
         columns.append(column)
     return Compared(spec, reference, tuple(columns))
 

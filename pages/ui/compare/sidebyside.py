@@ -118,8 +118,9 @@ def columns(shown: Compared, places: list[DeltaGenerator]) -> None:
             with st.container(key=f"verdict-{column.place}"):
                 st.text(verdict(shown, column))
             door(shown, column)
-    with st.container(key="caption"):
-        st.text(scale_note(shown))
+    if note := scale_note(shown):
+        with st.container(key="caption"):
+            st.text(note)
 
 
 def scale_note(shown: Compared) -> str:
@@ -200,12 +201,9 @@ def _width(text: str) -> int:
     return sum(2 if ord(character) > 0x2E7F else 1 for character in text)
 
 
-def closer(shown: Compared) -> None:
+def closer(shown: Compared, column: Column) -> None:
     """One column's difference map."""
     st.subheader(t("compare.difference"), anchor=False)
-    column = shown.closer
-    if column is None:
-        return
     drawn = {c.place + 1: c.name for c, _ in shown.drawn}
     if len(drawn) > 1:
         controls.choose(

@@ -1,66 +1,139 @@
 // A heatmap that asks the server for the window it shows. See heatmap.py for what `data` holds.
 
+import { arrow, clamp, count, escaped, fill, lookOf, same, unseenOn } from "./common.js";
+import { Component, mounting } from "./component.js";
+import { loadPlotly } from "./plotly.js";
+import {
+  barOf,
+  cellAt,
+  coloured,
+  covers,
+  describe,
+  following,
+  parse,
+  placed,
+  pooled,
+  scaleOf,
+  stops,
+  ticksOf,
+  zoomed,
+} from "./windows.js";
+
+/** @import { Given } from "./component.js" */
+/** @import { HeatmapData, Look, Plot, Span, Tile } from "./data" */
+
 const PAUSE = 120; // ms of rest before a window is asked for
 const TELL = 400; // ms of rest before the page is told
+const DOUBLE = 220; // ms in which a second click makes it a double one
 const CELLS = 512;
-const linked = new Map(); // name -> heatmaps that move as one, with one scale a kind
+/** @type {Map<string, Set<Heatmap>>} name -> heatmaps that move as one, with one scale a kind */
+const linked = new Map();
 
-class Heatmap {
-  constructor(root) {
-    this.root = root;
-    this.plot = root.querySelector(".hm-plot");
-    this.cursorBox = root.querySelector(".hm-cursor");
-    this.tip = root.querySelector(".hm-tip");
-    this.note = root.querySelector(".hm-note");
-    this.spoken = root.querySelector(".hm-spoken");
-    this.tile = null;
-    this.cursor = null;
-    this.whole = null; // largest value of the whole map, for a scale that holds while zooming
-    this.fitted = false;
-    this.sent = [];
-    root.querySelectorAll("[data-do]").forEach((button) => {
-      button.onclick = () => this.act(button.dataset.do);
+/** @param {Tile} tile */
+const largestOf = ({ top, bottom }) => Math.max(top, -bottom);
+
+/**
+ * Where a tip begins: after the point, or before it if there is no room.
+ *
+ * @param {number} at
+ * @param {number} size of the tip
+ * @param {number} room
+ */
+const tipAt = (at, size, room) => (at + 16 + size > room ? at - size - 12 : at + 16);
+
+/** @extends {Component<HeatmapData>} */
+class Heatmap extends Component {
+  plot = /** @type {Plot} */ (this.part("plot"));
+  cursorBox = this.part("cursor");
+  tip = this.part("tip");
+  note = this.part("note");
+  spoken = this.part("spoken");
+  /** @type {NodeListOf<HTMLButtonElement>} */
+  buttons = this.root.querySelectorAll("[data-do]");
+  window = this.full;
+  query = this.data.query;
+  /** @type {Tile | null} */
+  tile = null;
+  /** @type {[y: number, x: number] | null} */
+  cursor = null;
+  /** @type {number | null} largest of the whole map, for a scale that holds while zooming */
+  whole = null;
+  /** @type {(Span | null)[]} windows that Python was told of and has not answered yet */
+  sent = [];
+  /** @type {string | null} */
+  link = null;
+  fetching = new AbortController();
+  fitted = false; // colours are stretched over what is shown
+  settling = false; // Plotly is drawing
+  drawn = false;
+  high = 0; // where the colours ended when last drawn
+  width = 0; // px, when last drawn
+  inside = 1; // px, height of the map itself
+  pausing = 0;
+  telling = 0;
+  choosing = 0;
+  retrying = 0;
+
+  /** @param {Given<HeatmapData>} given */
+  constructor(given) {
+    super(given);
+    for (const button of this.buttons) button.onclick = () => this.act(button.dataset.do);
+    this.listen(this.plot, "keydown", (event) => this.key(event));
+    this.listen(this.plot, "wheel", (event) => this.wheel(event), { passive: false });
+    this.listen(this.plot, "blur", () => {
+      this.cursorBox.hidden = true;
     });
-    this.plot.addEventListener("keydown", (event) => this.key(event));
-    this.plot.addEventListener("wheel", (event) => this.wheel(event), { passive: false });
-    this.plot.addEventListener("blur", () => (this.cursorBox.hidden = true));
-    this.sizes = new ResizeObserver(() => {
+    this.watch(this.plot, () => {
       if (this.drawn && this.plot.clientWidth !== this.width) this.draw();
     });
-    this.sizes.observe(this.plot);
   }
 
   close() {
-    this.sizes.disconnect();
-    this.fetching?.abort();
-    linked.get(this.link)?.delete(this);
+    super.close();
+    this.fetching.abort();
+    this.join(null);
     [this.pausing, this.telling, this.choosing, this.retrying].forEach(clearTimeout);
-    if (window.Plotly) window.Plotly.purge(this.plot);
+    window.Plotly?.purge(this.plot);
   }
 
+  /** @param {string | null} link */
   join(link) {
     if (link === this.link) return;
-    linked.get(this.link)?.delete(this);
+    if (this.link) linked.get(this.link)?.delete(this);
     this.link = link;
     if (link) linked.set(link, (linked.get(link) ?? new Set()).add(this));
   }
 
-  get peers() {
-    return [...(linked.get(this.link) ?? [])].filter((peer) => peer !== this);
+  /**
+   * The heatmaps that move as one with this, and this, first.
+   *
+   * @returns {Heatmap[]}
+   */
+  get all() {
+    return [this, ...this.peers];
   }
 
+  /** Whether another map of its row has the buttons. */
+  get follower() {
+    return Boolean(this.link && !this.data.lead);
+  }
+
+  get peers() {
+    const kin = this.link ? linked.get(this.link) : undefined;
+    return [...(kin ?? [])].filter((peer) => peer !== this);
+  }
+
+  /** @returns {Span} */
   get full() {
     return [0, this.data.n, 0, this.data.m];
   }
 
-  update(data, trigger) {
-    const old = this.data;
-    this.data = data;
-    this.trigger = trigger;
-    this.words = data.words;
+  /** @param {HeatmapData} [old] */
+  update(old) {
+    const { data } = this;
     this.join(data.link);
     this.label();
-    const asked = ["token", "head", "pool", "colour"];
+    const asked = /** @type {const} */ (["token", "head", "pool", "colour"]);
     const fresh = !old || asked.some((name) => old[name] !== data[name]);
     const resized = !old || old.n !== data.n || old.m !== data.m;
     const told = !old || !same(old.window, data.window);
@@ -69,97 +142,96 @@ class Heatmap {
       this.window = data.window ?? this.full;
       this.cursor = null;
     }
-    this.window ??= this.full;
     if (!told || !data.window || same(data.window, this.sent.at(-1))) this.sent = [];
     this.query = data.query;
     this.plot.style.height = `${data.height}px`;
-    if (fresh || !this.covered()) this.fetch();
-    else this.draw();
+    this.refresh(fresh);
   }
 
   label() {
-    const w = this.words;
-    this.plot.setAttribute("aria-label", fill(w.aria, { n: count(this.data.n), m: count(this.data.m) }));
-    this.root.querySelectorAll("[data-do]").forEach((button) => {
-      const name = button.dataset.do;
-      button.title = w[`${name}_help`] ?? w[name];
+    const { n, m, pool, colour, words } = this.data;
+    this.plot.setAttribute("aria-label", fill(words.aria, { n: count(n), m: count(m) }));
+    for (const button of this.buttons) {
+      const name = String(button.dataset.do);
+      button.title = words[`${name}_help`];
       button.setAttribute("aria-label", button.title);
-      button.textContent = { in: "+", out: "−" }[name] ?? w[name];
-    });
-    const fit = this.root.querySelector('[data-do="fit"]');
-    fit.hidden = this.data.pool !== "max" || this.data.colour === "row";
-    fit.setAttribute("aria-pressed", String(this.fitted));
+      button.textContent = words[name];
+      if (name !== "fit") continue;
+      button.hidden = pool !== "max" || colour === "row";
+      button.setAttribute("aria-pressed", String(this.fitted));
+    }
     this.root.classList.toggle("hm-compact", Boolean(this.link));
-    this.root.classList.toggle("hm-follower", Boolean(this.link && !this.data.lead));
+    this.root.classList.toggle("hm-follower", this.follower);
   }
 
   // -- asking ---------------------------------------------------------------------------------
 
-  covered() {
-    const t = this.tile;
-    if (!t || t.cell[0] > 1 || t.cell[1] > 1) return t && same(t.window, this.window);
-    const [r0, r1, c0, c1] = this.window;
-    return t.rows[0] <= r0 && t.rows[1] >= r1 && t.cols[0] <= c0 && t.cols[1] >= c1;
+  /** Draws the window, or asks for it first. */
+  refresh(fresh = false) {
+    if (!fresh && this.tile && covers(this.tile, this.window)) this.draw();
+    else this.fetch();
   }
 
+  /**
+   * @param {Span} window
+   * @param {number} patience ms
+   */
   move(window, patience) {
-    const [r0, r1, c0, c1] = window;
-    const { n, m } = this.data;
-    const place = (low, high, total) => {
-      const length = clamp(Math.round(high - low), Math.min(2, total), total);
-      const start = clamp(Math.round(low), 0, total - length);
-      return [start, start + length];
-    };
-    this.window = [...place(r0, r1, n), ...place(c0, c1, m)];
+    this.window = placed(window, this.data.n, this.data.m);
     clearTimeout(this.pausing);
     clearTimeout(this.telling);
-    this.pausing = setTimeout(() => (this.covered() ? this.draw() : this.fetch()), patience);
+    this.pausing = setTimeout(() => this.refresh(), patience);
   }
 
+  /**
+   * Shows a window, here and in the linked heatmaps, and tells Python.
+   *
+   * @param {Span} window
+   */
   go(window, patience = 0) {
     this.move(window, patience);
-    this.peers.forEach((peer) => peer.move(this.window, patience));
+    for (const peer of this.peers) peer.move(this.window, patience);
     this.telling = setTimeout(() => {
       const whole = same(this.window, this.full);
       if (same(this.data.window ?? this.full, this.window)) return;
-      [this, ...this.peers].forEach((one) => one.sent.push(whole ? null : this.window));
+      for (const one of this.all) one.sent.push(whole ? null : this.window);
       this.trigger("window", { span: whole ? null : this.window });
     }, patience + TELL);
   }
 
   async fetch(attempt = 0) {
-    this.fetching?.abort();
+    this.fetching.abort();
     clearTimeout(this.retrying);
-    const stop = (this.fetching = new AbortController());
+    this.fetching = new AbortController();
+    const { signal } = this.fetching;
     const { token, head, pool, colour, tile, signed } = this.data;
     const window = this.window;
     const [r0, r1, c0, c1] = window;
     const url = new URL(tile, document.baseURI);
-    const asked = { token, head, pool, r0, r1, c0, c1, size: CELLS };
-    asked.colour = colour === "log" ? "weight" : colour;
-    url.search = new URLSearchParams(asked);
+    const values = colour === "log" ? "weight" : colour;
+    const asked = { token, head, pool, r0, r1, c0, c1, size: CELLS, colour: values };
+    for (const [name, value] of Object.entries(asked)) url.searchParams.set(name, String(value));
     this.root.dataset.busy = "yes";
     try {
-      const [reply] = await Promise.all([
-        fetch(url, { signal: stop.signal }),
-        loadPlotly(this.data.plotly),
-      ]);
-      if (reply.status === 410) return this.trigger("expired", { token });
+      const [reply] = await Promise.all([fetch(url, { signal }), loadPlotly(this.data.plotly)]);
+      if (reply.status === 410) {
+        this.trigger("expired", { token });
+        return;
+      }
       if (reply.status === 503 && attempt < 8) {
         this.retrying = setTimeout(() => this.fetch(attempt + 1), 400 * (attempt + 1));
         return;
       }
       if (!reply.ok) throw new Error(String(reply.status));
       this.tile = { ...parse(await reply.arrayBuffer()), window, colour, pool, signed };
-      const { top, bottom } = this.tile;
-      if (same(window, this.full)) this.whole = Math.max(top, -bottom);
+      if (same(window, this.full)) this.whole = largestOf(this.tile);
       delete this.root.dataset.busy;
       this.draw();
-      this.peers.forEach((peer) => peer.tile && peer.scale().high !== peer.high && peer.draw());
-    } catch (error) {
-      if (error.name === "AbortError") return;
+      for (const peer of this.peers) if (peer.stale) peer.draw();
+    } catch {
+      if (signal.aborted) return;
       delete this.root.dataset.busy;
-      this.note.textContent = this.words.failed;
+      this.note.textContent = this.data.words.failed;
     }
   }
 
@@ -169,183 +241,247 @@ class Heatmap {
     return lookOf(this.root, this.data.looks);
   }
 
-  // What the colours' end is held to: the whole map's largest, or, of linked ones of one kind, the
-  // largest of them all.
-  scale() {
-    const steady = !this.fitted && this.tile.pool === "max";
-    const kin = [this, ...this.peers].filter(
-      ({ tile }) => tile && tile.signed === this.tile.signed && same(tile.window, this.tile.window),
-    );
-    const largest = Math.max(...kin.map(({ tile }) => Math.max(tile.top, -tile.bottom)));
-    const held = steady ? this.data.top ?? this.whole : this.link ? largest : null;
-    return scaleOf(this.tile, held, this.data.m);
+  /**
+   * The colours' ends. They are held to the whole map's largest, or, of linked maps of one kind, to
+   * the largest of them all.
+   *
+   * @param {Tile} tile
+   */
+  scale(tile) {
+    const steady = !this.fitted && tile.pool === "max";
+    const kin = this.all
+      .map((one) => one.tile)
+      .filter((other) => other?.signed === tile.signed && same(other.window, tile.window));
+    const largest = Math.max(...kin.map((other) => largestOf(other ?? tile)));
+    const held = steady ? (this.data.top ?? this.whole) : this.link ? largest : null;
+    return scaleOf(tile, held, this.data.m);
+  }
+
+  /** Whether the colours now end elsewhere than when they were drawn. */
+  get stale() {
+    return this.tile && this.scale(this.tile).high !== this.high;
   }
 
   draw() {
-    if (!this.tile || !window.Plotly) return;
     const { tile, plot } = this;
+    if (!tile || !window.Plotly) return;
+    const { words, link, height } = this.data;
     const look = this.colours();
-    const scale = this.scale();
+    const scale = this.scale(tile);
     this.high = scale.high;
     const [r0, r1, c0, c1] = this.window;
-    const [tall, wide] = tile.shape;
-    const z = [];
-    const logarithm = (w) => (w === 0 ? scale.low : Math.max(Math.log10(w), scale.low)); // NaN stays
-    for (let i = 0; i < tall; i += 1) {
-      const row = tile.cells.subarray(i * wide, (i + 1) * wide);
-      z.push(scale.log ? row.map(logarithm) : row);
-    }
-    const style = getComputedStyle(this.root);
     const tokens = tile.queries.length && tile.cell[0] === 1;
-    const margin = this.link ? { l: tokens ? 84 : 56, r: 8, t: 62, b: 84, autoexpand: false }
+    const margin = link
+      ? { l: tokens ? 84 : 56, r: 8, t: 62, b: 84, autoexpand: false }
       : { l: 92, r: 84, t: 8, b: 84 };
     this.width = plot.clientWidth;
-    const x = ticksOf(tile.keys, tile.cols[0], tile.cell[1], c0, c1, this.width - margin.l - margin.r);
-    if (this.link && x.vals.length !== c1 - c0) margin.b = 48;
-    const tallness = this.data.height - margin.t - margin.b;
-    this.inside = tallness;
-    const y = ticksOf(tile.queries, tile.rows[0], tile.cell[0], r0, r1, tallness);
-    const upright = tile.keys.length && x.vals.length === c1 - c0; // tokens stand upright
-    const axis = { showgrid: false, zeroline: false, tickmode: "array", ticks: "",
-      fixedrange: false, showline: true, mirror: true, linecolor: look.grid };
-    const named = (text, place) => ({ text: escaped(text), showarrow: false, xref: "paper", yref: "paper",
-      font: { size: 13, color: look.faint }, ...place });
+    const across = this.width - margin.l - margin.r;
+    const x = ticksOf(tile.keys, tile.cols[0], tile.cell[1], c0, c1, across);
+    const each = x.vals.length === c1 - c0;
+    if (link && !each) margin.b = 48;
+    this.inside = height - margin.t - margin.b;
+    const y = ticksOf(tile.queries, tile.rows[0], tile.cell[0], r0, r1, this.inside);
+    const upright = tile.keys.length && each; // tokens stand upright
+    const axis = {
+      showgrid: false,
+      zeroline: false,
+      tickmode: "array",
+      ticks: "",
+      fixedrange: false,
+      showline: true,
+      mirror: true,
+      linecolor: look.grid,
+    };
+    const caption = {
+      showarrow: false,
+      xref: "paper",
+      yref: "paper",
+      font: { size: 13, color: look.faint },
+    };
+    const below = { x: 0.5, y: 0, yanchor: "bottom", yshift: upright ? -margin.b : -44 };
+    const beside = { x: 0, y: 0.5, xanchor: "left", xshift: -margin.l, textangle: -90 };
+    const captions = [{ ...caption, ...below, text: escaped(words.key) }];
+    const own = [{ ...caption, ...beside, text: escaped(words.query) }];
     const trace = {
-      type: "heatmap", z, hoverinfo: "none", zmin: scale.low, zmax: scale.high,
-      x0: tile.cols[0] + (tile.cell[1] - 1) / 2, dx: tile.cell[1],
-      y0: tile.rows[0] + (tile.cell[0] - 1) / 2, dy: tile.cell[0],
+      type: "heatmap",
+      z: coloured(tile, scale),
+      hoverinfo: "none",
+      zmin: scale.low,
+      zmax: scale.high,
+      x0: tile.cols[0] + (tile.cell[1] - 1) / 2,
+      dx: tile.cell[1],
+      y0: tile.rows[0] + (tile.cell[0] - 1) / 2,
+      dy: tile.cell[0],
       colorscale: stops(look[scale.signed ? "signed" : "weight"]),
-      colorbar: barOf(tile, scale, this.words, this.link),
+      colorbar: barOf(tile, scale, words, Boolean(link)),
     };
     const layout = {
-      margin, width: this.width, height: this.data.height, dragmode: "zoom", showlegend: false,
-      paper_bgcolor: "rgba(0,0,0,0)", plot_bgcolor: mixed([look.paper, look.grid], 0.55),
-      font: { family: style.fontFamily, size: 12, color: look.faint },
-      xaxis: { ...axis, range: [c0 - 0.5, c1 - 0.5], tickvals: x.vals, ticktext: x.text,
-        tickangle: upright ? -90 : 0 },
+      margin,
+      width: this.width,
+      height,
+      dragmode: "zoom",
+      showlegend: false,
+      paper_bgcolor: "rgba(0,0,0,0)",
+      plot_bgcolor: unseenOn(look),
+      font: { family: getComputedStyle(this.root).fontFamily, size: 12, color: look.faint },
+      xaxis: {
+        ...axis,
+        range: [c0 - 0.5, c1 - 0.5],
+        tickvals: x.vals,
+        ticktext: x.text,
+        tickangle: upright ? -90 : 0,
+      },
       yaxis: { ...axis, range: [r1 - 0.5, r0 - 0.5], tickvals: y.vals, ticktext: y.text },
-      annotations: [
-        named(this.words.key,
-          { x: 0.5, y: 0, yanchor: "bottom", yshift: upright ? -margin.b : -44 }),
-        named(this.words.query, { x: 0, y: 0.5, xanchor: "left", xshift: -margin.l, textangle: -90 }),
-      ].slice(0, this.link && !this.data.lead ? 1 : 2),
+      annotations: this.follower ? captions : [...captions, ...own],
       shapes: this.mark(look),
     };
-    const config = { displayModeBar: false, doubleClick: false, showTips: false, scrollZoom: false };
+    const config = {
+      displayModeBar: false,
+      doubleClick: false,
+      showTips: false,
+      scrollZoom: false,
+    };
     this.settling = true;
     window.Plotly.react(plot, [trace], layout, config).then(() => {
       this.settling = false;
-      if (!this.drawn) this.listen();
+      if (!this.drawn) this.listenToPlotly();
       this.drawn = true;
       this.root.dataset.drawn = `${this.window.join("-")} ${tile.cell.join("x")}`;
       this.place();
     });
-    const facts = { r0: count(r0), r1: count(r1 - 1), c0: count(c0), c1: count(c1 - 1),
-      a: tile.cell[0], b: tile.cell[1], pool: this.words[`pool_${tile.pool}`] };
-    const pooled = tile.cell[0] * tile.cell[1] > 1;
-    this.note.textContent = fill(this.words[pooled ? "note_pooled" : "note_exact"], facts);
+    const facts = {
+      r0: count(r0),
+      r1: count(r1 - 1),
+      c0: count(c0),
+      c1: count(c1 - 1),
+      a: tile.cell[0],
+      b: tile.cell[1],
+      pool: words[`pool_${tile.pool}`],
+    };
+    this.note.textContent = fill(words[pooled(tile) ? "note_pooled" : "note_exact"], facts);
   }
 
+  /**
+   * A frame around the chosen row.
+   *
+   * @param {Look} look
+   */
   mark(look) {
     const q = this.query;
-    if (q === null || q === undefined || q < this.window[0] || q >= this.window[1]) return [];
+    const [r0, r1] = this.window;
+    if (q === null || q < r0 || q >= r1) return [];
+    const rim = (r1 - r0) / this.inside; // a pixel: the row itself stays free
     const line = { color: look.accent, width: 2 };
-    const rim = (this.window[1] - this.window[0]) / this.inside; // a pixel: the row itself stays free
-    return [{ type: "rect", x0: -0.5, x1: this.data.m - 0.5, y0: q - 0.5 - rim, y1: q + 0.5 + rim, line }];
+    const rows = { y0: q - 0.5 - rim, y1: q + 0.5 + rim };
+    return [{ type: "rect", x0: -0.5, x1: this.data.m - 0.5, ...rows, line }];
   }
 
-  listen() {
+  listenToPlotly() {
     this.plot.on("plotly_relayout", (change) => {
       if (this.settling || !Object.keys(change).some((key) => key.includes("range"))) return;
-      const [x, y] = [this.plot.layout.xaxis.range, this.plot.layout.yaxis.range];
-      const [rows, cols] = [y, x].map((range) => [Math.min(...range) + 0.5, Math.max(...range) + 0.5]);
-      this.go([...rows, ...cols], PAUSE);
+      const { xaxis, yaxis } = this.plot.layout;
+      /** @type {(range: [number, number]) => [number, number]} */
+      const cells = (range) => [Math.min(...range) + 0.5, Math.max(...range) + 0.5];
+      this.go([...cells(yaxis.range), ...cells(xaxis.range)], PAUSE);
     });
     this.plot.on("plotly_doubleclick", () => {
       clearTimeout(this.choosing);
       this.go(this.full);
     });
     this.plot.on("plotly_hover", ({ points: [p], event }) => {
-      this.show(this.cell(p.y, p.x), event);
-      this.peers.forEach((peer) => peer.echo(p.y, p.x));
+      this.show(p.y, p.x, event);
+      for (const peer of this.peers) peer.echo(p.y, p.x);
     });
     this.plot.on("plotly_unhover", () => {
-      [this, ...this.peers].forEach((one) => (one.tip.hidden = true));
+      for (const one of this.all) one.tip.hidden = true;
     });
     this.plot.on("plotly_click", ({ points: [p], event }) => {
       if (event.button) return;
       clearTimeout(this.choosing); // a second click means: show everything
-      const cell = this.cell(p.y, p.x);
-      this.choosing = setTimeout(() => this.choose(cell), 220);
+      this.choosing = setTimeout(() => this.choose(p.y, p.x), DOUBLE);
     });
   }
 
   // -- cells ----------------------------------------------------------------------------------
 
-  cell(y, x) {
-    const t = this.tile;
-    const i = clamp(Math.floor((y + 0.5 - t.rows[0]) / t.cell[0]), 0, t.shape[0] - 1);
-    const j = clamp(Math.floor((x + 0.5 - t.cols[0]) / t.cell[1]), 0, t.shape[1] - 1);
-    const [top, left] = [t.rows[0] + i * t.cell[0], t.cols[0] + j * t.cell[1]];
-    return {
-      value: t.cells[i * t.shape[1] + j], query: t.queries[i], key: t.keys[j], top, left,
-      bottom: Math.min(top + t.cell[0], t.rows[1]), right: Math.min(left + t.cell[1], t.cols[1]),
-    };
-  }
-
-  choose(cell) {
-    // of a pooled cell, the row under its middle
-    this.query = Math.min(cell.top + Math.floor((cell.bottom - cell.top) / 2), this.data.n - 1);
-    [this, ...this.peers].filter((one) => one.drawn).forEach((one) => {
+  /**
+   * Chooses the row; of a pooled cell, the one under its middle.
+   *
+   * @param {number} y
+   * @param {number} x
+   */
+  choose(y, x) {
+    if (!this.tile) return;
+    const { top, bottom } = cellAt(this.tile, y, x);
+    this.query = Math.min(top + Math.floor((bottom - top) / 2), this.data.n - 1);
+    for (const one of this.all) {
+      if (!one.drawn) continue;
       one.query = this.query;
-      window.Plotly.relayout(one.plot, { shapes: one.mark(one.colours()) });
-    });
+      window.Plotly?.relayout(one.plot, { shapes: one.mark(one.colours()) });
+    }
     this.trigger("query", { row: this.query });
   }
 
-  // The same pair's value, where the pointer is in a linked map.
+  /**
+   * Shows the value of the pair that is pointed at in a linked map.
+   *
+   * @param {number} y
+   * @param {number} x
+   */
   echo(y, x) {
-    if (!this.drawn || !this.tile || !same(this.tile.window, this.window)) return;
+    if (!this.drawn || !same(this.tile?.window, this.window)) return;
     const { xaxis, yaxis } = this.plot._fullLayout;
     const box = this.plot.getBoundingClientRect();
-    this.show(this.cell(y, x), {
-      clientX: box.left + xaxis._offset + xaxis.l2p(x), clientY: box.top + yaxis._offset + yaxis.l2p(y),
+    this.show(y, x, {
+      clientX: box.left + xaxis._offset + xaxis.l2p(x),
+      clientY: box.top + yaxis._offset + yaxis.l2p(y),
     });
   }
 
-  show(cell, event) {
-    this.tip.replaceChildren(...describe(cell, this.tile, this.words).map((text, i) => {
+  /**
+   * Says what the cell at y, x is, beside a point of the page.
+   *
+   * @param {number} y
+   * @param {number} x
+   * @param {{ clientX: number, clientY: number }} point
+   */
+  show(y, x, point) {
+    if (!this.tile) return;
+    const said = describe(cellAt(this.tile, y, x), this.tile, this.data.words);
+    const lines = said.map((text) => {
       const line = document.createElement("div");
       line.textContent = text;
-      if (i === 2) line.className = "hm-value";
       return line;
-    }));
+    });
+    lines[lines.length - 1].className = "hm-value";
+    this.tip.replaceChildren(...lines);
     this.tip.hidden = false;
     const box = this.root.getBoundingClientRect();
-    const [x, y] = [event.clientX - box.left, event.clientY - box.top];
-    const [w, h] = [this.tip.offsetWidth, this.tip.offsetHeight];
-    this.tip.style.left = `${x + 16 + w > box.width ? x - w - 12 : x + 16}px`;
-    this.tip.style.top = `${y + 16 + h > box.height ? y - h - 12 : y + 16}px`;
+    const [left, top] = [point.clientX - box.left, point.clientY - box.top];
+    this.tip.style.left = `${tipAt(left, this.tip.offsetWidth, box.width)}px`;
+    this.tip.style.top = `${tipAt(top, this.tip.offsetHeight, box.height)}px`;
   }
 
+  /** Puts the keyboard's cursor where it belongs. */
   place() {
-    if (!this.cursor || document.activeElement !== this.plot) return (this.cursorBox.hidden = true);
+    const { cursor, tile, cursorBox: frame } = this;
+    frame.hidden = !cursor || !tile || document.activeElement !== this.plot;
+    if (!cursor || !tile || frame.hidden) return;
     const { xaxis, yaxis } = this.plot._fullLayout;
-    const cell = this.cell(...this.cursor);
-    const box = this.cursorBox;
+    const cell = cellAt(tile, ...cursor);
     const [x, y] = [xaxis.l2p(cell.left - 0.5), yaxis.l2p(cell.top - 0.5)];
-    box.style.left = `${this.plot.offsetLeft + xaxis._offset + x}px`;
-    box.style.top = `${this.plot.offsetTop + yaxis._offset + y}px`;
-    box.style.width = `${Math.max(4, xaxis.l2p(cell.right - 0.5) - x)}px`;
-    box.style.height = `${Math.max(4, yaxis.l2p(cell.bottom - 0.5) - y)}px`;
-    box.hidden = false;
-    this.spoken.textContent = describe(cell, this.tile, this.words).join(", ");
-    const seen = box.getBoundingClientRect();
-    this.show(cell, { clientX: seen.right, clientY: seen.bottom });
+    frame.style.left = `${this.plot.offsetLeft + xaxis._offset + x}px`;
+    frame.style.top = `${this.plot.offsetTop + yaxis._offset + y}px`;
+    frame.style.width = `${Math.max(4, xaxis.l2p(cell.right - 0.5) - x)}px`;
+    frame.style.height = `${Math.max(4, yaxis.l2p(cell.bottom - 0.5) - y)}px`;
+    this.spoken.textContent = describe(cell, tile, this.data.words).join(", ");
+    const seen = frame.getBoundingClientRect();
+    this.show(...cursor, { clientX: seen.right, clientY: seen.bottom });
   }
 
   // -- hands ----------------------------------------------------------------------------------
 
+  /** @param {string} [name] of a button */
   act(name) {
     if (name === "whole") this.go(this.full);
     if (name === "in") this.zoom(0.5);
@@ -353,28 +489,28 @@ class Heatmap {
     if (name === "png" || name === "svg") this.save(name);
     if (name === "fit") {
       const fitted = !this.fitted;
-      [this, ...this.peers].forEach((one) => {
+      for (const one of this.all) {
         one.fitted = fitted;
         one.label();
         one.draw();
-      });
+      }
     }
   }
 
+  /** @param {"png" | "svg"} format */
   save(format) {
     const layout = { ...this.plot.layout, paper_bgcolor: this.colours().paper };
     const size = { width: this.width, height: this.data.height, scale: format === "png" ? 3 : 1 };
     const options = { format, filename: this.data.file, ...size };
-    window.Plotly.downloadImage({ data: this.plot.data, layout }, options);
+    window.Plotly?.downloadImage({ data: this.plot.data, layout }, options);
   }
 
+  /** @param {number} factor */
   zoom(factor, centre = this.cursor, patience = 0) {
-    const [r0, r1, c0, c1] = this.window;
-    const [y, x] = centre ?? [(r0 + r1) / 2, (c0 + c1) / 2];
-    const around = (low, high, at) => [at - (at - low) * factor, at + (high - at) * factor];
-    this.go([...around(r0, r1, y), ...around(c0, c1, x)], patience);
+    this.go(zoomed(this.window, factor, centre), patience);
   }
 
+  /** @param {WheelEvent} event */
   wheel(event) {
     if (!this.drawn || !(event.ctrlKey || event.metaKey)) return;
     event.preventDefault();
@@ -385,21 +521,12 @@ class Heatmap {
     this.zoom(event.deltaY > 0 ? 1.25 : 0.8, [y, x], PAUSE);
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
     if (!this.drawn || event.altKey || event.ctrlKey || event.metaKey) return;
-    const moves = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
-    const [r0, r1, c0, c1] = this.window;
-    if (event.key in moves) {
-      const [dy, dx] = moves[event.key];
-      const stride = event.shiftKey ? 10 : 1;
-      const [y, x] = this.cursor ?? [this.query ?? Math.floor((r0 + r1) / 2), Math.floor((c0 + c1) / 2)];
-      const first = this.cursor === null;
-      const [tall, wide] = this.tile.cell;
-      this.cursor = first ? [y, x] : [
-        clamp(y + dy * stride * tall, 0, this.data.n - 1), clamp(x + dx * stride * wide, 0, this.data.m - 1),
-      ];
-      this.follow();
-    } else if (event.key === "Enter" && this.cursor) this.choose(this.cell(...this.cursor));
+    const step = arrow(event.key);
+    if (step) this.step(step, event.shiftKey ? 10 : 1);
+    else if (event.key === "Enter" && this.cursor) this.choose(...this.cursor);
     else if (event.key === "+" || event.key === "=") this.zoom(0.5);
     else if (event.key === "-") this.zoom(2);
     else if (event.key === "0" || event.key === "Escape") this.go(this.full);
@@ -408,25 +535,28 @@ class Heatmap {
     event.stopPropagation();
   }
 
-  follow() {
-    const [y, x] = this.cursor;
+  /**
+   * Moves the keyboard's cursor, or puts it on the chosen row first.
+   *
+   * @param {[down: number, right: number]} step
+   * @param {number} stride cells
+   */
+  step([down, right], stride) {
+    if (!this.tile) return;
+    const { n, m } = this.data;
     const [r0, r1, c0, c1] = this.window;
-    const shift = (at, low, high) => (at < low ? at - low : at >= high ? at - high + 1 : 0);
-    const [down, across] = [shift(y, r0, r1), shift(x, c0, c1)];
-    if (down || across) this.go([r0 + down, r1 + down, c0 + across, c1 + across], PAUSE);
-    else this.place();
+    if (this.cursor) {
+      const [y, x] = this.cursor;
+      const [tall, wide] = this.tile.cell;
+      this.cursor = [
+        clamp(y + down * stride * tall, 0, n - 1),
+        clamp(x + right * stride * wide, 0, m - 1),
+      ];
+    } else this.cursor = [this.query ?? Math.floor((r0 + r1) / 2), Math.floor((c0 + c1) / 2)];
+    const window = following(this.window, this.cursor);
+    if (same(window, this.window)) this.place();
+    else this.go(window, PAUSE);
   }
 }
 
-const live = new WeakMap();
-
-export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".hm");
-  if (!root || !data) return undefined;
-  if (!live.has(root)) live.set(root, new Heatmap(root));
-  live.get(root).update(data, setTriggerValue);
-  return () => {
-    live.get(root)?.close();
-    live.delete(root);
-  };
-}
+export default mounting("hm", Heatmap);

@@ -9,11 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.components.v2 import component as registered
 
 from engine.contract import Pool
 from engine.measure.attention import Attention
-from pages.ui.components.looks import LOOKS, script, words
+from pages.ui.components.looks import LOOKS, registered, script, words
 from pages.ui.server.windows import PLOTLY, REGISTRY
 
 Window = tuple[int, int, int, int]
@@ -37,7 +36,7 @@ component = registered(
     "attention_heatmap",
     html=HTML,
     css=Path(__file__).with_name("heatmap.css").read_text("utf-8"),
-    js=script("windows.js", "heatmap.js"),
+    js=script("heatmap.js"),
     isolate_styles=False,
 )
 

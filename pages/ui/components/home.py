@@ -7,12 +7,11 @@ from typing import Any
 
 import numpy as np
 import streamlit as st
-from streamlit.components.v2 import component as registered
 
 from engine.lessons.induction import Picture, Reading, Row
 from engine.mechanisms import MECHANISMS
 from engine.text.tokens import shown
-from pages.ui.components.looks import LOOKS, script, words
+from pages.ui.components.looks import LOOKS, registered, script, words
 from pages.ui.components.tokens import flowing
 
 HTML = """
@@ -58,7 +57,8 @@ component = registered(
 
 WORDS = (
     "longer", "door", "effective", "map", "mechanisms", "variants", "ahead", "found", "faint",
-    "unseen", "aside", "of", "of_longer", "length", "share",
+    "unseen", "nothing", "signed", "signed_found", "aside", "of", "of_longer", "of_signed",
+    "length", "share",
 )  # fmt: skip
 
 
@@ -68,6 +68,7 @@ def home(
     rows: Mapping[str, Sequence[Row]],
     t: Callable[..., str],
     doors: Mapping[str, Sequence[str]],
+    troubles: Mapping[str, str],
     on_open: Callable[[str, int], None],
     on_want: Callable[[list[str]], None],
 ) -> None:
@@ -76,6 +77,7 @@ def home(
     Args:
         rows: mechanism -> what the query does in each reading; softmax at least.
         t: words, `component.home.*`. doors: links into Explore, by mechanism and reading.
+        troubles: why there are no rows, by mechanism.
         on_open: called with a mechanism and the number of a reading when the door is used.
         on_want: called with mechanisms whose rows the person will want to see.
     """
@@ -114,8 +116,10 @@ def home(
             "readings": [_reading(reading) for reading in picture.readings],
             "rows": {name: [_row(row) for row in found] for name, found in rows.items()},
             "doors": {name: list(links) for name, links in doors.items()},
+            "troubles": dict(troubles),
             "looks": LOOKS,
-            "words": own | names,
+            "words": own,
+            "names": names,
         },
         on_open_change=opened,
         on_want_change=wanted,
@@ -140,6 +144,7 @@ def _row(row: Row) -> dict[str, Any]:
         "effective": row.effective,
         "target": row.target,
         "seen": row.seen,
+        "signed": row.signed,
         "shape": cells.shape,
         "cells": _packed(cells),
     }

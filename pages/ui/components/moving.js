@@ -1,46 +1,68 @@
 // A picture that moves in place. See moving.py for what `data` holds.
 
+import { Component, mounting } from "./component.js";
+import { loadPlotly } from "./plotly.js";
+
+/** @import { Given } from "./component.js" */
+/** @import { Change, MovingData } from "./data" */
+
 const TURN = 60; // ms between questions to a job
 const STEP = 450; // ms a frame is shown while playing
 
-class Moving {
-  constructor(root) {
-    this.root = root;
-    this.part = (name) => root.querySelector(`.mv-${name}`);
-    this.plot = this.part("plot");
-    this.part("slider").addEventListener("input", () => {
+/** @extends {Component<MovingData>} */
+class Moving extends Component {
+  plot = this.part("plot");
+  slider = this.part("slider", HTMLInputElement);
+  progress = this.part("progress", HTMLProgressElement);
+  /** @type {Change} of the job, as last said */
+  change = {};
+  said = ""; // the data last drawn
+  at = 0; // the frame
+  turn = 0; // pictures drawn
+  version = 0; // of the job's state
+  /** @type {Change} all that the job has said */
+  told = {};
+  drawn = false;
+  stopping = false; // the person has asked for it
+  asking = 0;
+  playing = 0;
+
+  /** @param {Given<MovingData>} given */
+  constructor(given) {
+    super(given);
+    this.listen(this.slider, "input", () => {
       this.pause();
-      this.at = Number(this.part("slider").value);
+      this.at = Number(this.slider.value);
       this.frame();
     });
     this.part("play").onclick = () => (this.playing ? this.pause() : this.play());
-    this.part("stop").onclick = () => (this.stopping = true);
-    this.sizes = new ResizeObserver(() => {
-      if (window.Plotly && this.drawn && this.plot.clientWidth) window.Plotly.Plots.resize(this.plot);
+    this.part("stop").onclick = () => {
+      this.stopping = true;
+    };
+    this.watch(this.plot, () => {
+      if (this.drawn && this.plot.clientWidth) window.Plotly?.Plots.resize(this.plot);
     });
-    this.sizes.observe(this.plot);
   }
 
   close() {
-    this.closed = true;
+    super.close();
     this.pause();
     clearTimeout(this.asking);
-    this.sizes.disconnect();
-    if (window.Plotly) window.Plotly.purge(this.plot);
+    window.Plotly?.purge(this.plot);
   }
 
-  async update(data, trigger) {
-    this.trigger = trigger;
+  /** @param {MovingData} [old] */
+  async update(old) {
+    const { data } = this;
     const said = JSON.stringify([data.figure, data.frames, data.labels]);
     const fresh = said !== this.said;
     this.said = said;
-    const job = data.job !== this.data?.job;
-    this.data = data;
+    const job = data.job !== old?.job;
     const { words } = data;
     this.plot.style.height = `${data.height}px`;
     this.plot.setAttribute("aria-label", data.alt);
     this.part("stop").textContent = words.stop;
-    this.part("slider").setAttribute("aria-label", words.frame);
+    this.slider.setAttribute("aria-label", words.frame);
     this.part("hands").hidden = !data.frames.length;
     this.label();
     try {
@@ -52,15 +74,15 @@ class Moving {
     if (this.closed) return;
     if (fresh) {
       if (data.frames.length) {
-        this.part("slider").max = data.frames.length - 1;
+        this.slider.max = String(data.frames.length - 1);
         this.at = Math.min(data.at, data.frames.length - 1);
         this.frame();
-      } else if (!(data.job && this.change)) this.show({});
-      else this.show(this.change);
+      } else this.show(data.job ? this.change : {});
     }
     if (job) {
       clearTimeout(this.asking);
-      this.version = -1;
+      this.version = 0;
+      this.told = {};
       this.stopping = false;
       this.part("working").hidden = !data.job || !!data.slot;
       if (data.job) this.ask();
@@ -70,30 +92,31 @@ class Moving {
   label() {
     const { words, labels } = this.data;
     this.part("play").textContent = this.playing ? words.pause : words.play;
-    this.part("label").textContent = labels[this.at ?? 0] ?? "";
-    this.part("slider").setAttribute("aria-valuetext", labels[this.at ?? 0] ?? "");
+    this.part("label").textContent = labels[this.at] ?? "";
+    this.slider.setAttribute("aria-valuetext", labels[this.at] ?? "");
   }
 
+  /** @param {Change} change */
   show(change) {
-    const { figure } = this.data;
-    const traces = figure.data.map((trace, i) => ({ ...trace, ...(change.traces?.[i] ?? {}) }));
-    const layout = { ...figure.layout, ...(change.layout ?? {}), autosize: true };
-    delete layout.width;
-    layout.height = this.data.height;
-    layout.datarevision = this.turn = (this.turn ?? 0) + 1;
+    const { figure, height } = this.data;
+    if (!window.Plotly) return;
+    this.turn += 1;
+    const traces = figure.data.map((trace, i) => ({ ...trace, ...change.traces?.[i] }));
+    const own = { autosize: true, width: undefined, height, datarevision: this.turn };
+    const layout = { ...figure.layout, ...change.layout, ...own };
     const config = { displayModeBar: false, responsive: false };
     window.Plotly.react(this.plot, traces, layout, config);
     this.drawn = true;
     this.part("note").textContent = change.note ?? "";
-    this.root.dataset.turns = this.turn;
+    this.root.dataset.turns = String(this.turn);
   }
 
   // -- frames ---------------------------------------------------------------------------------
 
   frame() {
-    this.part("slider").value = this.at;
+    this.slider.value = String(this.at);
     this.label();
-    if (window.Plotly) this.show(this.data.frames[this.at]);
+    this.show(this.data.frames[this.at]);
   }
 
   play() {
@@ -108,37 +131,39 @@ class Moving {
 
   pause() {
     clearInterval(this.playing);
-    this.playing = null;
-    if (this.data) this.label();
+    this.playing = 0;
+    this.label();
   }
 
   // -- a job ----------------------------------------------------------------------------------
 
   async ask() {
     const { job, live, words } = this.data;
+    if (!job) return;
     const began = performance.now();
     const turn = this.data.slot ? 3 * TURN : TURN; // those beside leave the main picture its time
     const url = new URL(live, document.baseURI);
-    const asked = { token: job };
-    if (this.stopping) asked.stop = 1;
+    /** @type {Record<string, string>} */
+    const asked = { token: job, since: String(this.version) };
+    if (this.stopping) asked.stop = "1";
     if (this.data.slot) asked.slot = this.data.slot;
-    url.search = new URLSearchParams(asked);
+    url.search = String(new URLSearchParams(asked));
     let said;
     try {
       const reply = await fetch(url);
-      said = reply.ok ? await reply.json() : { done: true, error: "gone", state: {}, version: -1 };
+      said = reply.ok ? await reply.json() : { done: true, error: "gone", state: {}, version: this.version };
     } catch {
       this.asking = setTimeout(() => this.ask(), 10 * TURN);
       return;
     }
     if (this.closed || job !== this.data.job) return;
-    const change = said.state;
-    if (said.version > this.version && change.traces) {
-      this.version = said.version;
-      this.change = change;
-      this.show(change);
-    } else if (change.note && !change.traces) this.part("note").textContent = change.note;
-    if (said.state.share !== undefined) this.part("progress").value = said.state.share;
+    this.version = said.version;
+    Object.assign(this.told, said.state); // what is new since the version that was asked for
+    if (said.state.traces || said.state.layout) {
+      this.change = this.told;
+      this.show(this.told);
+    } else if (said.state.note) this.part("note").textContent = said.state.note;
+    if (said.state.share !== undefined) this.progress.value = said.state.share;
     if (!said.done) {
       this.asking = setTimeout(() => this.ask(), Math.max(0, turn - (performance.now() - began)));
       return;
@@ -146,24 +171,14 @@ class Moving {
     this.part("working").hidden = true;
     if (this.data.slot) return; // whoever has the stop button tells
     if (said.error) {
-      const { stopped, gone, failed } = words;
-      const why = { stopped, gone, failed }[said.error] ?? said.error;
-      this.part("note").textContent = [this.part("note").textContent, why].filter(Boolean).join(" ");
+      const why = words[said.error] ?? said.error;
+      this.part("note").textContent = [this.part("note").textContent, why]
+        .filter(Boolean)
+        .join(" ");
     }
     this.root.dataset.done = said.error ?? "yes";
     this.trigger("done", { job, error: said.error });
   }
 }
 
-const live = new WeakMap();
-
-export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".mv");
-  if (!root || !data) return undefined;
-  if (!live.has(root)) live.set(root, new Moving(root));
-  live.get(root).update(data, setTriggerValue);
-  return () => {
-    live.get(root)?.close();
-    live.delete(root);
-  };
-}
+export default mounting("mv", Moving);

@@ -11,14 +11,13 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.components.v2 import component as registered
 
 from engine.figures.base.theme import Figure
-from pages.ui.components.looks import script, words
+from pages.ui.components.looks import registered, script, words
 from pages.ui.server.windows import PLOTLY
 
 Change = dict[str, Any]
-WORDS = ("play", "pause", "stop", "stopped", "gone", "failed", "frame")
+WORDS = ("play", "pause", "stop", "stopped", "gone", "frame")
 
 HTML = """
 <div class="mv">
@@ -39,7 +38,7 @@ component = registered(
     "attention_moving",
     html=HTML,
     css=Path(__file__).with_name("moving.css").read_text("utf-8"),
-    js=script("windows.js", "moving.js"),
+    js=script("moving.js"),
     isolate_styles=False,
 )
 
@@ -64,7 +63,7 @@ def moving(
         t: words, `component.moving.*`. alt: what the picture shows, for those who don't see it.
         frames: changes to the figure, with a slider and a play button; each is of the figure as
             given, not of the frame before. labels: what the slider says at each. at: the first.
-        job: token of a job (`live.JOBS`) whose states are changes, with "share" (0 … 1) for the
+        job: token of a job (`jobs.JOBS`) whose states are changes, with "share" (0 … 1) for the
             progress; a stop button stands by it. slot: where several pictures follow one job, the
             name under which its states hold this picture's changes; the stop button is not here.
         on_done: called once when the job has ended.
@@ -87,9 +86,7 @@ def moving(
             "slot": slot,
             "height": height,
             "alt": alt,
-            "words": words(
-                t, "moving", ("play", "pause", "stop", "stopped", "gone", "failed", "frame")
-            ),
+            "words": words(t, "moving", WORDS),
         },
         on_done_change=ended,
     )

@@ -1,34 +1,46 @@
 // A grid to paint. See paint.py for what `data` holds.
 
-class Paint {
-  constructor(root) {
-    this.root = root;
-    this.grid = root.querySelector(".pt-grid");
-    this.at = [0, 0];
-    this.grid.addEventListener("pointerdown", (event) => this.begin(event));
-    this.grid.addEventListener("pointermove", (event) => this.drag(event));
-    this.end = () => this.brush !== undefined && this.finish();
-    window.addEventListener("pointerup", this.end);
-    window.addEventListener("pointercancel", this.end);
-    this.grid.addEventListener("keydown", (event) => this.key(event));
-    for (const button of root.querySelectorAll("[data-all]"))
+import { arrow, clamp, fill } from "./common.js";
+import { Component, mounting } from "./component.js";
+
+/** @import { Given } from "./component.js" */
+/** @import { PaintData } from "./data" */
+
+/** @extends {Component<PaintData>} */
+class Paint extends Component {
+  grid = this.part("grid");
+  /** @type {NodeListOf<HTMLButtonElement>} see all, hide all */
+  whole = this.root.querySelectorAll("[data-all]");
+  /** @type {number[][]} 1 = may look */
+  cells = [];
+  /** @type {HTMLButtonElement[][]} */
+  buttons = [];
+  /** @type {[row: number, column: number]} where the keyboard is */
+  at = [0, 0];
+  /** @type {number | null} what the pointer paints, while it does */
+  brush = null;
+
+  /** @param {Given<PaintData>} given */
+  constructor(given) {
+    super(given);
+    this.listen(this.grid, "pointerdown", (event) => this.begin(event));
+    this.listen(this.grid, "pointermove", (event) => this.drag(event));
+    this.listen(window, "pointerup", () => this.finish());
+    this.listen(window, "pointercancel", () => this.finish());
+    this.listen(this.grid, "keydown", (event) => this.key(event));
+    for (const button of this.whole) {
       button.onclick = () => this.set(() => true, Number(button.dataset.all));
+    }
   }
 
-  close() {
-    window.removeEventListener("pointerup", this.end);
-    window.removeEventListener("pointercancel", this.end);
-  }
-
-  update(data, trigger) {
-    this.trigger = trigger;
-    this.words = data.words;
-    const [all, none] = this.root.querySelectorAll("[data-all]");
-    [all.textContent, none.textContent] = [data.words.all, data.words.none];
-    this.grid.setAttribute("aria-label", data.words.aria);
-    if (this.brush !== undefined) return;
-    this.cells = data.cells.map((row) => [...row]);
-    if (this.buttons?.length !== this.cells.length) this.build();
+  update() {
+    const { cells, words } = this.data;
+    const [all, none] = this.whole;
+    [all.textContent, none.textContent] = [words.all, words.none];
+    this.grid.setAttribute("aria-label", words.aria);
+    if (this.brush !== null) return;
+    this.cells = cells.map((row) => [...row]);
+    if (this.buttons.length !== this.cells.length) this.build();
     this.draw();
   }
 
@@ -36,14 +48,16 @@ class Paint {
     const n = this.cells[0].length;
     this.grid.replaceChildren();
     this.grid.style.gridTemplateColumns = `1.6em repeat(${n}, 1fr)`;
+    /** @type {(i: number, kind: "row" | "col") => HTMLElement} */
     const head = (i, kind) => {
       const button = document.createElement("button");
       button.className = "pt-head";
-      button.textContent = i + 1;
-      const words = fill(this.words[kind], { i: i + 1, j: i + 1 });
+      button.textContent = String(i + 1);
+      const words = fill(this.data.words[kind], { i: i + 1, j: i + 1 });
       button.setAttribute("aria-label", words);
       button.title = words;
       button.onclick = () => {
+        /** @type {(r: number, c: number) => boolean} */
         const mine = (r, c) => (kind === "row" ? r : c) === i;
         const on = this.cells.some((row, r) => row.some((x, c) => mine(r, c) && !x));
         this.set(mine, Number(on));
@@ -63,7 +77,7 @@ class Paint {
         const button = document.createElement("button");
         button.className = "pt-cell";
         button.setAttribute("role", "gridcell");
-        Object.assign(button.dataset, { r, c });
+        Object.assign(button.dataset, { r: String(r), c: String(c) });
         return button;
       });
       line().append(head(r, "row"), ...buttons);
@@ -72,62 +86,83 @@ class Paint {
   }
 
   draw() {
-    this.buttons.forEach((row, r) =>
+    const { words } = this.data;
+    this.buttons.forEach((row, r) => {
       row.forEach((button, c) => {
         const on = Boolean(this.cells[r][c]);
         button.classList.toggle("on", on);
-        button.setAttribute("aria-pressed", on);
-        const state = on ? this.words.seen : this.words.unseen;
-        button.setAttribute("aria-label", fill(this.words.cell, { i: r + 1, j: c + 1, state }));
+        button.setAttribute("aria-pressed", String(on));
+        const state = on ? words.seen : words.unseen;
+        button.setAttribute("aria-label", fill(words.cell, { i: r + 1, j: c + 1, state }));
         button.tabIndex = r === this.at[0] && c === this.at[1] ? 0 : -1;
-      }),
-    );
+      });
+    });
   }
 
-  cell(event) {
-    const found = document.elementFromPoint(event.clientX, event.clientY)?.closest?.(".pt-cell");
-    return found && this.grid.contains(found) ? found : null;
+  /**
+   * Row and column of the cell under the pointer, wherever the pointer was pressed.
+   *
+   * @param {PointerEvent} event
+   * @returns {[row: number, column: number] | null}
+   */
+  under(event) {
+    const found = document.elementFromPoint(event.clientX, event.clientY)?.closest(".pt-cell");
+    if (!(found instanceof HTMLElement) || !this.grid.contains(found)) return null;
+    return [Number(found.dataset.r), Number(found.dataset.c)];
   }
 
+  /** @param {PointerEvent} event */
   begin(event) {
-    const cell = this.cell(event);
-    if (!cell || event.button) return;
+    const at = this.under(event);
+    if (!at || event.button) return;
     event.preventDefault();
-    this.brush = Number(!this.cells[cell.dataset.r][cell.dataset.c]);
-    this.touch(cell);
-    cell.focus();
+    this.brush = Number(!this.cells[at[0]][at[1]]);
+    this.touch(at, this.brush);
+    this.buttons[at[0]][at[1]].focus();
   }
 
+  /** @param {PointerEvent} event */
   drag(event) {
-    const cell = this.brush !== undefined && this.cell(event);
-    if (cell) this.touch(cell);
+    if (this.brush === null) return;
+    const at = this.under(event);
+    if (at) this.touch(at, this.brush);
   }
 
-  touch(cell) {
-    this.at = [Number(cell.dataset.r), Number(cell.dataset.c)];
-    this.cells[this.at[0]][this.at[1]] = this.brush;
+  /**
+   * @param {[row: number, column: number]} at
+   * @param {number} on
+   */
+  touch(at, on) {
+    this.at = at;
+    this.cells[at[0]][at[1]] = on;
     this.draw();
   }
 
   finish() {
-    this.brush = undefined;
+    if (this.brush === null) return;
+    this.brush = null;
     this.tell();
   }
 
+  /**
+   * @param {(r: number, c: number) => boolean} mine which cells
+   * @param {number} on
+   */
   set(mine, on) {
     this.cells = this.cells.map((row, r) => row.map((x, c) => (mine(r, c) ? on : x)));
     this.draw();
     this.tell();
   }
 
+  /** @param {KeyboardEvent} event */
   key(event) {
-    if (!event.target.classList.contains("pt-cell")) return;
+    if (!(event.target instanceof Element) || !event.target.matches(".pt-cell")) return;
     const [r, c] = this.at;
-    const steps = { ArrowUp: [-1, 0], ArrowDown: [1, 0], ArrowLeft: [0, -1], ArrowRight: [0, 1] };
+    const step = arrow(event.key);
     if (event.key === " " || event.key === "Enter") {
       this.set((i, j) => i === r && j === c, Number(!this.cells[r][c]));
-    } else if (steps[event.key]) {
-      const [down, right] = steps[event.key];
+    } else if (step) {
+      const [down, right] = step;
       this.at = [
         clamp(r + down, 0, this.cells.length - 1),
         clamp(c + right, 0, this.cells[0].length - 1),
@@ -144,15 +179,4 @@ class Paint {
   }
 }
 
-const live = new WeakMap();
-
-export default function ({ data, parentElement, setTriggerValue }) {
-  const root = parentElement.querySelector(".pt");
-  if (!root || !data) return undefined;
-  if (!live.has(root)) live.set(root, new Paint(root));
-  live.get(root).update(data, setTriggerValue);
-  return () => {
-    live.get(root)?.close();
-    live.delete(root);
-  };
-}
+export default mounting("pt", Paint);

@@ -5,9 +5,8 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.components.v2 import component as registered
 
-from pages.ui.components.looks import script, words
+from pages.ui.components.looks import registered, script, words
 
 HTML = """
 <div class="pt">

@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import streamlit as st
-from streamlit.components.v2 import component as registered
 
 from engine.text.tokens import shown
-from pages.ui.components.looks import LOOKS, script, words
+from pages.ui.components.looks import LOOKS, registered, script, words
 
 HTML = """
 <div class="tt">

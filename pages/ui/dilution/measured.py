@@ -19,7 +19,7 @@ from engine.store import records
 from engine.text import quantities
 from pages.ui.components.moving import moving
 from pages.ui.dilution.shared import caption, pick, place, powers, sentence
-from pages.ui.server.jobs import SWEEPS, Busy, Say
+from pages.ui.server.jobs import JOBS, Busy, Say
 from pages.ui.server.waiting import Trouble
 from pages.ui.shared import frame
 from pages.ui.shared.disk import folder
@@ -221,7 +221,7 @@ def running(choice: Lab) -> str | None:
     token, of = st.session_state.get("sweep-job", (None, None))
     if token is None or of != choice:
         return None
-    job = SWEEPS.get(token)
+    job = JOBS.get(token)
     return token if job is not None and not job.done else None
 
 
@@ -247,7 +247,9 @@ def start(choice: Lab, plan: Plan, needed: bool, job: str | None, chart: Any, me
     def begin() -> None:
         st.session_state["sweep-begun"] = choice
         try:
-            token = SWEEPS.start(lambda say: gather(plan, say, chart, metric, full))
+            token = JOBS.start(
+                lambda say: gather(plan, say, chart, metric, full), "sweep", plan.bytes
+            )
         except Busy:
             st.session_state["sweep-refused"] = t("dilution.busy")
             return
@@ -268,7 +270,7 @@ def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
         full: words for a disk that takes no more.
 
     Raises:
-        ValueError: with these words.
+        Trouble: with these words.
     """
     made: list[dict[str, Any]] = []
     total, done, began = sum(measuring.work(task) for task in plan.tasks), 0.0, time.monotonic()
@@ -277,7 +279,7 @@ def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
         try:
             made += kept(task, plan.make, folder("sweeps"))
         except OSError as error:
-            raise ValueError(full) from error
+            raise Trouble(full) from error
         done += measuring.work(task)
         left = (time.monotonic() - began) * (total - done) / done
         words = f"n = {task.n:,} · {quantities.duration(left)}"

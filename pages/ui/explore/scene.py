@@ -12,18 +12,19 @@ import engine
 from engine.contract import QKV, Colour, Pool
 from engine.measure.attention import Attention
 from engine.measure.passes import Summary
+from engine.mechanisms.cost import Estimate
 from engine.models import Trace
 from engine.sources import SOURCES
 from engine.sources.arrays import read as read_arrays
 from engine.spec.picture import Spec
 from engine.store import fits
 from engine.structure.highlights import Look, best_layer, look, sharpest
-from pages.ui.server.desk import Report
-from pages.ui.server.waiting import Trouble, ask, desk, obtain
+from pages.ui.server.desk import DESK, Report
+from pages.ui.server.waiting import Trouble, ask, obtain
 from pages.ui.shared import contents
 from pages.ui.shared.disk import folder
 from pages.ui.shared.reading import reading
-from pages.ui.shared.strings import spoken, t
+from pages.ui.shared.strings import t
 
 SUMMARY_SIZE = 512  # cells a side of a whole map
 
@@ -145,14 +146,20 @@ def scene(spec: Spec) -> Scene:
     )
     pools: tuple[Pool, ...] = ("max", "mean") if spec.pool != "sum" else ("max", "sum")
 
-    estimate = None
-    if isinstance(given, QKV):
-        try:
-            estimate = engine.estimate(engine.make(spec.mechanism, **spec.arguments()), given)
-        except ValueError as error:
-            raise Trouble(t("error.refused", reason=spoken(error))) from error
+    key = f"attend:{spec.attention_key()}:{colour}:{pools}"
+    n = given.n if isinstance(given, QKV) else given.frame.n
+    what = t("gate.attending", mechanism=t(f"mechanism.{spec.mechanism}.name"), n=n)
+    estimate = Estimate(0, 0)
+    if isinstance(given, QKV) and DESK.kept.get(key) is None:
+        estimate = obtain(
+            f"estimate:{spec.attention_key()}",
+            what,
+            lambda report: engine.estimate(engine.make(spec.mechanism, **spec.arguments()), given),
+            lambda made: 16,
+        )
+        what = ask(key, what, estimate)
 
-    def work(report: Report) -> tuple[Attention, Summary, float]:
+    def work(report: Report) -> tuple[Attention, Summary, Cost]:
         start = time.perf_counter()
         if isinstance(given, Attention):
             att = given
@@ -165,21 +172,18 @@ def scene(spec: Spec) -> Scene:
             att = att.hide(torch.tensor(hidden))
         with torch.inference_mode():
             summary = att.summary(SUMMARY_SIZE, pools, colour, report)
-        return att, summary, time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        if estimate.flops > 1e9:
+            DESK.speed = estimate.flops / seconds
+        return att, summary, Cost(seconds, estimate.bytes, estimate.flops)
 
-    key = f"attend:{spec.attention_key()}:{colour}:{pools}"
-    n = given.n if isinstance(given, QKV) else given.frame.n
-    what = t("gate.attending", mechanism=t(f"mechanism.{spec.mechanism}.name"), n=n)
-    if estimate is not None and desk().results.get(key) is None:
-        what = ask(key, what, estimate)
-    att, made, seconds = obtain(
+    att, made, cost = obtain(
         key,
         what,
         work,
         lambda result: sum(m.numel() * 4 for m in result[1].maps.values()) + 15 * n * 8 * 16,
+        estimate.bytes,
     )
-    if estimate is not None and estimate.flops > 1e9:
-        desk().speed = estimate.flops / seconds
     heads = att.frame.heads
     fixed = spec.head if isinstance(spec.head, int) and spec.head < heads else None
     head, query = sharpest(made.rows, att.frame.offset, fixed)
@@ -187,7 +191,6 @@ def scene(spec: Spec) -> Scene:
         if fixed is None:
             head = int(made.rows.max_weight[:, spec.query].argmax())
         query = spec.query
-    cost = Cost(seconds, estimate.bytes if estimate else 0, estimate.flops if estimate else 0)
     return Scene(
         spec, given, att, made, cost, head, query,
         model=trace.model.name if trace else "",

@@ -1,83 +1,132 @@
-"""A desk where computations queue: few at once, first come first served, each result made once.
+"""The one desk of this server: who computes when, and what is kept.
 
-Results are kept by the string that names the choice (never by tensors), least recently used first
-out. A person who leaves or chooses anew is taken off the queue: while they wait and while their
-work runs, a Streamlit call is made every so often, and that call raises when the run is over.
+Work stands in one queue. Of each kind so many run at once, in the order they came; what a person
+waits for goes before what they watch, and a long job never takes an interactive seat. All that run
+share a bound of memory. A result is made once and kept by the name of the choice (never by
+tensors), least recently used first out. A person who leaves or chooses anew is taken off the
+queue: while they wait and while their work runs, a call is made every so often, and that call
+raises when the run is over.
 """
 
+import os
 import threading
 import time
-from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
+
+import torch
+from cachetools import LRUCache
 
 T = TypeVar("T")
+Kind = Literal["window", "result", "training", "sweep"]
+
 POLL = 0.1  # seconds between looks at the queue
+WORKED = 4 * 2**30  # bytes that what runs may need at once
+KEPT = 2 * 2**30  # bytes of results, live attentions and their windows
+GIVEN = 2**27  # bytes of what people gave, which can't be made again
+SEATS: Mapping[Kind, int] = {
+    "window": 1,
+    "result": max(1, (os.cpu_count() or 1) // 4),
+    "training": 4,  # light: small steps
+    "sweep": 1,  # takes all the machine has
+}
+LONG: tuple[Kind, ...] = ("training", "sweep")
 
 Report = Callable[[float], None]
 """Called with the share done, 0 … 1; may raise to stop the work."""
+
+
+class Trouble(Exception):
+    """What a person chose can't be shown; the message is in their language."""
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """True for Python's, the accelerator's and the CPU allocator's ways to say so."""
+    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+        return True
+    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
 
 
 class Store:
     """Values by key, the least recently used dropped beyond a number of bytes. Thread-safe."""
 
     def __init__(self, most_bytes: int) -> None:
-        self.most_bytes = most_bytes
-        self.held = 0
         self._lock = threading.Lock()
-        self._values: OrderedDict[str, tuple[Any, int]] = OrderedDict()
+        self._values: LRUCache[Hashable, tuple[Any, int]] = LRUCache(
+            most_bytes, getsizeof=lambda kept: kept[1]
+        )
 
-    def get(self, key: str) -> Any:
+    def get(self, key: Hashable) -> Any:
         """The value, or None."""
         with self._lock:
-            if key not in self._values:
-                return None
-            self._values.move_to_end(key)
-            return self._values[key][0]
+            return self._values.get(key, (None, 0))[0]
 
-    def put(self, key: str, value: Any, size: int) -> None:
+    def put(self, key: Hashable, value: Any, size: int) -> None:
         """Keep a value of about this many bytes; one larger than everything is kept alone."""
         with self._lock:
-            self.held -= self._values.pop(key, (None, 0))[1]
-            self._values[key] = (value, size)
-            self.held += size
-            while self.held > self.most_bytes and len(self._values) > 1:
-                self.held -= self._values.popitem(last=False)[1][1]
+            self._values[key] = (value, min(size, int(self._values.maxsize)))
 
-    def __len__(self) -> int:
-        return len(self._values)
+    def pop(self, key: Hashable) -> None:
+        """Let go of a value, if it is there."""
+        with self._lock:
+            self._values.pop(key, None)
+
+    def clear(self) -> None:
+        """Let go of everything."""
+        with self._lock:
+            self._values.clear()
+
+    def names(self) -> list[Hashable]:
+        """What there is, in no order."""
+        with self._lock:
+            return list(self._values)
 
 
 @dataclass(eq=False)
 class Ticket:
-    """A place in the queue."""
+    """A place in the queue.
 
-    key: str
+    Attributes:
+        key: of the result; two of one key don't run at once. needs: bytes, at most.
+    """
+
+    kind: Kind
+    key: Hashable = None
+    needs: int = 0
 
 
 class Desk:
-    """Makes each result once, at most `seats` at a time, in the order they were asked for.
+    """Makes each result once, a few of each kind at a time, in the order they were asked for.
 
     Attributes:
-        results: what was made. speed: operations a second, as last measured by who knows.
+        kept: what was made. speed: operations a second, as last measured by who knows.
     """
 
-    def __init__(self, seats: int, most_bytes: int) -> None:
-        self.seats = seats
-        self.results = Store(most_bytes)
+    def __init__(
+        self,
+        seats: Mapping[Kind, int] = SEATS,
+        most_kept: int = KEPT,
+        most_worked: int = WORKED,
+    ) -> None:
+        self.seats, self.most_worked = seats, most_worked
+        self.kept = Store(most_kept)
         self._change = threading.Condition()
         self._queue: list[Ticket] = []
-        self._running: set[str] = set()
+        self._running: list[Ticket] = []
         self.speed = 1e10
 
     def obtain(
         self,
-        key: str,
+        key: Hashable,
         work: Callable[[Report], T],
         size: Callable[[T], int],
         waiting: Callable[[int], None],
         report: Report,
+        *,
+        kind: Kind = "result",
+        needs: int = 0,
     ) -> T:
         """The result named by key: a kept one, or one made by `work` when its turn comes.
 
@@ -87,50 +136,87 @@ class Desk:
             size: bytes of a result, for the store.
             waiting: called every moment with how many are before this one; may raise to leave.
             report: what work calls; may raise to stop.
+            needs: bytes that the work takes, at most.
 
         Raises:
             whatever work, waiting or report raises; the place in the queue is given up then.
         """
-        if (kept := self.results.get(key)) is not None:
+        if (kept := self.kept.get(key)) is not None:
             return kept
-        ticket = Ticket(key)
+        ticket = self.ticket(kind, key, needs)
+        with self.seat(ticket, waiting, lambda: self.kept.get(key) is not None):
+            if (kept := self.kept.get(key)) is None:
+                kept = work(report)
+                self.kept.put(key, kept, size(kept))
+            return kept
+
+    def ticket(self, kind: Kind, key: Hashable = None, needs: int = 0) -> Ticket:
+        """A place at the end of the queue, for `seat`."""
+        ticket = Ticket(kind, key, needs)
         with self._change:
             self._queue.append(ticket)
+        return ticket
+
+    @contextmanager
+    def seat(
+        self,
+        ticket: Ticket,
+        waiting: Callable[[int], None],
+        made: Callable[[], bool] = lambda: False,
+    ) -> Iterator[None]:
+        """Wait for the ticket's turn, and hold a seat inside.
+
+        Args:
+            waiting: as in `obtain`. made: says that nothing is left to do; no seat is taken then.
+        """
         try:
-            while not self._may_start(ticket):
-                if (kept := self.results.get(key)) is not None:
-                    return kept
+            while not (taken := self._may_start(ticket)) and not made():
                 waiting(self.before(ticket))
         finally:
             with self._change:
                 self._queue.remove(ticket)
                 self._change.notify_all()
         try:
-            if (kept := self.results.get(key)) is None:
-                kept = work(report)
-                self.results.put(key, kept, size(kept))
-            return kept
+            yield
         finally:
-            with self._change:
-                self._running.discard(key)
-                self._change.notify_all()
+            if taken:
+                with self._change:
+                    self._running.remove(ticket)
+                    self._change.notify_all()
 
     def before(self, ticket: Ticket) -> int:
-        """How many computations run or come before this one."""
+        """How many computations of its kind run or come before this one."""
         with self._change:
             ahead = self._queue[: self._queue.index(ticket)]
-            return len(self._running | {other.key for other in ahead} - {ticket.key})
+            others = [one for one in self._running + ahead if one.kind == ticket.kind]
+            return len({one.key or id(one) for one in others} - {ticket.key})
+
+    def waiting(self, kind: Kind) -> int:
+        """How many of a kind are in the queue."""
+        with self._change:
+            return sum(one.kind == kind for one in self._queue)
 
     def _may_start(self, ticket: Ticket) -> bool:
         """Take a seat if it is this ticket's turn; else wait a moment."""
         with self._change:
-            others = [other for other in self._queue if other.key not in self._running]
-            mine = others and others[0] is ticket
-            if mine and len(self._running) < self.seats:
-                self._running.add(ticket.key)
+            if self._is_next(ticket):
+                self._running.append(ticket)
                 return True
             self._change.wait(POLL)
             return False
+
+    def _is_next(self, ticket: Ticket) -> bool:
+        made = {one.key for one in self._running if one.key is not None}
+        able = [one for one in self._queue if one.key not in made]
+        first = next((one for one in able if one.kind == ticket.kind), None)
+        if first is not ticket:
+            return False
+        if ticket.kind in LONG and any(one.kind not in LONG for one in able):
+            return False
+        if sum(one.kind == ticket.kind for one in self._running) >= self.seats[ticket.kind]:
+            return False
+        taken = sum(one.needs for one in self._running)
+        return not self._running or taken + ticket.needs <= self.most_worked
 
 
 class Paced:
@@ -145,3 +231,7 @@ class Paced:
         if (now := time.monotonic()) >= self.next:
             self.next = now + self.every
             self.call(share)
+
+
+DESK = Desk()
+"""The one desk of this server."""

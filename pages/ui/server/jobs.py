@@ -1,14 +1,14 @@
 """Work that is watched while it runs, in place: training, sweeps.
 
-A job runs in a thread of its own and says its state, anything that JSON can hold, as often as it
-likes; `/api/live` answers with the latest. A few run at once, the others wait their turn; one that
-nobody asks about ends.
+A job waits its turn at the desk in a thread of its own, and says its state, anything that JSON can
+hold, as often as it likes; `/api/live` answers with what has changed. One that its person has left
+ends: a hidden tab asks about once a minute, and a frozen one not at all, so that either a question
+now and then or the session's being there keeps it.
 """
 
 from __future__ import annotations
 
 import logging
-import math
 import secrets
 import threading
 import time
@@ -19,13 +19,16 @@ from typing import Any
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
+from streamlit import runtime
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
+from engine.contract import Refusal
+from pages.ui.server.desk import DESK, Desk, Kind, Trouble, out_of_memory
+from pages.ui.shared.finite import finite
 from pages.ui.shared.strings import language, speaker, spoken
 
-AT_ONCE = 4
 WAITING = 64  # jobs that may wait
-LEFT = 15.0  # seconds without a question after which a job is given up
-POLL = 0.2  # seconds between a waiting job's looks at the queue
+LEASE = 180.0  # seconds without a question after which a job without a session is given up
 FORGOTTEN = 900.0  # seconds that a finished job's last state is kept
 
 log = logging.getLogger(__name__)
@@ -48,126 +51,136 @@ class Job:
     """One piece of work.
 
     Attributes:
-        state: as last said. version: how often it was said. done: it has ended. error: the words
-            of the ValueError that ended it, in the language of whoever started the work.
-        result: what the work returned.
+        kind: which seats it waits for. session: of whoever started it; "" outside a page.
+        state: as said so far. version: how often it was said. started: it has its seat.
+        done: it has ended. error: "stopped", or why it ended in the words of whoever started it.
+        result: what the work returned. asked: when someone last asked.
     """
 
+    kind: Kind = "training"
+    session: str = ""
     state: State = field(default_factory=dict)
     version: int = 0
+    started: bool = False
     done: bool = False
     error: str | None = None
     result: Any = None
     asked: float = field(default_factory=time.monotonic)
     stopping: bool = False
+    _said: dict[str, int] = field(default_factory=dict)
+    _lock: threading.Lock = field(default_factory=threading.Lock)
 
     def check(self) -> None:
         """Raises Stopped when the work is to end."""
-        if self.stopping or time.monotonic() - self.asked > LEFT:
+        if self.stopping or not (
+            time.monotonic() - self.asked <= LEASE or _is_there(self.session)
+        ):
             raise Stopped
 
     def say(self, state: State) -> None:
         """Put a state where it is seen; what it leaves out stays as it was."""
         self.check()
-        self.state = self.state | state
-        self.version += 1
+        with self._lock:
+            self.version += 1
+            self.state = self.state | state
+            self._said |= dict.fromkeys(state, self.version)
+
+    def end(self, error: str | None) -> None:
+        """Nothing more will be said."""
+        with self._lock:
+            self.done, self.error = True, error
+
+    def since(self, version: int) -> dict[str, Any]:
+        """What was said after a version, with the version it makes, and whether that is all."""
+        with self._lock:
+            state = {k: v for k, v in self.state.items() if self._said[k] > version}
+            return {
+                "version": self.version, "done": self.done, "error": self.error, "state": state
+            }  # fmt: skip
+
+
+def _is_there(session: str) -> bool:
+    """True while a browser holds this session."""
+    return bool(session) and runtime.exists() and runtime.get_instance().is_active_session(session)
 
 
 class Jobs:
-    """Jobs by token, a few at a time, first come first served."""
+    """Jobs by token."""
 
-    def __init__(self, at_once: int = AT_ONCE) -> None:
-        self._free = at_once
-        self._change = threading.Condition()
-        self._queue: list[Job] = []
+    def __init__(self, desk: Desk) -> None:
+        self._desk = desk
+        self._lock = threading.Lock()
         self._jobs: dict[str, Job] = {}
 
-    def start(self, work: Callable[[Say], Any]) -> str:
+    def start(self, work: Callable[[Say], Any], kind: Kind = "training", needs: int = 0) -> str:
         """Start work, or have it wait its turn; its token.
+
+        A session has one job of a kind: a new one takes the place of one that goes on.
+
+        Args:
+            needs: bytes that the work takes, at most.
 
         Raises:
             Busy: too many wait already.
         """
-        job, token = Job(), secrets.token_urlsafe(16)
+        page = get_script_run_ctx(suppress_warning=True)
+        job, token = Job(kind, page.session_id if page else ""), secrets.token_urlsafe(16)
         now = time.monotonic()
-        with self._change:
-            old = [t for t, j in self._jobs.items() if j.done and now - j.asked > FORGOTTEN]
-            for forgotten in old:
-                del self._jobs[forgotten]
-            if len(self._queue) >= WAITING:
+        with self._lock:
+            self._jobs = {
+                t: j for t, j in self._jobs.items() if not j.done or now - j.asked <= FORGOTTEN
+            }
+            waiting = [j for j in self._jobs.values() if not j.started and not j.done]
+            if len(waiting) >= WAITING:
                 raise Busy
-            self._queue.append(job)
+            for other in self._jobs.values():
+                if job.session and (other.session, other.kind) == (job.session, kind):
+                    other.stopping = True
             self._jobs[token] = job
+            ticket = self._desk.ticket(kind, needs=needs)
 
         tag, words = language(), speaker()  # a thread has no page to ask
+        said = -1
+
+        def waiting_for(ahead: int) -> None:
+            nonlocal said
+            job.check()
+            if ahead != said:
+                job.say({"note": words("gate.queued", ahead=ahead)})
+                said = ahead
 
         def run() -> None:
+            error: str | None = words("error.fault")
             try:
-                self._wait(job, lambda ahead: words("gate.queued", ahead=ahead))
-                try:
+                with self._desk.seat(ticket, waiting_for):
+                    job.started = True
                     job.result = work(job.say)
-                finally:
-                    with self._change:
-                        self._free += 1
-                        self._change.notify_all()
+                error = None
             except Stopped:
-                job.error = "stopped"
-            except ValueError as error:
-                job.error = spoken(error, tag)
-            except Exception:
-                log.exception("a job failed")
-                job.error = "failed"
+                error = "stopped"
+            except Trouble as trouble:
+                error = str(trouble)
+            except Refusal as refusal:
+                error = spoken(refusal, tag)
+            except Exception as fault:
+                if out_of_memory(fault):
+                    error = words("error.memory")
+                else:
+                    log.exception("a job failed")
             finally:
-                job.done = True
+                job.end(error)
 
         threading.Thread(target=run, daemon=True).start()
         return token
 
-    def _wait(self, job: Job, words: Callable[[int], str]) -> None:
-        """Wait until it is the job's turn, and take a place.
-
-        Raises:
-            Stopped: the person no longer waits for it.
-        """
-        said = -1
-        try:
-            while True:
-                with self._change:
-                    ahead = self._queue.index(job)
-                    if ahead < self._free:
-                        self._free -= 1
-                        return
-                    self._change.wait(POLL)
-                job.check()
-                if ahead != said:
-                    job.say({"note": words(ahead + 1)})
-                    said = ahead
-        finally:
-            with self._change:
-                self._queue.remove(job)
-                self._change.notify_all()
-
     def get(self, token: str) -> Job | None:
         """The job of a token, if it is still known."""
-        with self._change:
+        with self._lock:
             return self._jobs.get(token)
 
 
-JOBS = Jobs()
-"""What is light: training that is watched."""
-SWEEPS = Jobs(at_once=1)
-"""What takes all the machine has, and as much memory as its page says."""
-
-
-def _finite(value: Any) -> Any:
-    """JSON has no NaN: a gap instead."""
-    if isinstance(value, float):
-        return value if math.isfinite(value) else None
-    if isinstance(value, dict):
-        return {k: _finite(v) for k, v in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
-    return value
+JOBS = Jobs(DESK)
+"""The jobs of this server."""
 
 
 def _own(state: State) -> State:
@@ -176,22 +189,23 @@ def _own(state: State) -> State:
 
 
 async def live(request: Request) -> Response:
-    """GET /api/live?token[&stop=1][&slot=…]: {version, done, error, state}
+    """GET /api/live?token[&since=…][&stop=1][&slot=…]: {version, done, error, state}
 
+    The state is what was said after the version `since`; where `done` is true, nothing follows.
     What a slot of the state holds, for a picture of its own, is told to those who ask for it.
     """
-    token = request.query_params.get("token", "")
-    job = JOBS.get(token) or SWEEPS.get(token)
+    query = request.query_params
+    job = JOBS.get(query.get("token", ""))
     headers = {"Cache-Control": "no-store"}
     if job is None:
         return JSONResponse({"error": "gone"}, 410, headers)
     job.asked = time.monotonic()
-    if request.query_params.get("stop") == "1":
+    if query.get("stop") == "1":
         job.stopping = True
-    slot = request.query_params.get("slot")
-    state = _own(job.state) if slot is None else job.state.get(slot, {})
-    said = {"version": job.version, "done": job.done, "error": job.error}
-    return JSONResponse(said | {"state": _finite(state)}, 200, headers)
+    since, slot = query.get("since", ""), query.get("slot")
+    said = job.since(int(since) if since.isdecimal() else 0)
+    state = _own(said["state"]) if slot is None else said["state"].get(slot, {})
+    return JSONResponse(said | {"state": finite(state)}, 200, headers)
 
 
 ROUTES = [Route("/api/live", live)]

@@ -1,31 +1,22 @@
 """What a person sees of the desk: what is waited for, how long it takes, and a way to stop."""
 
-import os
+import logging
 from collections.abc import Callable
 from typing import TypeVar
 
 import streamlit as st
-import torch
 
+from engine.contract import Refusal
 from engine.mechanisms.cost import Estimate
 from engine.text import quantities
-from pages.ui.server.desk import Desk, Paced, Report
+from pages.ui.server.desk import DESK, Paced, Report, Trouble, out_of_memory
 from pages.ui.shared.strings import spoken, t
 
 T = TypeVar("T")
-KEPT = 768 * 2**20  # bytes of results
 LARGE = 2**30  # bytes
 LONG = 60.0  # seconds; a run that needs more than either is asked about first
 
-
-class Trouble(Exception):
-    """What a person chose can't be shown; the message is in their language."""
-
-
-@st.cache_resource(show_spinner=False)
-def desk() -> Desk:
-    """The one desk of this server."""
-    return Desk(seats=max(1, (os.cpu_count() or 1) // 4), most_bytes=KEPT)
+log = logging.getLogger(__name__)
 
 
 def begin() -> None:
@@ -34,16 +25,22 @@ def begin() -> None:
         st.session_state["waiting"] = (st.empty(), st.empty())
 
 
-def obtain(key: str, what: str, work: Callable[[Report], T], size: Callable[[T], int]) -> T:
+def obtain(
+    key: str,
+    what: str,
+    work: Callable[[Report], T],
+    size: Callable[[T], int],
+    needs: int = 0,
+) -> T:
     """A result through the desk, saying meanwhile what is waited for, with a way to stop.
 
     Args:
-        what: words for what is being made.
+        what: words for what is being made. needs: bytes that the work takes, at most.
 
     Raises:
-        Trouble: it was stopped by the person, or the engine refused.
+        Trouble: the engine refused, or the work failed, which is logged.
     """
-    if (kept := desk().results.get(key)) is not None:
+    if (kept := DESK.kept.get(key)) is not None:
         return kept
     if st.session_state.get("stopped") == key:
         with st.container(key="trouble"):
@@ -63,11 +60,16 @@ def obtain(key: str, what: str, work: Callable[[Report], T], size: Callable[[T],
     paced = Paced(lambda share: say(what, share))
     queue = Paced(lambda ahead: say(t("gate.queued", ahead=int(ahead)), 0.0), every=0.2)
     try:
-        return desk().obtain(key, work, size, queue, paced)
-    except ValueError as error:
+        return DESK.obtain(key, work, size, queue, paced, needs=needs)
+    except Trouble:
+        raise
+    except Refusal as error:
         raise Trouble(t("error.refused", reason=spoken(error))) from error
-    except (MemoryError, torch.OutOfMemoryError) as error:
-        raise Trouble(t("error.memory")) from error
+    except Exception as error:
+        if out_of_memory(error):
+            raise Trouble(t("error.memory")) from error
+        log.exception("%s could not be made", key)
+        raise Trouble(t("error.fault")) from error
     finally:
         place.empty()
         stop_place.empty()
@@ -75,7 +77,7 @@ def obtain(key: str, what: str, work: Callable[[Report], T], size: Callable[[T],
 
 def ask(key: str, what: str, estimate: Estimate) -> str:
     """Words for a run with what it will take; a large one starts only when the person says so."""
-    seconds = estimate.flops / desk().speed
+    seconds = estimate.flops / DESK.speed
     facts = {
         "memory": quantities.memory(estimate.bytes),
         "flops": quantities.operations(estimate.flops),

@@ -5,20 +5,18 @@ An answer is the length of a header (four bytes, little-endian), the header as J
 multiple of four bytes, and the cells as float32, row by row; cells that no pair may fill are NaN.
 """
 
-import asyncio
 import gzip
 import json
 import logging
 import secrets
 import threading
-import time
-from collections import OrderedDict
 from collections.abc import Hashable
-from dataclasses import dataclass, field
-from functools import cache
+from dataclasses import dataclass
+from functools import cache, partial
 from pathlib import Path
 from typing import cast, get_args
 
+import anyio.from_thread
 import anyio.to_thread
 import numpy as np
 import plotly
@@ -27,14 +25,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from engine.contract import Colour, Pool
+from engine.contract import Colour, Pool, Refusal
 from engine.measure.attention import Attention
+from engine.measure.cells import Cells, pairs
 from engine.text.tokens import shortened
+from pages.ui.server.desk import DESK, Store, out_of_memory
+from pages.ui.shared.finite import finite
 
 LARGEST = 512  # cells a side
-ROOM = 2**30  # bytes of attentions kept, about
-LIFE = 3600.0  # seconds without a question
-KEPT = 12  # answers kept an attention
 WAITING = 16  # questions in the queue; more are told to come back
 LABEL = 9  # characters of a token in an answer
 PLOTLY = f"api/plotly.js?v={plotly.__version__}"
@@ -42,32 +40,28 @@ PLOTLY = f"api/plotly.js?v={plotly.__version__}"
 log = logging.getLogger(__name__)
 
 
-@dataclass
+@dataclass(frozen=True)
 class Entry:
-    """A live attention, the names of its queries and keys, its bytes, and its latest answers."""
+    """A live attention, its token, and the names of its queries and keys."""
 
     attention: Attention
+    token: str
     queries: tuple[str, ...] | None
     keys: tuple[str, ...] | None
-    size: int = 0
-    used: float = 0.0
-    answers: OrderedDict[Hashable, bytes] = field(default_factory=OrderedDict)
 
 
 def size_of(attention: Attention) -> int:
-    """Bytes that an attention holds on to, about: Q, K, V of width 64, its maps, its answers."""
+    """Bytes that an attention holds on to, about: Q, K and V of width 64, and its maps."""
     frame = attention.frame
     cells = min(frame.n, LARGEST) * min(frame.m, LARGEST)
-    return 4 * (frame.heads * (64 * (frame.n + 2 * frame.m) + 2 * cells) + KEPT * cells)
+    return 4 * frame.heads * (64 * (frame.n + 2 * frame.m) + 2 * cells)
 
 
 class Registry:
-    """Live attentions by token; the least recently used, and those long unasked, are let go."""
+    """Live attentions by token, kept among all that is kept."""
 
-    def __init__(self, room: int = ROOM, life: float = LIFE) -> None:
-        self._room, self._life = room, life
-        self._entries: OrderedDict[str, Entry] = OrderedDict()
-        self._names: dict[Hashable, str] = {}
+    def __init__(self, kept: Store) -> None:
+        self._kept = kept
         self._lock = threading.Lock()
 
     def put(self, attention: Attention, name: Hashable = None) -> str:
@@ -77,47 +71,24 @@ class Registry:
             name: what decides the weights; an equal name later stands for the same weights even
                 if the object is another, and keeps the token and the answers.
         """
-        name = id(attention) if name is None else name
+        called = "token", id(attention) if name is None else name
         with self._lock:
-            token = self._names.get(name)
-            entry = self._entries.get(token) if token else None
-            if token is None or entry is None:
-                token = secrets.token_urlsafe(24)
-                frame = attention.frame
+            entry = self.get(self._kept.get(called))
+            if entry is None or (name is None and entry.attention is not attention):
+                token, frame = secrets.token_urlsafe(24), attention.frame
                 aligned = frame.tokens is not None and frame.n <= frame.m
                 queries = frame.tokens[frame.m - frame.n :] if aligned and frame.tokens else None
-                entry = Entry(attention, queries, frame.tokens, size_of(attention))
-                self._names[name] = token
-            entry.attention, entry.used = attention, time.monotonic()
-            self._entries[token] = entry
-            self._entries.move_to_end(token)
-            self._expire()
-            return token
+                entry = Entry(attention, token, queries, frame.tokens)
+            self._kept.put(called, entry.token, len(entry.token))
+            self._kept.put(("attention", entry.token), entry, size_of(attention))
+            return entry.token
 
-    def get(self, token: str) -> Entry | None:
+    def get(self, token: str | None) -> Entry | None:
         """The live attention of this token, if there is one."""
-        with self._lock:
-            self._expire()
-            entry = self._entries.get(token)
-            if entry is not None:
-                entry.used = time.monotonic()
-                self._entries.move_to_end(token)
-            return entry
-
-    def _expire(self) -> None:
-        oldest = time.monotonic() - self._life
-        held = sum(entry.size for entry in self._entries.values())
-        while self._entries:
-            token, entry = next(iter(self._entries.items()))
-            full = held > self._room and len(self._entries) > 1
-            if not full and entry.used >= oldest:
-                break
-            held -= entry.size
-            del self._entries[token]
-            self._names = {name: kept for name, kept in self._names.items() if kept != token}
+        return self._kept.get(("attention", token))
 
 
-REGISTRY = Registry()
+REGISTRY = Registry(DESK.kept)
 
 
 @dataclass(frozen=True)
@@ -175,9 +146,6 @@ def question(query: dict[str, str], attention: Attention) -> Question:
 
 def answer(entry: Entry, asked: Question) -> bytes:
     """The header and the cells of one window."""
-    key: Hashable = asked
-    if key in entry.answers:
-        return entry.answers[key]
     attention, frame = entry.attention, entry.attention.frame
     (r0, r1), (c0, c1) = asked.rows, asked.cols
     with torch.inference_mode():
@@ -185,29 +153,23 @@ def answer(entry: Entry, asked: Question) -> bytes:
             asked.size, asked.pool, rows=slice(r0, r1), cols=slice(c0, c1), colour=asked.colour
         )
     cells = maps[asked.head].float().cpu().numpy().astype("<f4", copy=True)
-    tall, wide = -(-(r1 - r0) // asked.size), -(-(c1 - c0) // asked.size)
-    tops, lefts = np.arange(r0, r1, tall), np.arange(c0, c1, wide)
-    if frame.causal:
-        last_seen = np.minimum(tops + tall, r1) - 1 + frame.offset
-        cells[lefts > last_seen[:, None]] = np.nan
+    down, across = Cells(r0, r1, asked.size), Cells(c0, c1, asked.size)
+    tops, lefts = down.edges()[:-1].numpy(), across.edges()[:-1].numpy()
+    cells[(pairs(frame, down, across, attention.device) == 0).cpu().numpy()] = np.nan
     some = bool(np.isfinite(cells).any())
     header = {
         "shape": cells.shape,
         "rows": asked.rows,
         "cols": asked.cols,
-        "cell": (tall, wide),
+        "cell": (down.width, across.width),
         "top": float(np.nanmax(cells)) if some else 0.0,
         "bottom": float(np.nanmin(cells)) if some else 0.0,
-        "queries": _names(entry.queries, tops, tall, r1),
-        "keys": _names(entry.keys, lefts, wide, c1),
+        "queries": _names(entry.queries, tops, down.width, r1),
+        "keys": _names(entry.keys, lefts, across.width, c1),
     }
-    said = json.dumps(header).encode()
+    said = json.dumps(finite(header)).encode()
     said += b" " * (-len(said) % 4)
-    packed = len(said).to_bytes(4, "little") + said + cells.tobytes()
-    entry.answers[key] = packed
-    while len(entry.answers) > KEPT:
-        entry.answers.popitem(last=False)
-    return packed
+    return len(said).to_bytes(4, "little") + said + cells.tobytes()
 
 
 def _names(tokens: tuple[str, ...] | None, starts: np.ndarray, step: int, stop: int) -> list[str]:
@@ -222,34 +184,27 @@ def _names(tokens: tuple[str, ...] | None, starts: np.ndarray, step: int, stop: 
     return [text if text.endswith("…") else f"{text}…" for text in shown]
 
 
-class Queue:
-    """One window at a time is computed; whoever has left meanwhile is not computed for."""
-
-    def __init__(self, waiting: int = WAITING) -> None:
-        self._waiting, self._most = 0, waiting
-        self._turn: asyncio.Semaphore | None = None
-        self._loop: asyncio.AbstractEventLoop | None = None
-
-    def full(self) -> bool:
-        """True if a further question should come back later."""
-        return self._waiting >= self._most
-
-    async def run(self, request: Request, entry: Entry, asked: Question) -> bytes | None:
-        """The answer, or None if whoever asked has gone."""
-        loop = asyncio.get_running_loop()
-        if self._turn is None or self._loop is not loop:
-            self._turn, self._loop = asyncio.Semaphore(1), loop
-        self._waiting += 1
-        try:
-            async with self._turn:
-                if await request.is_disconnected():
-                    return None
-                return await anyio.to_thread.run_sync(answer, entry, asked)
-        finally:
-            self._waiting -= 1
+class Gone(Exception):
+    """Whoever asked has left."""
 
 
-QUEUE = Queue()
+def _obtained(request: Request, entry: Entry, asked: Question) -> bytes:
+    """The answer, made once at the desk; in a thread of its own.
+
+    Raises:
+        Gone: nobody waits for it any more.
+    """
+
+    def here(_: int = 0) -> None:
+        if anyio.from_thread.run(request.is_disconnected):
+            raise Gone
+
+    def work(_: object) -> bytes:
+        here()
+        return answer(entry, asked)
+
+    key = "window", entry.token, asked
+    return DESK.obtain(key, work, len, here, lambda share: None, kind="window")
 
 
 def _sorry(status: int, words: str) -> JSONResponse:
@@ -265,17 +220,17 @@ async def tile(request: Request) -> Response:
         asked = question(dict(request.query_params), entry.attention)
     except Refused as error:
         return _sorry(400, str(error))
-    if QUEUE.full():
+    if DESK.waiting("window") >= WAITING:
         return _sorry(503, "too many windows are being drawn: try again in a moment")
     try:
-        packed = await QUEUE.run(request, entry, asked)
-    except ValueError as error:
-        return _sorry(422, str(error))
-    except (RuntimeError, MemoryError):  # torch: out of memory
-        log.exception("a window could not be computed: %s", asked)
-        return _sorry(503, "this window could not be computed")
-    if packed is None:
+        packed = await anyio.to_thread.run_sync(partial(_obtained, request, entry, asked))
+    except Gone:
         return Response(status_code=499)
+    except Refusal as error:
+        return _sorry(422, str(error))
+    except Exception as error:
+        log.exception("a window could not be computed: %s", asked)
+        return _sorry(503 if out_of_memory(error) else 500, "this window could not be computed")
     headers = {"Cache-Control": "no-store", "Content-Encoding": "identity"}
     return Response(packed, media_type="application/octet-stream", headers=headers)
 

@@ -9,8 +9,11 @@ import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
+from engine.contract import Refusal
 from engine.measure.attention import Attention
+from engine.models.masks import Band
 from pages.ui.server import windows
+from pages.ui.server.desk import Store
 from pages.ui.server.windows import REGISTRY, ROUTES, Registry
 
 N = 700
@@ -99,10 +102,33 @@ def test_only_live_tokens_are_answered(client: TestClient, query: dict) -> None:
     assert client.get("/api/tile", params=query).status_code == 410
 
 
-def test_the_engines_refusals_and_failures_are_sentences(client: TestClient) -> None:
+@pytest.mark.parametrize("size", [4, 10, 40])
+def test_cells_that_nobody_may_see_are_nan(client: TestClient, size: int) -> None:
+    """By a mask and hidden keys as by causality; what may be seen and weighs nothing is 0."""
+    n, keys = 40, torch.arange(40) != 7
+    mask = Band(back=5)
+    seen = torch.ones(n, n).tril().bool() & mask(torch.arange(n), torch.arange(n)) & keys
+    w = torch.where(seen, 1.0, 0.0)
+    w[:, :, 20] = 0.0
+    w = w / w.sum(-1, True).clamp_min(1)
+    banded = Attention.from_weights(w[None], causal=True, mask=mask, key_mask=keys)
+    for window in ({}, {"r0": 9, "r1": 33, "c0": 3, "c1": 31}):
+        query = {"token": REGISTRY.put(banded), "size": size, **window}
+        header, cells = opened(client.get("/api/tile", params=query).content)
+        (r0, r1), (c0, c1), (tall, wide) = header["rows"], header["cols"], header["cell"]
+        expected = [
+            [bool(seen[a : min(a + tall, r1), b : min(b + wide, c1)].any())
+             for b in range(c0, c1, wide)]
+            for a in range(r0, r1, tall)
+        ]  # fmt: skip
+        assert (np.isfinite(cells) == np.array(expected)).all()
+
+
+def test_the_engines_refusals_and_failures_are_sentences(client: TestClient, caplog) -> None:
     class Broken:
         frame = made(8).frame
-        error: Exception = ValueError("this window is too large")
+        device = torch.device("cpu")
+        error: Exception = Refusal("this window is too large")
 
         def heatmap(self, *args: object, **choices: object) -> None:
             raise self.error
@@ -114,45 +140,51 @@ def test_the_engines_refusals_and_failures_are_sentences(client: TestClient) -> 
     broken.error = torch.OutOfMemoryError("CUDA out of memory at 0x7f: secret")
     reply = client.get("/api/tile", params={"token": token})
     assert reply.status_code == 503 and "secret" not in reply.text
+    broken.error = ValueError("a bug: hush")
+    reply = client.get("/api/tile", params={"token": token})
+    assert reply.status_code == 500 and "hush" not in reply.text and "hush" in caplog.text
 
 
 def test_a_long_queue_is_told_to_come_back(
     client: TestClient, attention: Attention, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "QUEUE", windows.Queue(waiting=0))
+    monkeypatch.setattr(windows, "WAITING", 0)
     assert client.get("/api/tile", params={"token": REGISTRY.put(attention)}).status_code == 503
 
 
-def test_answers_are_kept_and_bounded(client: TestClient, attention: Attention) -> None:
-    token = REGISTRY.put(attention, "kept")
-    entry = REGISTRY.get(token)
-    assert entry is not None
-    for start in range(windows.KEPT + 5):
-        client.get("/api/tile", params={"token": token, "r0": start, "size": 4})
-    assert len(entry.answers) == windows.KEPT
+def test_whoever_has_left_is_not_computed_for(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def left(request: object) -> bool:
+        return True
+
+    monkeypatch.setattr(windows.Request, "is_disconnected", left)
+    monkeypatch.setattr(windows, "answer", lambda *_: pytest.fail("computed"))
+    reply = client.get("/api/tile", params={"token": REGISTRY.put(made(8))})
+    assert reply.status_code == 499
+
+
+def test_answers_are_made_once(client: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    given, asked = windows.answer, []
+    monkeypatch.setattr(windows, "answer", lambda *a: asked.append(a) or given(*a))
+    token = REGISTRY.put(made(8), "kept")
+    first, again = (client.get("/api/tile", params={"token": token}) for _ in range(2))
+    assert first.content == again.content and len(asked) == 1
 
 
 def test_registry_names_and_forgets() -> None:
     first, second = made(8), made(8, seed=1)
-    registry = Registry(room=2 * windows.size_of(first))
+    registry = Registry(Store(2 * windows.size_of(first) + 1000))
     token = registry.put(first)
     assert registry.put(first) == token and len(token) >= 32
     assert registry.put(first, "a") != token  # two names, two tokens
     named = registry.put(second, "a")  # computed anew, the same weights
     assert registry.put(first, "a") == named
     entry = registry.get(named)
-    assert entry is not None and entry.attention is first
+    assert entry is not None and entry.token == named
     registry.put(second)
     assert registry.get(token) is None  # the least recently used has gone
     assert registry.put(first) != token
-
-
-def test_registry_lets_go_of_what_nobody_asks_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    registry = Registry(life=60)
-    token = registry.put(made(8))
-    now = windows.time.monotonic()
-    monkeypatch.setattr(windows.time, "monotonic", lambda: now + 61)
-    assert registry.get(token) is None
 
 
 def test_plotly_is_served_packed_and_kept(client: TestClient) -> None:

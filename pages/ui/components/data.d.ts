@@ -1,0 +1,224 @@
+// What the components are given: by Python (see the .py of the same name) and by Plotly.
+
+export type Facts = Record<string, string | number>;
+export type Words = Record<string, string>;
+
+/** Colours of one theme (engine/figures/base/theme.py). */
+export interface Look {
+  paper: string;
+  ink: string;
+  faint: string;
+  grid: string;
+  accent: string;
+  weight: string[];
+  signed: string[];
+}
+export type Looks = Record<"light" | "dark", Look>;
+
+// -- heatmap ----------------------------------------------------------------------------------
+
+/** Rows r0:r1 and columns c0:c1. */
+export type Span = [r0: number, r1: number, c0: number, c1: number];
+export type Colour = "weight" | "log" | "uniform" | "row";
+export type Pool = "max" | "mean" | "sum";
+
+export interface HeatmapData {
+  token: string;
+  tile: string;
+  plotly: string;
+  n: number;
+  m: number;
+  head: number;
+  pool: Pool;
+  colour: Colour;
+  window: Span | null;
+  query: number | null;
+  height: number;
+  file: string;
+  signed: boolean;
+  link: string | null;
+  lead: boolean;
+  top: number | null;
+  looks: Looks;
+  words: Words;
+}
+
+/** A window's weights, as the server answers (pages/ui/server/windows.py). */
+export interface Answer {
+  /** Cells down and across. */
+  shape: [number, number];
+  /** First row and the one after the last. */
+  rows: [number, number];
+  cols: [number, number];
+  /** Rows and columns that one cell stands for. */
+  cell: [number, number];
+  /** Largest and smallest value. */
+  top: number;
+  bottom: number;
+  /** Names of the cells' rows and columns; none if they have none. */
+  queries: string[];
+  keys: string[];
+  /** Row by row; NaN where the query may not look. */
+  cells: Float32Array;
+}
+export interface Tile extends Answer {
+  window: Span;
+  colour: Colour;
+  pool: Pool;
+  signed: boolean;
+}
+
+/** The colours' ends, as values or, if log, as powers of ten. */
+export interface Scale {
+  log: boolean;
+  signed: boolean;
+  low: number;
+  high: number;
+}
+export interface Ticks {
+  vals: number[];
+  text: string[];
+}
+/** One cell of a tile: rows top:bottom and columns left:right. */
+export interface Cell {
+  value: number;
+  query?: string;
+  key?: string;
+  top: number;
+  bottom: number;
+  left: number;
+  right: number;
+}
+
+// -- tokens -----------------------------------------------------------------------------------
+
+export interface TokensData {
+  /** null: a further byte of the character before it. */
+  tokens: (string | null)[];
+  names: Record<number, string>;
+  weights: number[];
+  seen: boolean[] | null;
+  chosen: number | null;
+  top: number | null;
+  log: boolean;
+  height: number | null;
+  size: number;
+  looks: Looks;
+  words: Words;
+}
+
+/** What stands in a line: a token or a part of it. */
+export interface Piece {
+  token: number;
+  text: string;
+  /** A line ends with it. */
+  breaks: boolean;
+  /** It has no text of its own. */
+  sliver: boolean;
+}
+
+// -- home -------------------------------------------------------------------------------------
+
+export interface Reading {
+  n: number;
+  query: number;
+  target: number;
+  beyond: boolean;
+}
+export interface RowFacts {
+  first: number;
+  /** None of signed weights. */
+  effective: number | null;
+  target: number;
+  seen: boolean;
+  signed: boolean;
+  shape: [number, number];
+}
+/** As sent: arrays in base64. */
+export interface PackedRow extends RowFacts {
+  weights: string;
+  cells: string;
+}
+export interface Row extends RowFacts {
+  weights: Float32Array;
+  /** 255 times the square root of the map's weights. */
+  cells: Uint8Array;
+}
+export interface HomeData {
+  stamp: string;
+  tokens: (string | null)[];
+  shown: string[];
+  story: number;
+  name: string;
+  families: Record<string, string[]>;
+  offered: string[];
+  readings: Reading[];
+  rows: Record<string, PackedRow[]>;
+  /** Why a mechanism has no rows. */
+  troubles: Record<string, string>;
+  doors: Record<string, string[]>;
+  looks: Looks;
+  words: Words;
+  names: Record<"families" | "names" | "shorts", Words>;
+}
+
+// -- paint, moving ----------------------------------------------------------------------------
+
+export interface PaintData {
+  cells: number[][];
+  words: Words;
+}
+
+export interface Change {
+  traces?: object[];
+  layout?: object;
+  note?: string;
+  share?: number;
+}
+export interface MovingData {
+  figure: { data: object[]; layout: object };
+  plotly: string;
+  live: string;
+  frames: Change[];
+  labels: string[];
+  at: number;
+  job: string | null;
+  slot: string;
+  height: number;
+  alt: string;
+  words: Words;
+}
+
+// -- Plotly, as far as it is used -------------------------------------------------------------
+
+interface Axis {
+  _offset: number;
+  /** Pixels to data, data to pixels. */
+  p2l(pixels: number): number;
+  l2p(x: number): number;
+}
+export interface Pointed {
+  points: { x: number; y: number }[];
+  event: MouseEvent;
+}
+export interface Plot extends HTMLElement {
+  data: object[];
+  layout: Record<"xaxis" | "yaxis", { range: [number, number] }>;
+  _fullLayout: Record<"xaxis" | "yaxis", Axis>;
+  on(event: "plotly_relayout", act: (change: object) => void): void;
+  on(event: "plotly_hover" | "plotly_click", act: (pointed: Pointed) => void): void;
+  on(event: "plotly_doubleclick" | "plotly_unhover", act: () => void): void;
+}
+export interface Plotly {
+  react(plot: Element, data: object[], layout: object, config: object): Promise<unknown>;
+  relayout(plot: Element, change: object): Promise<unknown>;
+  downloadImage(figure: object, options: object): Promise<unknown>;
+  purge(plot: Element): void;
+  Plots: { resize(plot: Element): Promise<unknown> };
+}
+
+declare global {
+  interface Window {
+    Plotly?: Plotly;
+  }
+}

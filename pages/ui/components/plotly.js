@@ -1,0 +1,27 @@
+// The page's one copy of Plotly.
+
+/** @import { Plotly } from "./data" */
+
+/** @type {Promise<Plotly> | undefined} */
+let loading;
+
+/**
+ * @param {string} url
+ * @returns {Promise<Plotly>}
+ */
+export function loadPlotly(url) {
+  if (window.Plotly) return Promise.resolve(window.Plotly);
+  loading ??= new Promise((resolve, reject) => {
+    const failed = () => {
+      loading = undefined; // the next who asks tries again
+      tag.remove();
+      reject(new Error("plotly.js"));
+    };
+    const tag = document.createElement("script");
+    tag.src = new URL(url, document.baseURI).href;
+    tag.onload = () => (window.Plotly ? resolve(window.Plotly) : failed());
+    tag.onerror = failed;
+    document.head.append(tag);
+  });
+  return loading;
+}

@@ -1,0 +1,201 @@
+"""Every page under every mechanism: nothing is raised, and no number is lost on the way."""
+
+import base64
+import json
+import re
+from itertools import pairwise
+
+import numpy as np
+import pytest
+
+from engine.contract import Refusal
+from engine.mechanisms import MECHANISMS
+from engine.text.locale import locale
+from pages.ui.dilution import theory
+from pages.ui.explore import structure
+from pages.ui.server import waiting
+from pages.ui.shared import reading
+from pages.ui.shared.finite import finite
+from tests.pages.conftest import Page
+
+SOURCES = {
+    "planted": {"source": "planted", "s.n": "12", "s.heads": "2", "s.dim": "8"},
+    "identical": {"source": "identical", "s.n": "12", "s.dim": "8"},
+    "text": {"text": "the cat saw a cat"},
+}
+WAYS = {
+    "planted": [("own", ""), ("both", "0")],
+    "identical": [("own", "0"), ("both", "")],
+    "text": [("own", "0"), ("both", "")],
+}
+"""Sight and keys set aside, so that any two of source, sight and first token meet."""
+CASES = [
+    pytest.param(
+        key, source, sight, hide,
+        id=f"{key}-{source}-{sight}{'-first-aside' if hide else ''}",
+    )
+    for source, ways in WAYS.items()
+    for sight, hide in ways
+    for key in MECHANISMS
+]  # fmt: skip
+NO_NUMBER = re.compile(r"\b(nan|inf|NaN|Infinity|None)\b")
+
+
+@pytest.fixture(scope="module")
+def opened(folder):
+    """opened(page, **query): that page saying just this, in one session for each page."""
+    pages: dict[str, Page] = {}
+
+    def ask(name: str, **query: str) -> Page:
+        said = {"lang": "en", "model": folder} | query
+        if name not in pages:
+            pages[name] = Page(name, said)
+            return pages[name]
+        url = pages[name].test.query_params
+        for key in set(url) - set(said):
+            del url[key]
+        for key, value in said.items():
+            url[key] = value
+        return pages[name].run()
+
+    return ask
+
+
+def strict(text: str):
+    """JSON as a browser reads it."""
+
+    def refuse(word: str):
+        raise AssertionError(f"{word} is not JSON")
+
+    return json.loads(text, parse_constant=refuse)
+
+
+def sound(page: Page) -> Page:
+    """Nothing was raised, a browser can read what it is given, and no words hold no number."""
+    page.healthy()
+    for element in page.test.get("bidi_component"):
+        strict(element.proto.json)
+    for element in page.test.get("plotly_chart"):
+        strict(element.proto.spec)
+    told = page.words + [element.proto.body for element in page.test.get("html")]
+    assert not [words for words in told if NO_NUMBER.search(words)]
+    return page
+
+
+def drawn(page: Page) -> int:
+    """How many maps there are."""
+    given = (strict(element.proto.json) for element in page.test.get("bidi_component"))
+    return sum("tile" in one for one in given)
+
+
+def refusals(page: Page) -> list[str]:
+    start = locale("en")["error.refused"].partition("{")[0]
+    return [words for words in page.words if words.startswith(start)]
+
+
+@pytest.mark.parametrize("key, source, sight, hide", CASES)
+def test_explore(opened, key, source, sight, hide):
+    query = SOURCES[source] | {"mechanism": key, "sight": sight}
+    query |= {"s.causal": "true"} if source != "text" else {}
+    page = sound(opened("explore", **query, **({"hide": hide} if hide else {})))
+    assert (page.spec.mechanism, page.spec.sight) == (key, sight)
+    assert page.spec.hide == ((0,) if hide else ())
+    shown = MECHANISMS[key].causal_ok or sight == "both"
+    assert drawn(page) == shown
+    assert len(refusals(page)) == (not shown)
+
+
+@pytest.mark.parametrize("key", MECHANISMS)
+def test_explore_a_single_key(opened, key):
+    sound(opened("explore", source="identical", mechanism=key, **{"s.n": "1", "s.dim": "8"}))
+
+
+@pytest.mark.parametrize(
+    "key, other", [*pairwise(MECHANISMS), (list(MECHANISMS)[-1], next(iter(MECHANISMS)))]
+)
+def test_compare_with_the_next(opened, key, other):
+    """Looking back only, the first token aside: in a few pairs, both are refused."""
+    query = SOURCES["planted"] | {"s.causal": "true", "hide": "0", "sight": "own"}
+    page = sound(opened("compare", mechanism=key, **query, **{"with": other}))
+    assert drawn(page) + len(refusals(page)) == 2
+    assert drawn(page) == MECHANISMS[key].causal_ok + MECHANISMS[other].causal_ok
+
+
+@pytest.mark.parametrize("key", MECHANISMS)
+def test_compare_with_softmax(opened, key):
+    query = SOURCES["text"] | {"sight": "both", "with": "softmax"}
+    assert drawn(sound(opened("compare", mechanism=key, **query))) == 2
+
+
+@pytest.fixture(scope="module")
+def home(folder):
+    """home(key): what the picture on Home is given of one mechanism."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(reading, "TINY", folder)
+        waiting.desk.clear()
+        page = Page("home", {"lang": "en"})
+
+        def ask(key: str) -> dict:
+            page.test.session_state["home-wanted"] = [key]
+            return strict(sound(page.run()).test.get("bidi_component")[0].proto.json)
+
+        yield ask
+        waiting.desk.clear()
+
+
+@pytest.mark.parametrize("key", [key for key, cls in MECHANISMS.items() if cls.causal_ok])
+def test_home_at_every_length(home, key):
+    given = home(key)
+    assert len(given["readings"]) == len(given["rows"][key]) > 2
+    for one, row in zip(given["readings"], given["rows"][key], strict=True):
+        weights = np.frombuffer(base64.b64decode(row["weights"]), "<f4")
+        assert len(weights) == one["n"] - 1 and np.isfinite(weights).all()
+        assert row["signed"] or weights.min() >= 0
+        # weights that may be negative are no shares, and have no entropy
+        assert row["effective"] is None if row["signed"] else row["effective"] >= 0
+        assert all(isinstance(row[name], float) for name in ("first", "target"))
+
+
+@pytest.mark.parametrize("name, language", [("explore", "zh"), ("compare", "en")])
+@pytest.mark.parametrize(
+    "asked",
+    [
+        {"s.n": "16", "s.needles": "16"},
+        {"s.n": "1"},
+        {"s.layout": "paired", "s.needles": "0"},
+        {"s.layout": "topics", "s.gap": "16.0"},
+    ],
+    ids=["as-many-needles-as-keys", "one-key", "no-needles", "too-little-noise"],
+)
+def test_needles_that_can_not_be_planted_are_a_sentence(page, name, language, asked):
+    shown = sound(page(name, source="planted", lang=language, **asked))
+    start = locale(language)["error.refused"].partition("{")[0]
+    assert len([words for words in shown.words if words.startswith(start)]) == 1
+    assert asked.items() <= shown.said.items()
+    assert shown.test.selectbox(key=f"choose-source.{language}").value == "planted"
+    assert drawn(shown) == 0
+
+
+def refuse(*args):
+    raise Refusal("head {h} is not one of 0 … {last}", h=9, last=3)
+
+
+def test_a_part_that_is_refused_leaves_the_rest(opened, monkeypatch):
+    monkeypatch.setattr(structure, "pictures", refuse)
+    query = {"source": "planted", "s.n": "13", "mechanism": "window"}
+    page = sound(opened("explore", **query))
+    assert len(refusals(page)) == 1 and "head 9 is not one" in refusals(page)[0]
+    assert drawn(page) == 1
+    assert any("<table" in element.proto.body for element in page.test.get("html"))
+
+
+def test_a_page_that_is_refused_is_a_sentence(page, monkeypatch):
+    monkeypatch.setattr(theory, "draw", refuse)
+    shown = sound(page("dilution", lab="theory", lang="zh"))
+    assert shown.words == ["无法展示：头 9 不在 0 … 3 之中。"]
+
+
+def test_numbers_that_are_not_finite_are_gaps():
+    nan, infinite = float("nan"), float("inf")
+    given = {"a": [1.5, nan, {"b": (-infinite, "nan", 3)}], "c": None, "d": True}
+    assert finite(given) == {"a": [1.5, None, {"b": [None, "nan", 3]}], "c": None, "d": True}
