@@ -36,6 +36,15 @@ class Parts:
     even: float
     fidelity: Float[Tensor, " h"] | None
 
+    def left(self, off: int | None) -> tuple[Float[Tensor, "n he"], Float[Tensor, "n D"]]:
+        """The heads side by side, and their output, one of them blank."""
+        if off is None:
+            return self.concat, self.output
+        each = self.heads.shape[-1]
+        concat = self.concat.clone()
+        concat[:, off * each : (off + 1) * each] = 0
+        return concat, concat @ self.w_o.mT
+
     def without(self, head: int) -> Float[Tensor, " n"]:
         """What a token's output changes by without a head: ‖its share‖ / ‖output‖."""
         share = self.heads[head] @ self.w_o.unflatten(1, (len(self.heads), -1))[:, head].mT

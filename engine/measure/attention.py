@@ -144,11 +144,28 @@ class Attention(ABC):
                 return view
         raise LookupError(f"this attention has no view of kind {kind.__name__}")
 
+    hidden_keys: Int[Tensor, " k"] | None = None
+    """Keys whose mass `hide` removed."""
+    _whole: Attention | None = None
+
+    @property
+    def whole(self) -> Attention:
+        """The same with no keys hidden."""
+        return self._whole or self
+
     def hide(self, keys: Int[Tensor, " k"]) -> Attention:
         """The same with these keys' mass removed and every row brought back to its kept mass.
 
         Rows of signed weights keep the others as they are: what they add up to may be 0, or below.
         """
+        keys = index(keys, self.frame.m, self.device)
+        if self.hidden_keys is not None:
+            keys = torch.cat([self.hidden_keys, keys]).unique()
+        found = self.whole._without(keys)
+        found._whole, found.hidden_keys = self.whole, keys
+        return found
+
+    def _without(self, keys: Int[Tensor, " k"]) -> Attention:
         return Hidden(self, keys)
 
     has_output: bool = True
@@ -261,7 +278,7 @@ class Hidden(Attention):
 
     def __init__(self, att: Attention, keys: Int[Tensor, " k"]) -> None:
         super().__init__(att.frame, views=att._views)
-        self.att, self.keys = att, index(keys, att.frame.m, att.device)
+        self.att, self.keys = att, keys
         self.row_kind = att.row_kind
 
     @property

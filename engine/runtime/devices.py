@@ -1,6 +1,8 @@
-"""Which device to compute on."""
+"""Which device to compute on, and results back from there."""
 
+import numpy as np
 import torch
+from torch import Tensor
 
 
 def pick(device: str | torch.device | None = None) -> torch.device:
@@ -27,3 +29,11 @@ def pick(device: str | torch.device | None = None) -> torch.device:
             f"there is no device '{device}' here: {torch.cuda.device_count()} of kind cuda"
         )
     return wanted
+
+
+def array(values: Tensor | np.ndarray) -> np.ndarray:
+    """Results as numpy, wherever they are; floating point as float32."""
+    if isinstance(values, Tensor):
+        values = values.detach().cpu()
+        return (values.float() if values.is_floating_point() else values).numpy()
+    return values

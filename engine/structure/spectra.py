@@ -90,16 +90,21 @@ def spectrum(weights: Float[Tensor, "r m"], values: Float[Tensor, "m e"]) -> Spe
 
 
 def error(
-    mechanism: Mechanism, qkv: QKV, weights: Float[Tensor, "r m"], rows: Int[Tensor, " r"]
+    mechanism: Mechanism,
+    qkv: QKV,
+    weights: Float[Tensor, "r m"],
+    rows: Int[Tensor, " r"],
+    hidden: Int[Tensor, " k"] | None = None,
 ) -> tuple[float, float]:
     """‖Â − A‖ / ‖A‖ and ‖(Â − A) V‖ / ‖A V‖ over these rows of a single head.
 
     Args:
-        weights: those of full attention, A.
+        weights: those of full attention, A. hidden: keys that are hidden in both.
     """
+    att = mechanism.attend(qkv)
+    made = (att if hidden is None else att.hide(hidden)).weights(rows)[0].float()
     full, values = weights.float(), qkv.v[0].float()
-    apart = mechanism.attend(qkv).weights(rows)[0].float() - full
-    return _share(apart, full), _share(apart @ values, full @ values)
+    return _share(made - full, full), _share((made - full) @ values, full @ values)
 
 
 def errors(
@@ -108,7 +113,8 @@ def errors(
     weights: Float[Tensor, "r m"],
     rows: Int[Tensor, " r"],
     ranks: Sequence[int],
+    hidden: Int[Tensor, " k"] | None = None,
 ) -> list[tuple[float, float]]:
     """The same at each rank, by the parameter that the mechanism grows by."""
     made = (replace(mechanism, **{mechanism.grows: k, "learned": None}) for k in ranks)
-    return [error(one, qkv, weights, rows) for one in made]
+    return [error(one, qkv, weights, rows, hidden) for one in made]

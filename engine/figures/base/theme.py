@@ -9,9 +9,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import plotly.graph_objects as go
-from torch import Tensor
+
+from engine.runtime.devices import array as array
 
 Figure = go.Figure
 Words = Callable[..., str]
@@ -155,14 +155,6 @@ DARK = Theme(
         "#a9c95a",
     ),
 )
-
-
-def array(values: Tensor | np.ndarray) -> np.ndarray:
-    """Results as numpy, wherever they are."""
-    if isinstance(values, Tensor):
-        values = values.detach().cpu()
-        return (values.float() if values.is_floating_point() else values).numpy()
-    return values
 
 
 def theme(dark: bool) -> Theme:

@@ -55,10 +55,7 @@ def flow(
     """The heads side by side, W_oᵀ, and their product; a head that is off is blank."""
     names = tokens_of(tokens)
     heads, each = len(found.heads), found.heads.shape[-1]
-    concat, output = found.concat.clone(), found.output
-    if off is not None:
-        concat[:, off * each : (off + 1) * each] = 0
-        output = concat @ found.w_o.mT
+    concat, output = found.left(off)
     edges = [i * each - 0.5 for i in range(1, heads)]
     words = {key: t(f"lesson.heads.{key}") for key in ("concat", "w_o", "output", "width")}
     top = float(found.output.abs().quantile(0.999))

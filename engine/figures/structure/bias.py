@@ -1,38 +1,27 @@
-"""What position adds to scores, by distance; and scores that are no dot products."""
+"""What position adds to scores, by distance."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from math import log, tanh
+from collections.abc import Iterator
+from math import log
 from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
 import torch
 from plotly.subplots import make_subplots
-from torch import Tensor
 
-from engine.contract import QKV
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import Theme, Words, array, figure, scale, template
 from engine.kernels import positions
-from engine.kernels.composed import Composed
-from engine.mechanisms.additive import Additive, split
-from engine.mechanisms.gaussian import Gaussian
-from engine.mechanisms.relative import Relative
-from engine.text.tokens import escaped, isolated
+from engine.structure.bias import stretches, told_apart, window
+from engine.text.tokens import escaped
 
 HEIGHT = 340
 DEEPEST = -10.0
 """Penalties are drawn to here: what is lower weighs less than 1/20,000 of its like."""
 FEWEST = 8
 """Pairs that a mean is drawn of, at least; in a short text an eighth of the most."""
-ALONE, PER_FOLD = 48, 24
-"""Distances that have a mean of their own; stretches further out, each time distance doubles."""
-POINTS = 1500
-"""Keys of a row that are drawn one by one."""
-CELLS = 60
-"""Cells a side of a density."""
 
 
 def pictures(view: Any, context: Context) -> Iterator[Picture]:
@@ -69,8 +58,8 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
             "bias_decay", decay(far, curve, look=look, t=t),
             facts | {"at": at, "value": float(curve[-1])},
         )  # fmt: skip
-    if view.kind == "t5" and isinstance(context.mechanism, Relative):
-        longest, causal = context.mechanism.max_distance, context.att.frame.causal
+    if (longest := told_apart(context)) is not None and view.kind == "t5":
+        causal = context.att.frame.causal
         yield Picture(
             "bias_buckets", staircase(longest, causal, look=look, t=t),
             {"longest": longest, "count": positions.BUCKETS if causal else positions.BUCKETS // 2},
@@ -81,30 +70,6 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
             "bias_skew", skew(before, after, row=context.row, look=look, t=t),
             {"count": len(before), "head": head}, wide=True,
         )  # fmt: skip
-
-
-def window(slope: float, causal: bool) -> float:
-    """Participation ratio of ALiBi's weights where all scores are equal, in a long text."""
-    one = 1 / tanh(slope / 2)
-    return one if causal else one**2 * tanh(slope)
-
-
-def stretches(
-    distance: np.ndarray, means: np.ndarray, pairs: np.ndarray, fewest: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """(k) distances and (h k) means over stretches that grow with distance; NaN of too few pairs.
-
-    The nearest distances stand by themselves.
-    """
-    side = np.where(
-        np.abs(distance) <= ALONE, np.abs(distance),
-        ALONE + np.ceil(PER_FOLD * np.log2(np.maximum(np.abs(distance), 1) / ALONE)),
-    ) * np.sign(distance)  # fmt: skip
-    _, first = np.unique(side, return_index=True)
-    count = np.add.reduceat(pairs, first)
-    total = np.add.reduceat(np.where(pairs > 0, means, 0) * pairs, first, axis=-1)
-    middle = np.add.reduceat(distance, first) / np.diff([*first, len(distance)])
-    return middle, np.where(count >= fewest, total / np.maximum(count, 1), np.nan)
 
 
 def by_distance(
@@ -277,149 +242,4 @@ def skew(before: np.ndarray, after: np.ndarray, *, row: int, look: Theme, t: Wor
         zeroline=False,
     )
     shape.update_annotations(font={"size": 13, "color": look.faint})
-    return shape
-
-
-def scorings(context: Context) -> Iterator[Picture]:
-    """Of additive scores and of a Gaussian kernel; none of other mechanisms."""
-    mechanism, qkv, att = context.mechanism, context.qkv, context.att
-    if isinstance(mechanism, Additive) and isinstance(att, Composed) and att.fidelity is not None:
-        yield _following(context, mechanism, att)
-    if isinstance(mechanism, Gaussian) and qkv is not None:
-        yield from _kernel(context, mechanism, qkv)
-
-
-def _following(context: Context, mechanism: Additive, att: Composed) -> Picture:
-    """Scores on queries held out, as the fidelity was measured."""
-    qkv, h = att.qkv, context.head
-    assert att.fidelity is not None
-    _, held, keys = split(qkv, mechanism.seed)
-    seen = qkv.frame.visible(held, keys)
-    seen = torch.ones(len(held), len(keys), dtype=torch.bool) if seen is None else seen.cpu()
-    made = att.scores(slice(0, qkv.heads), held, keys)[h].cpu()
-    own = Composed(qkv, att.pattern).scores(slice(0, qkv.heads), held, keys)[h].cpu()
-    x, y = (array(less_mean(z, seen)[seen]) for z in (own, made))
-    r2 = float(att.fidelity.value[h])
-    quality = "good" if r2 >= 0.9 else "fair" if r2 >= 0.5 else "poor"
-    return Picture(
-        "additive_scores", density(x, y, look=context.look, t=context.t),
-        {"head": h, "r2": r2, "pairs": len(x), "rows": len(held), "hidden": mechanism.hidden,
-         "quality": context.t(f"additive.{quality}")},
-    )  # fmt: skip
-
-
-def less_mean(scores: Tensor, seen: Tensor) -> Tensor:
-    """(r c) scores less their row's mean over pairs that are seen."""
-    each = seen.sum(-1, keepdim=True).clamp_min(1)
-    return scores - (scores * seen).sum(-1, keepdim=True) / each
-
-
-def density(x: np.ndarray, y: np.ndarray, *, look: Theme, t: Words) -> go.Figure:
-    """Pairs by their own score and the network's, as counts in cells; equal ones on the line."""
-    low, high = (float(f(np.quantile(z, share) for z in (x, y))) for f, share in
-                 ((min, 0.0005), (max, 0.9995)))  # fmt: skip
-    low, high = low - 0.05 * (high - low or 1), high + 0.05 * (high - low or 1)
-    counts, edges, _ = np.histogram2d(x, y, bins=CELLS, range=[[low, high]] * 2)
-    middle = (edges[1:] + edges[:-1]) / 2
-    powers = range(int(np.log10(max(counts.max(), 1))) + 1)
-    shape = figure(look, 380, showlegend=False)
-    shape.add_trace(
-        go.Heatmap(
-            x=middle, y=middle, z=np.where(counts.T > 0, np.log10(np.maximum(counts.T, 1)) + 0.3,
-                                           np.nan),
-            customdata=counts.T, zmin=0, colorscale=scale(look.weight),
-            colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.7,
-                      "tickvals": [p + 0.3 for p in powers],
-                      "ticktext": [f"{10**p:,}" for p in powers],
-                      "title": {"text": escaped(t("additive.pairs")), "side": "right"}},
-            hovertemplate="%{x:.2f} → %{y:.2f}: %{customdata:,d}<extra></extra>",
-        )
-    )  # fmt: skip
-    shape.add_trace(
-        go.Scatter(
-            x=[low, high], y=[low, high], mode="lines", hoverinfo="skip",
-            line={"color": look.faint, "width": 1.5, "dash": "dot"},
-        )
-    )  # fmt: skip
-    shape.update_xaxes(title_text=escaped(t("additive.own")), range=[low, high])
-    shape.update_yaxes(
-        title_text=escaped(t("additive.made")),
-        range=[low, high],
-        scaleanchor="x",
-        constrain="domain",
-    )
-    shape.update_xaxes(constrain="domain")
-    return shape
-
-
-def _kernel(context: Context, mechanism: Gaussian, qkv: QKV) -> Iterator[Picture]:
-    frame, row, h = context.att.frame, context.row, context.head
-    at, keys = torch.tensor([row]), torch.arange(frame.m)
-    visible = frame.visible(at.to(qkv.device), keys.to(qkv.device))
-    seen = np.ones(frame.m, bool) if visible is None else array(visible[0])
-    weights = array(context.att.weights(slice(row, row + 1))[h, 0]).astype(float)
-    if not seen.any() or qkv.bias is not None or weights.sum() == 0:
-        return  # a bias makes weights that no distance tells of
-    one = qkv.head(h)
-    far = array((one.q[0, row].double() - one.k[0].double()).norm(dim=-1)).astype(float)
-    total = float(np.exp(-(far[seen] ** 2 - far[seen].min() ** 2) / 2 / mechanism.width**2).sum())
-    p = weights[seen] / weights[seen].sum()
-    spread = float(np.exp(-(p[p > 0] * np.log(p[p > 0])).sum()))
-    yield Picture(
-        "gaussian_kernel",
-        kernel(
-            far, weights, seen, mechanism.width, total,
-            keys=context.tokens, look=context.look, t=context.t,
-        ),
-        {"row": row, "head": h, "width": mechanism.width, "near": far[seen].min(),
-         "typical": float(np.median(far[seen])), "n": int(seen.sum()), "effective": spread,
-         "largest": weights.max(), "drawn": min(POINTS, int(seen.sum()))},
-    )  # fmt: skip
-
-
-def kernel(
-    far: np.ndarray,
-    weights: np.ndarray,
-    seen: np.ndarray,
-    width: float,
-    total: float,
-    *,
-    keys: Sequence[str] | None,
-    look: Theme,
-    t: Words,
-) -> go.Figure:
-    """Weights of one row's keys by their distance, on the kernel.
-
-    Args:
-        far, weights, seen: (m) distances, weights, and which keys the row may see.
-        total: the kernel's sum over these, where the nearest counts 1.
-    """
-    at = np.flatnonzero(seen)
-    if len(at) > POINTS:  # the heaviest, and others at even steps of distance
-        order = at[np.argsort(-weights[at])]
-        rest = order[POINTS // 2 :]
-        rest = rest[np.argsort(far[rest])]
-        even = np.linspace(0, len(rest) - 1, POINTS - POINTS // 2).astype(int)
-        at = np.concatenate([order[: POINTS // 2], rest[even]])
-    near, wide = float(far[at].min()), float(far[at].max())
-    x = np.linspace(near, max(wide, near + 1e-6), 300)
-    shape = figure(look, HEIGHT, showlegend=False)
-    shape.add_trace(
-        go.Scatter(
-            x=x, y=np.exp(-(x**2 - near**2) / 2 / width**2) / total, mode="lines",
-            line={"color": look.faint, "width": 1.5}, hoverinfo="skip",
-        )
-    )  # fmt: skip
-    names = [escaped(f"{isolated(keys[i])} {i:,}" if keys else f"{i:,}") for i in at.tolist()]
-    shape.add_trace(
-        go.Scatter(
-            x=far[at], y=weights[at], mode="markers", text=names,
-            marker={"color": look.accent, "size": 7, "opacity": 0.55},
-            hovertemplate="%{text}<br>|q − k| = %{x:.2f}<br>%{y:.4f}<extra></extra>",
-        )
-    )  # fmt: skip
-    shape.update_xaxes(title_text=escaped(t("gaussian.distance")), showgrid=False)
-    shape.update_yaxes(
-        title_text=escaped(t("colour.weight")), rangemode="tozero", exponentformat="none"
-    )
     return shape

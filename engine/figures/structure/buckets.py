@@ -6,35 +6,27 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
-import torch
-from torch import Tensor
 
 from engine.contract.views import Buckets
 from engine.figures.attention.groups import groups
 from engine.figures.attention.heatmap import ticks
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import array, figure
-from engine.kernels import hashing
-from engine.kernels.composed import Composed
-from engine.kernels.patterns import Hashed
-from engine.measure.metrics import TOP
+from engine.structure.buckets import Growth, Hashes, hashes
 from engine.text.tokens import escaped, isolated
 
-SAMPLED = 128
-"""Queries whose full attention is compared; longer texts are sampled evenly."""
 POINTS = 1024
 """Keys on the plane and in the sorted order."""
 AROUND = 256
 """Tokens whose buckets are told for every round; of longer texts, those around the chosen."""
 EDGES = 128
 """Boundaries of chunks or buckets that are drawn."""
-ROUNDS = (1, 2, 4, 8, 16)
 
 
 def pictures(view: Buckets, context: Context) -> Iterator[Picture]:
     """All pictures of hashed attention, for the head and the query that were chosen."""
-    att, h, t = context.att, context.head, context.t
-    if not isinstance(att, Composed) or not isinstance(att.pattern, Hashed):
+    h, t, found = context.head, context.t, hashes(view, context)
+    if found is None:
         return
     ids, mine = array(view.ids[h]), array(view.queries[h, :, context.row])
     first, own = ids[0], int(mine[0])
@@ -45,18 +37,18 @@ def pictures(view: Buckets, context: Context) -> Iterator[Picture]:
             "mates": int((first == own).sum()), "keys": int((first >= 0).sum()),
         },
     )  # fmt: skip
-    read = array(att.pattern.allows(_one(context), torch.arange(att.frame.m, device=att.device)))
-    strip, (a, b) = rounds(ids, mine, read[h, 0], context)
+    read = found.read
+    strip, (a, b) = rounds(ids, mine, read, context)
     met = np.stack([ids[r] == mine[r] for r in range(view.rounds)])
     yield Picture(
         "buckets_rounds", strip, wide=True,
         facts={
             "head": h, "start": a, "stop": b - 1, "row": context.row, "rounds": view.rounds,
             "once": int(met[0].sum()), "ever": int(met.any(0).sum()),
-            "read": int(read[h, 0].sum()),
+            "read": int(read.sum()),
         },
     )  # fmt: skip
-    low, high = int(att.pattern.low[h, 0, context.row]), int(att.pattern.high[h, 0, context.row])
+    low, high = found.span
     yield Picture(
         "buckets_order" if view.chunk is None else "buckets_chunks",
         order(view, context, (low, high)),
@@ -72,34 +64,29 @@ def pictures(view: Buckets, context: Context) -> Iterator[Picture]:
             "empty": int((count == 0).sum()),
         },
     )  # fmt: skip
-    found = _Sample(view, context)
     table, inside = found.by_bucket()
     yield Picture(
         "buckets_mass",
         groups(table, names=[str(i) for i in range(view.count)], row=own, look=context.look, t=t),
         facts={"head": h, "share": inside, "even": found.evenly(), "rows": len(found.rows)},
     )  # fmt: skip
-    at, mass, recall, cost = found.by_rounds()
-    now = at.index(view.rounds)
+    grown = found.by_rounds()
+    now = grown.rounds.index(view.rounds)
     yield Picture(
-        "buckets_recall", growth(at, mass, recall, cost, view.rounds, context),
+        "buckets_recall", growth(grown, view.rounds, context),
         facts={
-            "head": h, "rounds": view.rounds, "mass": mass[now], "recall": recall[now],
-            "cost": cost[now], "last": at[-1], "more": mass[-1], "rows": len(found.rows),
+            "head": h, "rounds": view.rounds, "mass": grown.mass[now],
+            "recall": grown.recall[now], "cost": grown.cost[now], "last": grown.rounds[-1],
+            "more": grown.mass[-1], "rows": len(found.rows),
         },
     )  # fmt: skip
     if view.count // 2 > 1:
-        drawn, inside, mates = plane(view, context)
+        drawn, inside, mates = plane(found, context)
         yield Picture(
             "buckets_plane", drawn,
             facts={"head": h, "row": context.row, "bucket": own, "mates": mates, "inside": inside,
                    "axes": view.rotations.shape[-1], "buckets": view.count},
         )  # fmt: skip
-
-
-def _one(context: Context) -> Tensor:
-    """The chosen query's position."""
-    return torch.tensor([context.row + context.att.frame.offset], device=context.att.device)
 
 
 def _names(view: Buckets, context: Context) -> list[str]:
@@ -256,100 +243,23 @@ def load(view: Buckets, context: Context) -> go.Figure:
     return shape
 
 
-class _Sample:
-    """Full attention of some queries of one head, against whom hashing lets them meet."""
-
-    def __init__(self, view: Buckets, context: Context) -> None:
-        att = context.att
-        assert isinstance(att, Composed)
-        self.view, self.head, n = view, context.head, att.frame.n
-        self.qkv = att.qkv.head(context.head)
-        self.shared = bool(getattr(context.mechanism, "shared_qk", False))
-        self.seed = int(getattr(context.mechanism, "seed", 0))
-        self.rows = torch.linspace(0, n - 1, min(n, SAMPLED), device=att.device).long().unique()
-        # one bucket is full attention, but for a shared token's look at itself
-        whole = Hashed.of(self.qkv, 1, shared=self.shared)
-        full = Composed(self.qkv, whole, att.scoring, att.normaliser)
-        self.weights = full.weights(self.rows)[0]  # (r m)
-        total = self.weights.sum(-1, keepdim=True)
-        self.weights = torch.where(total > 0, self.weights / total, 0)
-        self.some = (total > 0)[:, 0]
-        cols = torch.arange(att.frame.m, device=att.device)
-        seen = full.allowed(self.rows, cols)
-        self.seen = (
-            torch.ones_like(self.weights, dtype=torch.bool)
-            if seen is None
-            else seen.view_as(self.weights)
-        )
-
-    def _mean(self, per_row: Tensor) -> float:
-        return float(per_row[self.some].double().mean()) if self.some.any() else 0.0
-
-    def by_bucket(self) -> tuple[np.ndarray, float]:
-        """Mean mass that a query of bucket a gives to keys of bucket b; the share inside."""
-        count, view = self.view.count, self.view
-        keys, mine = view.ids[self.head, 0], view.queries[self.head, 0, self.rows]
-        mass = self.weights.new_zeros(len(self.rows), count + 1)
-        mass.index_add_(1, torch.where(keys < 0, count, keys), self.weights)
-        mass = mass[:, :count]
-        table = mass.new_zeros(count, count).index_add_(0, mine[self.some], mass[self.some])
-        per = torch.bincount(mine[self.some], minlength=count).clamp_min(1)
-        return array(table / per[:, None]), self._mean(mass.gather(1, mine[:, None])[:, 0])
-
-    def evenly(self) -> float:
-        """Share of the visible keys that are in the query's bucket."""
-        same = self.view.ids[self.head, 0] == self.view.queries[self.head, 0, self.rows, None]
-        seen = self.seen
-        return self._mean((same & seen).sum(-1) / seen.sum(-1).clamp_min(1))
-
-    def by_rounds(self) -> tuple[list[int], list[float], list[float], list[float]]:
-        """Rounds, and after each: mass kept, share of the largest weights, of visible keys."""
-        view, qkv, rows = self.view, self.qkv, self.rows
-        at = sorted({*ROUNDS, view.rounds})
-        p = Hashed.of(
-            qkv, view.count, at[-1], self.seed, chunk=view.chunk, shared=self.shared
-        )  # fmt: skip
-        cols = torch.arange(qkv.m, device=qkv.device)
-        met = (p.own[0, rows, None] == cols) & p.kept[0, rows, None]
-        k = min(TOP, qkv.m)
-        top = self.weights.topk(k, -1)
-        real = top.values > 0
-        found: tuple[list[float], ...] = ([], [], [])
-        for r, meets in enumerate(p.meets(rows, cols), 1):
-            met = met | (meets[0] & self.seen)
-            if r not in at:
-                continue
-            hits = (met.gather(1, top.indices) & real).sum(-1) / real.sum(-1).clamp_min(1)
-            share = (met & self.seen).sum(-1) / self.seen.sum(-1).clamp_min(1)
-            for into, x in zip(found, ((self.weights * met).sum(-1), hits, share), strict=True):
-                into.append(self._mean(x))
-        return at, *found
-
-
-def growth(
-    at: Sequence[int],
-    mass: Sequence[float],
-    recall: Sequence[float],
-    cost: Sequence[float],
-    now: int,
-    context: Context,
-) -> go.Figure:
+def growth(grown: Growth, now: int, context: Context) -> go.Figure:
     """What rounds buy: mass and largest weights kept, beside the keys looked at."""
     look, t = context.look, context.t
     shape = figure(look, 340, hovermode="x unified")
     for name, values, line in (
-        ("buckets.mass", mass, {"color": look.weight[5], "width": 2.5}),
-        ("buckets.recall", recall, {"color": look.weight[3], "width": 2.5}),
-        ("buckets.cost", cost, {"color": look.faint, "width": 1.5, "dash": "dot"}),
+        ("buckets.mass", grown.mass, {"color": look.weight[5], "width": 2.5}),
+        ("buckets.recall", grown.recall, {"color": look.weight[3], "width": 2.5}),
+        ("buckets.cost", grown.cost, {"color": look.faint, "width": 1.5, "dash": "dot"}),
     ):
         shape.add_trace(
             go.Scatter(
-                x=[str(x) for x in at], y=values, mode="lines+markers", name=escaped(t(name)),
-                line=line, marker={"size": 7}, hovertemplate="%{y:.1%}",
+                x=[str(x) for x in grown.rounds], y=values, mode="lines+markers",
+                name=escaped(t(name)), line=line, marker={"size": 7}, hovertemplate="%{y:.1%}",
             )
         )  # fmt: skip
     shape.add_vline(
-        x=list(at).index(now), line={"color": look.accent, "width": 1.5, "dash": "dot"}
+        x=grown.rounds.index(now), line={"color": look.accent, "width": 1.5, "dash": "dot"}
     )
     shape.update_xaxes(
         title_text=escaped(t("buckets.axis.rounds")), type="category", showgrid=False
@@ -360,35 +270,16 @@ def growth(
     return shape
 
 
-def plane(view: Buckets, context: Context) -> tuple[go.Figure, int, int]:
+def plane(found: Hashes, context: Context) -> tuple[go.Figure, int, int]:
     """Keys on the axis that decided the chosen query's bucket and on the runner-up.
 
     Returns:
         the figure; how many keys lie in the query's sector of this plane, and how many of them
         are in its bucket.
     """
-    look, t, att, h = context.look, context.t, context.att, context.head
-    assert isinstance(att, Composed)
-    qkv = att.qkv.head(h)
-    queries, keys = hashing.compared(qkv, bool(getattr(context.mechanism, "shared_qk", False)))
-    turned = view.rotations[0].to(qkv.device)
-    one = queries[0, context.row] @ turned
-    bucket = int(view.queries[h, 0, context.row])
-    axis = bucket % turned.shape[-1]
-    sign = 1 if bucket < turned.shape[-1] else -1
-    rest = one.abs()
-    rest[axis] = -1
-    rest[view.count // 2 :] = -1  # an axis without its opposite decides on one side only
-    axes = [axis, int(rest.argmax())]
-    signs = torch.tensor([sign, 1 if one[axes[1]] >= 0 else -1], device=qkv.device)
-
-    def place(x: Tensor) -> np.ndarray:
-        length = x.norm(dim=-1, keepdim=True).clamp_min(1e-30) * x.shape[-1] ** 0.5
-        return array(x @ turned[:, axes] * signs / length)
-
-    at, ids = place(keys[0]), array(view.ids[h, 0])
-    inside = (at[:, 0] >= np.abs(at[:, 1])) & (ids >= 0)
-    same = ids == bucket
+    look, t, h = context.look, context.t, context.head
+    placed, ids = found.plane(), array(found.view.ids[h, 0])
+    at, bucket, same = placed.keys, placed.bucket, placed.mates
     shape = figure(look, 400)
     sizes = [int(((ids >= 0) & ~same).sum()), int(same.sum())]
     for mates, size in zip((False, True), sizes, strict=True):
@@ -407,11 +298,8 @@ def plane(view: Buckets, context: Context) -> tuple[go.Figure, int, int]:
                 hovertemplate="%{customdata}<br>%{text}<extra></extra>",
             )
         )  # fmt: skip
-    (x, y), far = (
-        place(queries[0, context.row][None])[0],
-        1.05 * float(np.abs(at).max(initial=1e-9)),
-    )
-    far = max(far, 1.05 * abs(float(x)), 1.05 * abs(float(y)))
+    x, y = placed.query.tolist()
+    far = 1.05 * max(float(np.abs(at).max(initial=1e-9)), abs(x), abs(y))
     shape.add_trace(
         go.Scatter(
             x=[x], y=[y], mode="markers", name=escaped(t("buckets.query", row=context.row)),
@@ -437,4 +325,4 @@ def plane(view: Buckets, context: Context) -> tuple[go.Figure, int, int]:
         title_text=escaped(t("buckets.axis.next")), range=[-far, far], scaleanchor="x",
         zeroline=True, showgrid=False,
     )  # fmt: skip
-    return shape, int(inside.sum()), int((inside & same).sum())
+    return shape, int(placed.inside.sum()), int((placed.inside & same).sum())

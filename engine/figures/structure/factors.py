@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -12,17 +10,11 @@ import plotly.graph_objects as go
 import torch
 from plotly.subplots import make_subplots
 
-from engine.contract import QKV
 from engine.contract.views import Factors
 from engine.figures.attention.mosaic import reduced
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import Theme, Words, array, figure, scale, template
-from engine.measure.attention import Hidden
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.linear import Linear
-from engine.mechanisms.nystrom import Nystrom
-from engine.mechanisms.softmax import Softmax
-from engine.structure import spectra
+from engine.structure.factors import KernelRow, Scene, effective
 from engine.structure.spectra import Spectrum
 from engine.text.tokens import escaped, isolated
 
@@ -37,47 +29,6 @@ POINTS = 1024
 HEIGHT = 360
 
 
-@dataclass(frozen=True, eq=False)
-class Scene:
-    """The chosen head alone: rows of its full attention beside those of the mechanism."""
-
-    view: Factors
-    context: Context
-    given: QKV
-    mechanism: Mechanism
-
-    @cached_property
-    def qkv(self) -> QKV:
-        """The head; what the person set aside is hidden."""
-        qkv, att = self.given.head(self.context.head), self.context.att
-        if not isinstance(att, Hidden):
-            return qkv
-        seen = torch.ones(qkv.m, dtype=torch.bool, device=qkv.device)
-        if qkv.key_mask is not None:
-            seen &= qkv.key_mask
-        seen[att.keys] = False
-        return qkv.replace(key_mask=seen)
-
-    @cached_property
-    def rows(self) -> torch.Tensor:
-        return spectra.sampled(self.qkv.n).to(self.qkv.device)
-
-    @cached_property
-    def full(self) -> torch.Tensor:
-        """Full attention's rows, (r m)."""
-        return Softmax().attend(self.qkv).weights(self.rows)[0]
-
-    @cached_property
-    def spectrum(self) -> Spectrum:
-        return spectra.spectrum(self.full, self.qkv.v[0])
-
-    @property
-    def note(self) -> str:
-        """That rows were sampled, if they were."""
-        n, t = self.qkv.n, self.context.t
-        return t("factors.sampled", rows=len(self.rows), n=n) if len(self.rows) < n else ""
-
-
 def pictures(view: Factors, context: Context) -> Iterator[Picture]:
     """Spectrum, errors by rank, maps, factors; of a kernel, its row beside softmax's."""
     if context.qkv is None or context.mechanism is None:
@@ -85,19 +36,24 @@ def pictures(view: Factors, context: Context) -> Iterator[Picture]:
     scene = Scene(view, context, context.qkv, context.mechanism)
     if not bool(scene.full.any()):
         return
-    look, t = context.look, context.t
-    if isinstance(scene.mechanism, Linear) and (row := kernel_row(scene, scene.mechanism)):
-        yield row
+    look, t, note = context.look, context.t, sample_note(scene, context.t)
+    if (row := scene.kernel_row()) is not None:
+        yield kernel_row(row, context)
     spectrum, rank = scene.spectrum, min(view.rank, len(scene.spectrum.sigma))
     facts = {
         "n": scene.qkv.n, "d": scene.qkv.k.shape[-1], "rank": view.rank,
         "effective": spectrum.effective_rank, "stable": spectrum.stable_rank,
-        "held": float(spectrum.energy[rank - 1]), "note": scene.note,
+        "held": float(spectrum.energy[rank - 1]), "note": note,
     }  # fmt: skip
     yield Picture("spectrum", singular(spectrum, rank, look=look, t=t), facts, wide=True)
-    yield lost(scene)
-    yield maps(scene)
-    yield parts(scene)
+    yield lost(scene, context)
+    yield maps(scene, context)
+    yield parts(scene, context)
+
+
+def sample_note(scene: Scene, t: Words) -> str:
+    """That rows were sampled, if they were."""
+    return t("factors.sampled", rows=len(scene.rows), n=scene.qkv.n) if scene.sampled else ""
 
 
 def panels(titles: Sequence[str], look: Theme, **layout: Any) -> go.Figure:
@@ -163,27 +119,16 @@ def decades(shape: go.Figure, most: int, t: Words) -> None:
     )  # fmt: skip
 
 
-def lost(scene: Scene) -> Picture:
+def lost(scene: Scene, context: Context) -> Picture:
     """Errors of this mechanism and of the nearest map, at ranks that double."""
-    context, mechanism = scene.context, scene.mechanism
-    look, t = context.look, context.t
-    here = min(scene.view.rank, scene.qkv.n, scene.qkv.m)
-    # rows of a sample have no higher rank than their number
-    most, step = (len(scene.rows) // 2, 4) if scene.note else (min(scene.full.shape), 2)
-    ranks = sorted({*spectra.doubling(most, step), here})
-    best = np.array([scene.spectrum.left_over(k) for k in ranks])
-    own, at = None, [here]
-    if mechanism.grows and scene.view.spectrum is None:
-        own = np.array(spectra.errors(mechanism, scene.qkv, scene.full, scene.rows, ranks))
-        at = ranks
-    elif scene.view.spectrum is None:
-        own = np.array([spectra.error(mechanism, scene.qkv, scene.full, scene.rows)])
+    look, t, found = context.look, context.t, scene.errors()
+    ranks, here = found.ranks, found.here
     titles = [t("factors.map_error"), t("factors.output_error")]
     shape = panels(titles, look, shared_xaxes=True)
-    lines = [("best", ranks, best, look.weight[3], "dot")]
-    if own is not None:
-        lines.append(("own", at, own, look.weight[6], "solid"))
-    name = t(f"mechanism.{mechanism.key}.name")
+    lines = [("best", ranks, found.best, look.weight[3], "dot")]
+    if found.own is not None:
+        lines.append(("own", found.at, found.own, look.weight[6], "solid"))
+    name = t(f"mechanism.{scene.mechanism.key}.name")
     for kind, x, y, colour, dash in lines:
         for col in (1, 2):
             values = np.where(y[:, col - 1] >= FLOOR, y[:, col - 1], np.nan)
@@ -208,17 +153,15 @@ def lost(scene: Scene) -> Picture:
     shape.update_layout(
         legend={"y": -0.2, "yanchor": "top", "font": {"size": 13}}, margin={"b": 60}
     )
-    spot = ranks.index(here)
-    mine = best[spot] if own is None else own[spot if len(own) > 1 else 0]
     notes = t("factors.causal") if scene.qkv.causal else ""
-    if isinstance(mechanism, Nystrom) and own is not None and own.max() > 1.5:
+    if found.unstable:
         notes += t("factors.unstable")
+    (mine, output), (least, least_output) = found.mine.tolist(), found.least.tolist()
     facts = {
-        "rank": scene.view.rank, "map": float(mine[0]), "output": float(mine[1]),
-        "best_map": float(best[spot][0]), "best_output": float(best[spot][1]),
-        "note": notes + scene.note,
+        "rank": scene.view.rank, "map": mine, "output": output, "best_map": least,
+        "best_output": least_output, "note": notes + sample_note(scene, t),
     }  # fmt: skip
-    kind = "rank_error" if own is not None else "rank_error_best"
+    kind = "rank_error" if found.own is not None else "rank_error_best"
     return Picture(kind, shape, facts, wide=True)
 
 
@@ -261,13 +204,11 @@ def largest(cells: torch.Tensor) -> float:
     return float(np.quantile(drawn, 0.995)) or float(drawn.max()) or 1.0
 
 
-def maps(scene: Scene) -> Picture:
+def maps(scene: Scene, context: Context) -> Picture:
     """Full attention, the map that the factors imply, and their difference, on one scale."""
-    context = scene.context
     look, t = context.look, context.t
-    given = scene.full.float().cpu()
-    made = context.att.weights(scene.rows)[context.head].float().cpu()
-    top, rows = largest(given), array(scene.rows) if scene.note else None
+    given, made = scene.full.float().cpu(), scene.made.float().cpu()
+    top, rows = largest(given), array(scene.rows) if scene.sampled else None
     shape = panels([t("factors.full"), t("factors.implied"), t("factors.apart")], look)
     for col, cells in enumerate((given, made, made - given), start=1):
         trace = heat(cells, look, top=top, signed=True, rows=rows)
@@ -285,7 +226,8 @@ def maps(scene: Scene) -> Picture:
     total = made.sum(-1)
     facts = {
         "negative": float((-made).clamp_min(0).sum() / made.abs().sum().clamp_min(1e-30)),
-        "low": float(total.min()), "high": float(total.max()), "note": pooled(scene, made.shape),
+        "low": float(total.min()), "high": float(total.max()),
+        "note": pooled(made.shape, t) + sample_note(scene, t),
     }  # fmt: skip
     return Picture("implied", shape, facts, wide=True)
 
@@ -302,17 +244,14 @@ def boxed(shape: go.Figure, sizes: Sequence[tuple[int, int]]) -> None:
         shape.update_xaxes(range=[-0.5, cols - 0.5], **few[1], **common)
 
 
-def pooled(scene: Scene, size: Sequence[int]) -> str:
-    """What a cell stands for, and which rows there are."""
-    words = scene.context.t("factors.cells") if max(size) > CELLS else ""
-    return words + scene.note
+def pooled(size: Sequence[int], t: Words) -> str:
+    """What a cell stands for."""
+    return t("factors.cells") if max(size) > CELLS else ""
 
 
-def parts(scene: Scene) -> Picture:
+def parts(scene: Scene, context: Context) -> Picture:
     """The matrices whose product is the map."""
-    context = scene.context
-    look, t = context.look, context.t
-    found = {name: x.float().cpu() for name, x in scene.view.factors(context.head).items()}
+    look, t, found = context.look, context.t, scene.factors()
     titles = []
     for name, cells in found.items():
         top, signed = largest(cells), bool((cells < 0).any())
@@ -328,28 +267,21 @@ def parts(scene: Scene) -> Picture:
     for col in range(1, len(found) + 1):
         shape.update_yaxes(title_text=escaped(sides[col - 1]), row=1, col=col)
         shape.update_xaxes(title_text=escaped(sides[col]), row=1, col=col)
-    size = max(side for x in found.values() for side in x.shape)
     rank, n, m = scene.view.rank, scene.qkv.n, scene.qkv.m
     numbers = sum(x.numel() for x in found.values())
     facts = {
         "rank": rank, "numbers": numbers, "whole": n * m,
-        "note": t("factors.cells") if size > CELLS else "",
+        "note": pooled([side for x in found.values() for side in x.shape], t),
     }  # fmt: skip
     return Picture("factors", shape, facts, wide=True)
 
 
-def kernel_row(scene: Scene, mechanism: Linear) -> Picture | None:
+def kernel_row(found: KernelRow, context: Context) -> Picture:
     """The chosen row's weights by the pair's score: softmax's, which are e^score, and φ's."""
-    context, row = scene.context, scene.context.row
-    look, t = context.look, context.t
-    steps = Softmax().attend(scene.qkv).steps(0, row)
-    keys = np.flatnonzero(array(steps.allowed))
-    if not len(keys):
-        return None
-    keys = keys[np.unique(np.linspace(0, len(keys) - 1, POINTS).astype(int))]
-    keys = keys[np.argsort(array(steps.logits)[keys], kind="stable")]
-    weights = context.att.weights(torch.tensor([row], device=scene.qkv.device))[context.head, 0]
-    own, soft = array(weights), array(steps.weights)
+    look, t, row = context.look, context.t, context.row
+    scores, soft, own = found.scores, found.soft, found.own
+    keys = found.keys[np.unique(np.linspace(0, len(found.keys) - 1, POINTS).astype(int))]
+    keys = keys[np.argsort(scores[keys], kind="stable")]
     names = [
         escaped(f"{isolated(context.tokens[k])} {k:,}" if context.tokens else f"{k:,}")
         for k in keys.tolist()
@@ -361,7 +293,7 @@ def kernel_row(scene: Scene, mechanism: Linear) -> Picture | None:
     ):
         shape.add_trace(
             go.Scatter(
-                x=array(steps.logits)[keys], y=np.where(w[keys] > LEAST, w[keys], np.nan),
+                x=scores[keys], y=np.where(w[keys] > LEAST, w[keys], np.nan),
                 mode=mode, name=escaped(name), line={"color": colour, "width": 2.5},
                 marker={"color": colour, "size": 6, "opacity": 0.7}, text=names,
                 hovertemplate="%{text}<br>%{x:.2f}: %{y:.3%}<extra></extra>",
@@ -373,14 +305,7 @@ def kernel_row(scene: Scene, mechanism: Linear) -> Picture | None:
     shape.update_yaxes(title_text=escaped(t("factors.axis.weight")), **percents(low, 0.0))
     facts = {
         "row": row, "soft": float(soft.max()), "own": float(own.max()),
-        "soft_keys": _effective(soft), "own_keys": _effective(own), "count": len(keys),
-        "zeros": int((own[keys] == 0).sum()), "note": t(f"factors.{mechanism.feature_map}"),
+        "soft_keys": effective(soft), "own_keys": effective(own), "count": len(keys),
+        "zeros": int((own[keys] == 0).sum()), "note": t(f"factors.{found.feature_map}"),
     }  # fmt: skip
     return Picture("kernel_row", shape, facts)
-
-
-def _effective(weights: np.ndarray) -> float:
-    """exp of the entropy of a row's shares."""
-    p = weights[weights > 0].astype(float)
-    p = p / (p.sum() or 1)
-    return float(np.exp(-(p * np.log(p)).sum()))

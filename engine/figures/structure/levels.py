@@ -278,7 +278,7 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     """Shares inside shares, entropy by level, and where full attention differs."""
     att, look, t, tokens = context.att, context.look, context.t, context.tokens
     tree = Tree.nested(view.units)
-    row = att.weights(torch.tensor([context.row]))[context.head, 0].cpu()
+    row = context.weights(context.here())[0].cpu()
     key = min(max(0, context.row + max(0, att.frame.m - att.frame.n)), att.frame.m - 1)
     query = unit_name(tokens, key, key + 1)
     masses = tree.masses(row)
@@ -296,7 +296,7 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     )  # fmt: skip
     if context.qkv is None:
         return
-    full = context.full().weights(torch.tensor([context.row]))[0, 0].cpu()
+    full = context.full().weights(context.here())[0, 0].cpu()
     ours = t("mechanism.hierarchical.name")
     both = [(ours, row), (t("mechanism.softmax.name"), full)]
     yield Picture(
@@ -304,7 +304,7 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
         entropies(both, tree, look=look, t=t),
         {
             "ours": float(tree.entropies(row).sum()), "full": float(tree.entropies(full).sum()),
-            "visible": int(att.frame.seen(torch.tensor([context.row]))[0]),
+            "visible": int(context.seen(context.here()).sum()),
         },
     )  # fmt: skip
     shape, level = differences(row, full, tree, tokens, look, t)
@@ -317,7 +317,7 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
         },
     )
     rows = torch.linspace(0, att.frame.n - 1, min(att.frame.n, MOST_ROWS)).long().unique()
-    weights = att.weights(rows.to(att.device))[context.head].cpu()
+    weights = context.weights(rows).cpu()
     pooled = max(tree.count(i) for i in range(len(tree.names))) > MOST_UNITS
     yield Picture(
         "levels_shares",

@@ -5,59 +5,40 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from jaxtyping import Float
-from torch import Tensor
 
 from engine.figures.base.picture import Context, Picture
-from engine.figures.structure.segments import lost, outlined, pooled, sampled
-from engine.mechanisms.window import Window
+from engine.figures.structure.segments import lost, outlined
+from engine.structure.segments import window_cut
 
 
 def pictures(context: Context) -> Iterator[Picture]:
     """The band over full attention, what each query lost, the text; none for other mechanisms."""
-    mechanism, frame, look, t = context.mechanism, context.att.frame, context.look, context.t
-    if not isinstance(mechanism, Window) or context.qkv is None:
+    frame, look, t = context.att.frame, context.look, context.t
+    if context.qkv is None or (found := window_cut(context)) is None:
         return
-    window, sinks = mechanism.window, min(mechanism.sinks, frame.m)
-    full = context.full()
-    rows, cols = sampled(frame.n), torch.arange(frame.m)
-    near, first, whole = (torch.zeros(len(rows)) for _ in range(3))
-
-    def each(part: slice, w: Float[Tensor, "r m"]) -> None:
-        inside = ((rows[part] + frame.offset)[:, None] - cols).abs() < window
-        near[part] = (w * inside).sum(1)
-        first[part] = (w * (~inside & (cols < sinks))).sum(1)
-        whole[part] = w.sum(1)
-
-    cells = pooled(full, rows, each)
-    gone = (whole - near - first).clamp_min(0)
-    total = whole.sum().clamp_min(1e-9)
+    rows, near, first, gone = found.rows, found.near, found.first, found.lost
+    total = (near + first + gone).sum().clamp_min(1e-9)
     notes = ""
     if len(rows) < frame.n:
         notes = t("segments.sampled", rows=len(rows), n=frame.n)
     facts = {
-        "notes": notes, "window": window, "sinks": sinks, "lost": float(gone.sum() / total),
+        "notes": notes, "window": found.window, "sinks": found.sinks,
+        "lost": float(gone.sum() / total),
         "near": float(near.sum() / total), "first": float(first.sum() / total),
     }  # fmt: skip
-    xs, ys = band(context, window, sinks)
-    yield Picture("window_cut", outlined(cells, xs, ys, (frame.n, frame.m), look=look, t=t), facts)
+    xs, ys = band(context, found.window, found.sinks)
+    drawn = outlined(found.map, xs, ys, (frame.n, frame.m), look=look, t=t)
+    yield Picture("window_cut", drawn, facts)
     worst = int(gone.argmax())
     yield Picture(
         "window_lost",
         lost(rows, {"window": near, "sinks": first, "lost": gone}, look=look, t=t),
         facts | {"most": float(gone[worst]), "at": int(rows[worst])},
     )
-    here = context.row + frame.offset
-    label = torch.where((cols - here).abs() < window, 0, torch.where(cols < sinks, 1, -1))
-    if frame.causal:
-        label[cols > here] = -1
     yield Picture(
-        "window_text", labels=label.tolist(), wide=True,
+        "window_text", labels=found.label.tolist(), wide=True,
         names=[t("segments.window"), t("segments.sinks")],
-        facts={
-            "row": context.row, "keys": int((label >= 0).sum()),
-            "out": int((label[: here + 1] < 0).sum()),
-        },
+        facts={"row": context.row, "keys": int((found.label >= 0).sum()), "out": found.out},
     )  # fmt: skip
 
 

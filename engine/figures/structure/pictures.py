@@ -17,6 +17,7 @@ from engine.figures.structure import (
     memory,
     remedies,
     routing,
+    scorings,
     segments,
     temperature,
 )
@@ -33,7 +34,7 @@ BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {
 """View -> the pictures that show it."""
 BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [
     temperature.pictures,
-    bias.scorings,
+    scorings.pictures,
     local.pictures,
     remedies.pictures,
 ]

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 
 import plotly.graph_objects as go
-import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
@@ -16,23 +14,9 @@ from engine.figures.attention.heatmap import heatmap
 from engine.figures.attention.rows import stretches
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import Theme, Words, figure
-from engine.measure.attention import Attention
-from engine.measure.cells import Cells
 from engine.structure.highlights import group_names
+from engine.structure.segments import across, cut, of_keys
 from engine.text.tokens import escaped
-
-WHOLE = 2048
-"""Queries up to which all rows of full attention are worked out."""
-SAMPLE = 256
-CELLS = 256
-MOST_SEGMENTS = 96
-"""Segments that a picture tells apart; of more, neighbours are taken together."""
-
-
-def sampled(n: int) -> Int[Tensor, " r"]:
-    """All rows, or, of a long text, one in the middle of each of at most SAMPLE stretches."""
-    step = 1 if n <= WHOLE else -(-n // SAMPLE)
-    return (torch.arange(0, n, step) + step // 2).clamp_max(n - 1)
 
 
 def bounded(
@@ -112,76 +96,6 @@ def lost(
     return shape
 
 
-@dataclass(frozen=True, eq=False)
-class Cut:
-    """Full attention of one head, cut by segments; R rows were looked at.
-
-    Attributes:
-        rows: (R) which. map: pooled by the largest, at most CELLS a side.
-        kept: (R) mass inside the row's own segment. reached: (R) mass in all.
-        mass: (G G) mean mass by group, neighbouring segments together. label: (m) the group of a
-            key. together: segments that make a group.
-    """
-
-    rows: Int[Tensor, " R"]
-    map: Float[Tensor, "a b"]
-    kept: Float[Tensor, " R"]
-    reached: Float[Tensor, " R"]
-    mass: Float[Tensor, "G G"]
-    label: Int[Tensor, " m"]
-    together: int
-
-
-def cut(full: Attention, bounds: Int[Tensor, "S 2"]) -> Cut:
-    """What segments leave of full attention's first head."""
-    frame, ends = full.frame, bounds[:, 1].cpu().contiguous()
-    of = torch.bucketize(torch.arange(frame.m), ends, right=True)
-    together = -(-len(bounds) // MOST_SEGMENTS)
-    label = of // together
-    rows = sampled(frame.n)
-    at = (rows + frame.offset).clamp_min(0)
-    kept, reached = torch.zeros(len(rows)), torch.zeros(len(rows))
-    count = int(label.max()) + 1
-    mass = torch.zeros(count, count)
-
-    def each(part: slice, w: Float[Tensor, "r m"]) -> None:
-        kept[part] = (w * (of == of[at[part], None])).sum(1)
-        reached[part] = w.sum(1)
-        mass.index_add_(0, label[at[part]], w.new_zeros(len(w), count).index_add_(1, label, w))
-
-    cells = pooled(full, rows, each)
-    seen = torch.bincount(label[at], minlength=count).clamp_min(1)
-    return Cut(rows, cells, kept, reached, mass / seen[:, None], label, together)
-
-
-def pooled(
-    full: Attention, rows: Int[Tensor, " R"], each: Callable[[slice, Float[Tensor, "r m"]], None]
-) -> Float[Tensor, "a b"]:
-    """The map of the first head's rows, at most CELLS a side, each cell its largest weight.
-
-    Args:
-        each: told the weights of some rows after the other.
-    """
-    tall, wide = Cells(0, len(rows), CELLS), Cells(0, full.frame.m, CELLS)
-    cells = torch.zeros(tall.count, wide.count)
-    for a, b in tall.pieces(128):
-        w = full.weights(rows[a:b].to(full.device))[0].float().cpu()
-        each(slice(a, b), w)
-        first, found = tall.reduce(wide.reduce(w, 0, -1, "max")[1], a, -2, "max")
-        into = cells[first : first + len(found)]
-        torch.maximum(into, found, out=into)
-    return cells
-
-
-def between(summary: Float[Tensor, "S S"], together: int) -> Float[Tensor, "G G"]:
-    """Weight on summaries, neighbouring segments taken together: mean of rows, sum of columns."""
-    of = torch.arange(len(summary)) // together
-    count = int(of[-1]) + 1
-    by_row = torch.zeros(count, len(summary)).index_add_(0, of, summary)
-    by_row /= torch.bincount(of)[:, None]
-    return torch.zeros(count, count).index_add_(1, of, by_row)
-
-
 def pictures(view: Segments, context: Context) -> Iterator[Picture]:
     """Cuts over full attention, mass between segments, what rows lost, summaries."""
     frame, look, t = context.att.frame, context.look, context.t
@@ -213,10 +127,8 @@ def pictures(view: Segments, context: Context) -> Iterator[Picture]:
         facts | most,
     )
     if view.summary is not None:
-        weight = between(view.summary[context.head].float().cpu(), found.together)
-        mean = float(view.summary[context.head].sum(-1).mean())
+        weight, mean = across(context, view, found.together)
         yield Picture("segments_summary", groups(weight, **drawn), {"mean": mean, "notes": merged})
     if context.tokens is not None:
-        ends = view.bounds[:, 1].cpu().contiguous()
-        label = torch.bucketize(torch.arange(frame.m), ends, right=True)
-        yield Picture("segments_text", facts=facts, labels=label.tolist(), wide=True)
+        label = of_keys(view.bounds).tolist()
+        yield Picture("segments_text", facts=facts, labels=label, wide=True)

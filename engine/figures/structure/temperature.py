@@ -8,8 +8,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.figures.base.picture import Context, Picture
-from engine.figures.base.theme import Theme, Words, array, colour_at, figure
-from engine.mechanisms.softmax import Softmax
+from engine.figures.base.theme import Theme, Words, colour_at, figure
+from engine.structure.temperature import at, effective, row
 from engine.text.tokens import escaped
 
 STEPS = (0.25, 0.5, 1.0, 2.0, 4.0)
@@ -20,32 +20,15 @@ FLOOR = 1e-8
 
 def pictures(context: Context) -> Iterator[Picture]:
     """The row at other temperatures; none for other mechanisms."""
-    mechanism = context.mechanism
-    if not isinstance(mechanism, Softmax) or context.qkv is None:
+    if context.qkv is None or (found := row(context)) is None:
         return
-    row = slice(context.row, context.row + 1)
-    w = array(context.full().weights(row)[0, 0]).astype(float)
-    z = np.log(w[w > 0])
-    if len(z) == 0:
-        return
-    now = mechanism.temperature
+    z, now = found
     facts = {"half": now / 2, "now": now, "double": 2 * now}
     spread = {f"over_{name}": effective(at(z, x)) for name, x in facts.items()}
     yield Picture(
         "temperature", curves(z, now, context.look, context.t), wide=True,
         facts={"row": context.row, "head": context.head, "n": len(z), **facts, **spread},
     )  # fmt: skip
-
-
-def at(logits: np.ndarray, temperature: float) -> np.ndarray:
-    """softmax(logits / temperature), (m)."""
-    e = np.exp((logits - logits.max()) / temperature)
-    return e / e.sum()
-
-
-def effective(w: np.ndarray) -> float:
-    """e to the entropy."""
-    return float(np.exp(-(w * np.log(np.maximum(w, 1e-300))).sum()))
 
 
 def curves(logits: np.ndarray, now: float, look: Theme, t: Words) -> go.Figure:

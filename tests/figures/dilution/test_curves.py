@@ -3,12 +3,10 @@
 import numpy as np
 import pytest
 
-from engine.dilution import theory
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.dilution import curves
-from engine.figures.dilution.curves import Curve, Setting
+from engine.figures.dilution.curves import Curve
 from engine.text.locale import locale
-from tests.refusals import refused
 
 
 def t(key: str, **facts) -> str:
@@ -43,19 +41,6 @@ def test_limits_are_those_of_even_and_single_rows() -> None:
         found = dict(curves.limit_lines(metric, 4, 1024))
         np.testing.assert_allclose(found["even"], np.broadcast_to(even, n.shape))
         np.testing.assert_allclose(found["one"], np.broadcast_to(one, n.shape), atol=1e-12)
-
-
-def test_closed_forms_are_the_theorys() -> None:
-    n = np.array([64.0, 1024.0])
-    setting = Setting(gap=5.0, noise=0.4, start=64)
-    plain = curves.closed_form("softmax", "needle_mass", n, setting)
-    assert plain == pytest.approx(theory.needle_mass(n, 5.0, 0.4).tolist())
-    scaled = curves.closed_form("ssmax", "needle_mass", n, setting)
-    assert scaled[0] == pytest.approx(plain[0]) and (scaled[1] or 0) > (plain[1] or 1)
-    frozen = curves.closed_form("softmax", "entropy", np.array([16.0]), Setting(noise=3.0))
-    assert frozen == [None]
-    with refused(match="closed form"):
-        curves.sharpness("window", n, setting)
 
 
 def test_rows_are_thinned_out_on_a_logarithmic_axis() -> None:

@@ -14,10 +14,12 @@ import engine
 from engine.contract import Layer
 from engine.contract.views import Bias
 from engine.figures.base.theme import DARK, LIGHT
-from engine.figures.structure import bias
 from engine.figures.structure.pictures import Context, Picture, pictures
+from engine.figures.structure.scorings import POINTS
 from engine.kernels import positions
 from engine.mechanisms.relative import KINDS
+from engine.structure import bias
+from engine.structure.scorings import less_mean
 from tests.pages.test_locales import WORDS, facts
 
 EVIL = "<b>&%{z}$x$\u202e"
@@ -167,7 +169,7 @@ def test_additive_density_counts_pairs_held_out():
     counts = np.array(picture.figure.data[0].customdata)
     assert 0.98 * picture.facts["pairs"] <= counts.sum() <= picture.facts["pairs"]
     z = torch.tensor([[1.0, 2.0, 9.0]])
-    less = bias.less_mean(z, torch.tensor([[True, True, False]]))
+    less = less_mean(z, torch.tensor([[True, True, False]]))
     assert less[0, :2].tolist() == [-0.5, 0.5]
 
 
@@ -194,9 +196,7 @@ def test_kernel_points_lie_on_the_kernel():
 def test_long_texts_stay_light():
     c = context("gaussian", n=6000, row=5999)
     points = drawn(c)["gaussian_kernel"].figure.data[1]
-    assert (
-        len(points.x) == bias.POINTS and max(points.y) == c.att.weights(slice(5999, 6000))[1].max()
-    )
+    assert len(points.x) == POINTS and max(points.y) == c.att.weights(slice(5999, 6000))[1].max()
     c = context("relative", n=6000, kind="rope")
     c.att.views  # noqa: B018  (drawn from, not part of drawing)
     began = time.perf_counter()

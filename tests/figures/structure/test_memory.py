@@ -12,9 +12,9 @@ import engine
 from engine.contract.views import Memory
 from engine.figures.base.picture import Context
 from engine.figures.base.theme import DARK, LIGHT
-from engine.figures.structure import memory
-from engine.figures.structure.memory import KEPT, LATER, OUT, OWN, Scene, reaches
 from engine.figures.structure.pictures import pictures
+from engine.structure import memory
+from engine.structure.memory import KEPT, LATER, OUT, OWN, Scene
 from engine.text.locale import locale
 
 EVIL = "<b>&%{z}$x$\u202e"
@@ -42,8 +42,8 @@ def found(given: Context) -> dict:
 
 
 def scene(given: Context) -> Scene:
-    assert given.qkv is not None and given.mechanism is not None
-    return Scene(given.att.view(Memory), given, given.qkv, given.mechanism)
+    assert given.qkv is not None
+    return Scene(given.att.view(Memory), given, given.qkv)
 
 
 CASES = [
@@ -93,20 +93,6 @@ def test_mass_by_age_is_the_views_and_full_attentions():
     assert picture.facts["lost"] == pytest.approx(float(lost), abs=1e-6)
     shade = picture.figure.layout.shapes[0]
     assert shade.x0 == pytest.approx(np.log2(13) + 0.5), "13 tokens back is beyond every row"
-
-
-def test_reach_grows_by_whole_segments():
-    """Against a walk over the pattern itself, and the usual rule where it is exact."""
-    for segment, length in ((8, 5), (8, 8), (8, 16), (5, 12), (1, 3)):
-        qkv = context("transformer_xl", segment=segment, memory=length).qkv
-        att = engine.attend(qkv, "transformer_xl", segment=segment, memory=length)
-        heard = torch.eye(60, dtype=torch.bool)
-        link = att.weights()[0] > 0
-        for layer, first in enumerate(reaches(57, segment, length, 6), 1):
-            heard = (link.float() @ heard.float()) > 0
-            assert int(heard[57].nonzero()[0]) == first
-            if length % segment == 0:
-                assert first == max(0, 57 // segment * segment - layer * length)
 
 
 def test_kinds_of_keys():

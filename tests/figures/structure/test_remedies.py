@@ -12,9 +12,9 @@ import torch
 import engine
 from engine.dilution import theory
 from engine.figures.base.theme import DARK, LIGHT
-from engine.figures.structure import remedies
 from engine.figures.structure.pictures import Context, Picture, pictures
 from engine.mechanisms.adaptive_temperature import beta
+from engine.structure.remedies import sharpening
 from tests.pages.test_locales import WORDS, facts
 
 EVIL = "<b>&%{z}$x$\u202e"
@@ -90,12 +90,6 @@ def test_negative_weights_are_drawn_apart():
     assert picture.figure.data[2].y[0] == pytest.approx(-w.min(), rel=1e-5)
 
 
-def test_halves_hold_half():
-    assert remedies.halves(np.array([0.1, 0.5, 0.4])) == 1
-    assert remedies.halves(np.full(10, 0.1)) == 5
-    assert remedies.halves(np.zeros(3)) == 0
-
-
 @pytest.mark.parametrize(("key", "parameters"), [
     ("ssmax", {"s": 0.6}), ("entmax", {"alpha": 1.3}), ("entmax", {"alpha": 1.0}),
     ("adaptive_temperature", {}),
@@ -134,7 +128,7 @@ def test_betas_lie_on_the_papers_curve_and_its_end_is_said():
     entropy = engine.attend(c.qkv, "softmax").rows(torch.tensor([199])).entropy[1, 0].item()
     assert chosen.x[0] == pytest.approx(entropy, abs=1e-5)
     np.testing.assert_allclose(points.y, beta(torch.tensor(points.x)).numpy(), atol=1e-5)
-    low, high = remedies.sharpening()
+    low, high = sharpening()
     assert beta(torch.tensor(high + 1e-3, dtype=torch.float64)) == 1
     assert beta(torch.tensor(high - 1e-3, dtype=torch.float64)) > 1
     assert beta(torch.tensor(low + 1e-3, dtype=torch.float64)) > 1

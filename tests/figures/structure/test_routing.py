@@ -11,8 +11,8 @@ import engine
 from engine.contract.views import Routing
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import DARK, LIGHT
-from engine.figures.structure import routing
 from engine.figures.structure.pictures import pictures
+from engine.structure import routing
 from engine.text.locale import locale
 
 EVIL = "<b>&%{z}$x$\u202e"
@@ -136,11 +136,6 @@ def test_flow_carries_every_token_once():
     for path in range(4):
         into = [v for v, b in zip(link.value, link.target, strict=True) if b - first == path]
         assert sum(into) == pytest.approx(float(p[:, path].sum()), abs=1e-4)
-
-
-def test_kinds_of_tokens():
-    found = routing.kinds(["The", " cat", "s", " 12", ",", " ", "\n", "猫"])
-    assert found.tolist() == [1, 0, 1, 3, 4, 5, 5, 2]
 
 
 def test_clusters_say_who_is_left_out():

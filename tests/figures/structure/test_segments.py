@@ -11,6 +11,7 @@ from engine.contract.views import Segments
 from engine.figures.base.picture import Context
 from engine.figures.base.theme import LIGHT
 from engine.figures.structure import segments
+from engine.structure.segments import sampled
 
 
 def t(key, /, **facts):
@@ -69,27 +70,12 @@ def test_summaries_are_shown_where_there_are_any():
     assert found["segments_summary"].facts["mean"] == pytest.approx(mean)
 
 
-def test_neighbours_are_taken_together():
-    draw = torch.Generator().manual_seed(0)
-    summary = torch.rand(7, 7, generator=draw)
-    small = segments.between(summary, 3)
-    assert small.shape == (3, 3)
-    assert float(small[1, 0]) == pytest.approx(float(summary[3:6, :3].sum(1).mean()))
-    assert float(small[2, 2]) == pytest.approx(float(summary[6, 6]))
-    found = segments.cut(
-        engine.attend(engine.sources.planted(n=400, heads=1), "softmax"),
-        torch.stack([torch.arange(400), torch.arange(1, 401)], 1),
-    )
-    assert found.together == 5 and found.mass.shape == (80, 80)
-    torch.testing.assert_close(found.mass.sum(1), torch.ones(80))
-
-
 def test_long_texts_are_sampled_and_say_so():
     qkv = engine.sources.planted(n=3000, heads=1, dim=8, causal=True)
     found = drawn(qkv, row=5, head=0, segment=64)
     assert "250 3000" in found["segments_cut"].facts["notes"]
     assert found["segments_cut"].figure.data[0].dy == 12  # a row stands for its stretch
-    rows = segments.sampled(3000)
+    rows = sampled(3000)
     full = engine.attend(qkv, "softmax").weights(rows)[0]
     of = torch.arange(3000) // 64
     lost = (full * (of[rows, None] != of)).sum(1)
