@@ -4,6 +4,7 @@ import {
   arc,
   effective,
   fitted,
+  kindOf,
   largest,
   percent,
   pixels,
@@ -29,6 +30,19 @@ test("per cent: whole from ten on, tenths below", () => {
 
 test("effective tokens: tenths below ten", () => {
   assert.deepEqual([1, 9.94, 9.95, 1234.5].map(effective), ["1.0", "9.9", "10", "1,235"]);
+});
+
+test("signed weights have no effective tokens", () => {
+  assert.equal(effective(null), "–");
+});
+
+test("a row's sentence: what it finds, or why it does not", () => {
+  const some = { weights: new Float32Array([0, 0.5]), seen: true, signed: false };
+  assert.deepEqual([kindOf(some, true), kindOf(some, false)], ["found", "faint"]);
+  assert.equal(kindOf({ ...some, seen: false }, false), "unseen");
+  const signed = { ...some, weights: new Float32Array([-0.2, 0.1]), signed: true };
+  assert.deepEqual([kindOf(signed, true), kindOf(signed, false)], ["signed_found", "signed"]);
+  assert.equal(kindOf({ ...signed, weights: new Float32Array(2) }, false), "nothing");
 });
 
 test("the largest weight, the first of several", () => {

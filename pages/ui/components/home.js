@@ -2,7 +2,16 @@
 // All numbers come with `data`; the slider and the chips move without the server.
 
 import {
-  arrow, clamp, count, fill, isolated, lookOf, number, ramp, STEPS, tintRules,
+  arrow,
+  clamp,
+  count,
+  fill,
+  isolated,
+  lookOf,
+  number,
+  ramp,
+  STEPS,
+  tintRules,
 } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { arc, effective, fitted, kindOf, largest, percent, pixels, unpacked } from "./rows.js";
@@ -67,7 +76,9 @@ class Home extends Component {
     if (fresh && alone) this.top = alone.weights[largest(alone.weights)];
     this.fit();
     const firsts = this.families.map((family) => this.first(family));
-    this.root.dataset.lacks = String(firsts.filter((key) => !this.rows.has(key) && !(key in data.troubles)).length);
+    this.root.dataset.lacks = String(
+      firsts.filter((key) => !this.rows.has(key) && !(key in data.troubles)).length,
+    );
     this.want(firsts);
   }
 

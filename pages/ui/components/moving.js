@@ -151,7 +151,9 @@ class Moving extends Component {
     let said;
     try {
       const reply = await fetch(url);
-      said = reply.ok ? await reply.json() : { done: true, error: "gone", state: {}, version: this.version };
+      said = reply.ok
+        ? await reply.json()
+        : { done: true, error: "gone", state: {}, version: this.version };
     } catch {
       this.asking = setTimeout(() => this.ask(), 10 * TURN);
       return;
