@@ -168,7 +168,7 @@ def test_the_store_drops_what_was_used_longest_ago():
     store.put("c", 3, 4)
     assert (store.get("a"), store.get("b"), store.get("c")) == (1, None, 3)
     store.put("d", 4, 100)
-    assert store.get("d") == 4 and store.keys() == ["d"]
+    assert store.get("d") == 4 and store.names() == ["d"]
     store.pop("d")
     store.pop("d")
     assert store.get("d") is None
