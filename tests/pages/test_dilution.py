@@ -158,3 +158,16 @@ def test_irrelevant_passages_disturb_a_real_text(lab, folder) -> None:
     opened = lab("noise", model=folder).healthy()
     assert len(figures(opened)) == 5
     assert any("passages that have nothing to do with it" in words for words in opened.words)
+
+
+def test_a_link_to_a_source_without_needles_is_matched_by_entropy(lab) -> None:
+    query = {"sweep.source": "identical", "sweep.of": "softmax", "sweep.lengths": "32,64"}
+    opened = lab("measured", **query).healthy()
+    assert opened.test.selectbox(key="lab-match").value == "entropy"
+    assert not opened.test.get("trouble") and any("python -m" in c.value for c in opened.test.code)
+
+
+def test_a_sweep_keeps_its_keys_from_the_pictures(lab, page) -> None:
+    query = {"sweep.source": "identical", "sweep.of": "softmax", "sweep.lengths": "32,64"}
+    opened = lab("measured", source="segmented_topics", **query).healthy()
+    opened.test.selectbox(key="lab-source").select("uniform")

@@ -200,10 +200,10 @@ def measured(
     """A curve a mechanism: the mean over seeds and heads, with a band from least to most.
 
     Args:
-        names: spelling of the mechanism (`engine.lab.spell`) -> what it is called, in their order;
+        names: spelling of the mechanism (`engine.spec.spelling.spell_choice`) -> what it is called, in their order;
             every one gets a curve, also before it has records.
     """
-    from engine.spec.sweep import spell
+    from engine.spec.spelling import spell_choice
 
     found = []
     for i, (spelling, name) in enumerate(names.items()):
@@ -212,7 +212,7 @@ def measured(
             value = r[metric]
             if (
                 value is not None
-                and spell((r["mechanism"], tuple(r["params"].items()))) == spelling
+                and spell_choice((r["mechanism"], tuple(r["params"].items()))) == spelling
             ):
                 by_length.setdefault(r["n"], []).append(value)
         lengths = sorted(by_length)
