@@ -11,7 +11,7 @@ import streamlit as st  # noqa: E402
 
 from pages.ui.server import waiting  # noqa: E402
 from pages.ui.shared import frame, strings  # noqa: E402
-from pages.ui.url import state  # noqa: E402
+from pages.ui.url import owner  # noqa: E402
 
 PAGES = (
     ("home", True),
@@ -21,7 +21,7 @@ PAGES = (
     ("foundations", False),
 )
 
-state.begin(strings.browser_language)
+owner.begin()
 page = st.navigation(
     [
         st.Page(

@@ -1,8 +1,8 @@
 """How choices are spelt and read, in a URL and on a command line alike.
 
-A value is `true`, `3`, `0.5` or a word; a list `256,512`, or doublings `256-16384`; a mechanism with
-those of its parameters that are not at their defaults `window:window=16:sinks=0`. What has several
-parameters of its own gives each a key, under a prefix: `m.window=16`.
+A value is `true`, `3`, `0.5` or a word; a list `256,512`, or doublings `256-16384`; a mechanism
+with those of its parameters that are not at their defaults `window:window=16:sinks=0`. Parameters
+that have keys of their own have them under a prefix: `m.window=16`.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Field(Param):
 
     Attributes:
         read: its spelling -> the value; raises a ValueError. fits: whether a value is allowed.
-        said: what is allowed, in symbols or words.
+        said: what is allowed, in symbols or words; "" where what refuses it says that.
     """
 
     read: Callable[[str], Any] = str
@@ -254,10 +254,10 @@ def read_value(
     """The value of one key, alone in a list; none if it can't be used, which is then a problem."""
     try:
         return [declared.parse(key, query[key])]
-    except ValueError:
+    except ValueError as error:
         number = declared.kind in (int, float) and not isinstance(declared, Field)
         kind = "number" if number else "choice"
-        problems.append(Problem(key, query[key], allowed(declared), kind))
+        problems.append(Problem(key, query[key], allowed(declared) or error, kind))
         return []
 
 

@@ -8,7 +8,7 @@ import pytest
 
 from engine.lessons import regression
 from engine.spec.fields import LANGUAGES
-from engine.spec.picture import Spec, parsed
+from engine.spec.picture import parsed
 from pages.ui.foundations import regression as part
 from pages.ui.server.jobs import JOBS
 from pages.ui.shared.strings import locale

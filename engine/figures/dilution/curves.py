@@ -200,8 +200,8 @@ def measured(
     """A curve a mechanism: the mean over seeds and heads, with a band from least to most.
 
     Args:
-        names: spelling of the mechanism (`engine.spec.spelling.spell_choice`) -> what it is called, in their order;
-            every one gets a curve, also before it has records.
+        names: spelling of the mechanism (`spelling.spell_choice`) -> what it is called, in their
+            order; every one gets a curve, also before it has records.
     """
     from engine.spec.spelling import spell_choice
 

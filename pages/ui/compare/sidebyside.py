@@ -10,7 +10,7 @@ from engine.figures.attention.difference import difference
 from engine.figures.attention.strips import POINTS, strips
 from engine.mechanisms import MECHANISMS
 from engine.spec.fields import MOST_COLUMNS
-from engine.spec.picture import declarations
+from engine.spec.spelling import declarations
 from engine.text import quantities
 from pages.ui.compare.compared import Column, Compared, differing, end_of_scale, setting
 from pages.ui.components.heatmap import heatmap

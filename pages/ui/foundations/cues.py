@@ -9,6 +9,7 @@ from engine.spec.picture import Spec
 from pages.ui.foundations.frame import (
     choice,
     closing,
+    declare,
     moves,
     notice,
     opening,
@@ -18,9 +19,19 @@ from pages.ui.foundations.frame import (
 )
 from pages.ui.shared import frame as page
 from pages.ui.shared.strings import t
+from pages.ui.url.linked import number, one_of
 
 PART = "cues"
 ANY = "any"
+declare(
+    PART,
+    cue=one_of(("none", "query"), "none"),
+    without=one_of(WITHOUT, "fixed"),
+    strength=number(0.0, 6.0, 3.0, 0.5),
+    pull=number(0.0, 2.0, 0.0, 0.25),
+    seed=number(0, 50, 0),
+    **{k: one_of((ANY, *some), "blue" if k == "colour" else ANY) for k, some in FEATURES.items()},
+)
 
 
 def draw() -> None:
@@ -28,15 +39,15 @@ def draw() -> None:
     opening(PART)
     wish: Wish | None = None
     without, strength, pull = "fixed", 0.0, 0.0
-    cue = choice(PART, "cue", ("none", "query"))
+    cue = choice(PART, "cue")
     with st.sidebar:
         if cue == "query":
             wish = {kind: wished(kind) for kind in FEATURES}
-            strength = slider(PART, "strength", 0.0, 6.0, 3.0, 0.5)
-            pull = slider(PART, "pull", 0.0, 2.0, 0.0, 0.25)
+            strength = slider(PART, "strength")
+            pull = slider(PART, "pull")
         else:
-            without = choice(PART, "without", WITHOUT, "fixed")
-        seed = slider(PART, "seed", 0, 50, 0)
+            without = choice(PART, "without")
+        seed = slider(PART, "seed")
     objects = cues.scene(seed)
     glance = cues.look(objects, wish, without=without, strength=strength, pull=pull)
     moves(PART, "scene", pictures.scene(objects, glance, wish, look=page.look(), t=t))
@@ -47,7 +58,7 @@ def draw() -> None:
 
 def wished(kind: str) -> str | None:
     """What is looked for, of one kind of feature."""
-    found = choice(PART, kind, (ANY, *FEATURES[kind]), "blue" if kind == "colour" else ANY)
+    found = choice(PART, kind)
     return None if found == ANY else found
 
 
