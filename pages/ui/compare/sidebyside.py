@@ -139,7 +139,7 @@ def door(shown: Compared, column: Column) -> None:
     spec = shown.spec.first(column.place).replace(
         head=shown.scene.head, query=shown.scene.query, layer=shown.scene.layer
     )
-    st.page_link("explore.py", label=t("compare.back"), query_params=spec.query_params())
+    st.page_link("explore.py", label=t("compare.back"), query_params=state.query_params(spec))
 
 
 def means(column: Column, head: int) -> dict[str, float]:
@@ -342,4 +342,4 @@ def explore_door(scene: Scene) -> None:
         head=scene.head, query=scene.query, layer=scene.layer, others=None, column=None
     )
     words = "compare.door_full" if spec.mechanism == "softmax" else "compare.door"
-    st.page_link("compare.py", label=t(words), query_params=spec.query_params())
+    st.page_link("compare.py", label=t(words), query_params=state.query_params(spec))

@@ -17,7 +17,8 @@ from engine.spec.spelling import Problem
 from pages.ui.url import owner
 from pages.ui.url.owner import Group
 
-KEYS = {*CONTENT, *FIELDS, "source", "with"}
+SOURCES = {*CONTENT, "source"}
+KEYS = {*SOURCES, *FIELDS, "with"}
 PREFIXES = ("s.", *(prefix_of(column) for column in range(1, MOST_COLUMNS + 1)))
 
 
@@ -30,14 +31,25 @@ def browser_language() -> str:
 def _read(query: Mapping[str, str]) -> tuple[Spec, list[Problem]]:
     """What the URL says; a Chinese text where it names none and Chinese is spoken."""
     found, problems = picture.read(query, samples=samples.ids())
-    untouched = not query.keys() & {*CONTENT, "source"}
-    if untouched and (found.language or browser_language()) == "zh":
+    if _in_chinese(found) and not query.keys() & SOURCES:
         found = found.replace(content=samples.first("zh"))
     return found, problems
 
 
+def query_params(spec: Spec) -> dict[str, str]:
+    """What the URL says of a spec; the English text, too, where Chinese is spoken."""
+    said = spec.query_params()
+    if _in_chinese(spec) and not said.keys() & SOURCES:
+        return {"sample": spec.content} | said
+    return said
+
+
+def _in_chinese(spec: Spec) -> bool:
+    return (spec.language or browser_language()) == "zh"
+
+
 PICTURE: Group[Spec] = owner.register(
-    Group("picture", lambda key: key in KEYS or key.startswith(PREFIXES), _read, Spec.query_params)
+    Group("picture", lambda key: key in KEYS or key.startswith(PREFIXES), _read, query_params)
 )
 
 
