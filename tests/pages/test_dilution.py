@@ -165,7 +165,7 @@ def test_a_link_to_a_source_without_needles_is_matched_by_entropy(lab) -> None:
     opened = lab("measured", **query).healthy()
     assert opened.test.selectbox(key="lab-match").value == "entropy"
     token, choice = opened.test.session_state["sweep-job"]  # it was begun, and so not refused
-    assert choice.match == "entropy" and SWEEPS.get(token) is not None
+    assert choice.match == "entropy" and JOBS.get(token) is not None
 
 
 def test_a_sweep_keeps_its_keys_from_those_of_a_picture(lab) -> None:
