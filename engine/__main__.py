@@ -20,9 +20,10 @@ from engine.measure.metrics import RowStats
 from engine.mechanisms import MECHANISMS
 from engine.runtime.paths import ROOT
 from engine.sources import SOURCES
-from engine.spec import picture as specs
-from engine.spec import sweep
+from engine.spec import picture, sweep
+from engine.spec.fields import CONTENT, FIELDS
 from engine.spec.picture import Spec
+from engine.spec.spelling import declarations, from_flags
 from engine.store import records
 from engine.structure.highlights import sharpest
 
@@ -198,7 +199,7 @@ def run_sweep(args: argparse.Namespace, rest: Sequence[str]) -> None:
 
     text = None if args.text_file is None else args.text_file.read_text("utf-8")
     bound = int(args.memory * 10**9)
-    checked = sweep.parsed(pairs(rest)).plan(str(pick(args.device)), bound, text)
+    checked = sweep.parsed(from_flags(rest)).plan(str(pick(args.device)), bound, text)
     if args.out is not None and args.out.suffix.removeprefix(".") not in records.FORMS:
         raise ValueError(
             f"--out must end in .{', .'.join(records.FORMS)}, not {args.out.suffix!r}"
@@ -245,35 +246,14 @@ def spec_of(rest: Sequence[str]) -> Spec:
     Raises:
         ValueError: a flag is unknown or its value is not allowed.
     """
-    given = pairs(rest)
-    mechanism = given.get("mechanism", specs.DEFAULT.mechanism)
-    declared = params_of(MECHANISMS[mechanism]) if mechanism in MECHANISMS else {}
+    given = from_flags(rest)
+    declared = declarations(MECHANISMS, given.get("mechanism", picture.DEFAULT.mechanism))
     given = {(f"m.{k}" if k in declared else k): v for k, v in given.items()}
-    known = set(Spec().query_params()) | set(specs.PARSERS) | set(specs.CONTENT) | {"source"}
+    known = (*FIELDS, *CONTENT, "source", "with")
     for key in given:
         if key not in known and not key.startswith(("m.", "s.")):
             raise ValueError(f"unknown flag --{key}; see `python -m engine attend --help`")
-    return Spec.from_argv([f"--{k}={v}" for k, v in given.items()])
-
-
-def pairs(rest: Sequence[str]) -> dict[str, str]:
-    """Flags and their values, `--key value` or `--key=value`.
-
-    Raises:
-        ValueError: a word is no flag, or a flag has no value.
-    """
-    words, given = list(rest), {}
-    while words:
-        word = words.pop(0)
-        if not word.startswith("--"):
-            raise ValueError(f"expected a flag, not {word!r}")
-        key, equals, value = word.removeprefix("--").partition("=")
-        if not equals:
-            if not words:
-                raise ValueError(f"--{key} needs a value")
-            value = words.pop(0)
-        given[key] = value
-    return given
+    return picture.parsed(given)
 
 
 def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:

@@ -17,7 +17,7 @@ with st.sidebar:
         intake.model()
         panels.hiding()
 
-panels.problems()
+controls.problems(state.problems())
 bar = st.container()
 places = sidebyside.headers()
 try:

@@ -1,20 +1,15 @@
 """The dilution lab: why long sequences are hard, in closed form, measured, and in a real model."""
 
-from pages.ui.dilution import growing, measured, noise, probes, theory, thinning
+from pages.ui.dilution import OPEN, PARTS
+from pages.ui.dilution.probes import PROBES
+from pages.ui.dilution.shared import LAB
+from pages.ui.shared import controls
 from pages.ui.shared.strings import t
 from pages.ui.url import linked
 
-PARTS = {
-    "theory": theory.draw,
-    "measured": measured.draw,
-    "thinning": thinning.draw,
-    "noise": noise.draw,
-    "growing": growing.draw,
-    "probes": probes.draw,
-}
-
 part = linked.segments(
-    t("dilution.part"), "lab", list(PARTS), "theory", lambda key: t(f"dilution.part.{key}"),
+    OPEN, "lab", t("dilution.part"), lambda key: t(f"dilution.part.{key}"),
     label_visibility="collapsed",
 )  # fmt: skip
+controls.problems((*OPEN.problems, *(PROBES if part == "probes" else LAB).problems))
 PARTS[part]()

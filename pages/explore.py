@@ -20,7 +20,7 @@ with st.sidebar:
         panels.sight()
         panels.hiding()
 
-panels.problems()
+controls.problems(state.problems())
 try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         shown = scene(state.spec())

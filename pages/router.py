@@ -12,7 +12,7 @@ import streamlit as st  # noqa: E402
 from pages.ui.server import waiting  # noqa: E402
 from pages.ui.shared import frame, strings  # noqa: E402
 from pages.ui.shared.guard import guarded  # noqa: E402
-from pages.ui.url import state  # noqa: E402
+from pages.ui.url import owner  # noqa: E402
 
 PAGES = (
     ("home", True),
@@ -22,7 +22,7 @@ PAGES = (
     ("foundations", False),
 )
 
-state.begin(strings.browser_language)
+owner.begin()
 page = st.navigation(
     [
         st.Page(

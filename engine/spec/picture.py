@@ -15,21 +15,28 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
-from engine.contract import Choice, Pairs, Param, Pool, params_of
+from engine.contract import Choice, Pairs, Param, Pool, Refusal, one_of, params_of
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.base import Mechanism
 from engine.sources import SOURCES
 from engine.spec.fields import (
-    ALLOWED,
-    CHECKS,
     CONTENT,
-    CONTENT_CHECKS,
+    CONTENT_FIELDS,
+    FIELDS,
     LONGEST_TEXT,
     MOST_COLUMNS,
-    PARSERS,
     TEXTUAL,
+)
+from engine.spec.spelling import (
     Problem,
     allowed,
+    canonical,
+    declarations,
+    mechanism,
+    read_pairs,
+    read_value,
+    spell,
+    spell_pairs,
 )
 
 
@@ -39,24 +46,11 @@ def digest(content: str | bytes) -> str:
     return hashlib.sha256(data).hexdigest()[:16]
 
 
-def declarations(registry: Mapping[str, type], key: str) -> dict[str, Param]:
-    """The declared parameters of one mechanism or source; none if it has none."""
-    return params_of(registry[key]) if key in registry else {}
-
-
 def choice(mechanism: Mechanism) -> Choice:
     """The key of a mechanism, and those of its parameters that are not at their defaults."""
     declared = params_of(type(mechanism))
     pairs = ((name, getattr(mechanism, name)) for name in declared)
     return mechanism.key, tuple((k, v) for k, v in pairs if v != declared[k].default)
-
-
-def _canonical(declared: Mapping[str, Param], pairs: Pairs, prefix: str) -> Pairs:
-    given = dict(pairs)
-    if unknown := given.keys() - declared.keys():
-        raise ValueError(f"unknown parameter {prefix}{min(unknown)}")
-    checked = {k: p.check(f"{prefix}{k}", given[k]) for k, p in declared.items() if k in given}
-    return tuple((k, v) for k, v in checked.items() if v != declared[k].default)
 
 
 @dataclass(frozen=True)
@@ -87,48 +81,49 @@ class Spec:
     """
 
     source: str = "sample"
-    content: str = "lamp"
+    content: str = CONTENT_FIELDS["sample"].default
     source_params: Pairs = ()
-    model: str = "tiny"
-    by: str = "tokens"
-    sight: str = "own"
-    layer: int | None = None
-    mechanism: str = "softmax"
+    model: str = FIELDS["model"].default
+    by: str = FIELDS["by"].default
+    sight: str = FIELDS["sight"].default
+    layer: int | None = FIELDS["layer"].default
+    mechanism: str = FIELDS["mechanism"].default
     params: Pairs = ()
     others: tuple[Choice, ...] | None = None
-    column: int | None = None
-    head: int | str | None = None
-    query: int | None = None
-    colour: str = "weight"
-    pool: Pool = "max"
-    group: str = "words"
-    block: int = 16
-    grouping: str = "matrix"
-    hide: tuple[int, ...] = ()
-    zoom: tuple[int, int, int, int] | None = None
-    language: str | None = None
+    column: int | None = FIELDS["column"].default
+    head: int | str | None = FIELDS["head"].default
+    query: int | None = FIELDS["query"].default
+    colour: str = FIELDS["colour"].default
+    pool: Pool = FIELDS["pool"].default
+    group: str = FIELDS["group"].default
+    block: int = FIELDS["block"].default
+    grouping: str = FIELDS["grouping"].default
+    hide: tuple[int, ...] = FIELDS["hide"].default
+    zoom: tuple[int, int, int, int] | None = FIELDS["zoom"].default
+    language: str | None = FIELDS["lang"].default
 
     def __post_init__(self) -> None:
-        if self.source in SOURCES:
-            object.__setattr__(self, "content", "")
-        for name, check in CHECKS.items():
-            check(name, getattr(self, name))
+        one_of("source", self.source, (*CONTENT, *SOURCES))
         if self.source in CONTENT:
-            CONTENT_CHECKS[self.source](self.source, self.content)
+            CONTENT_FIELDS[self.source].check(self.source, self.content)
+        else:
+            object.__setattr__(self, "content", "")
+        for key, declared in FIELDS.items():
+            value = getattr(self, _name(key))
+            if value is not None or declared.default is not None:
+                declared.check(key, value)
         object.__setattr__(self, "hide", tuple(sorted(set(self.hide))))
         for name, prefix, registry, key in (
             ("source_params", "s.", SOURCES, self.source),
             ("params", "m.", MECHANISMS, self.mechanism),
         ):
-            pairs = _canonical(declarations(registry, key), getattr(self, name), prefix)
+            pairs = canonical(declarations(registry, key), getattr(self, name), prefix)
             object.__setattr__(self, name, pairs)
         if self.others is not None:
             if len(self.others) >= MOST_COLUMNS:
-                raise ValueError(f"at most {MOST_COLUMNS} mechanisms can be compared")
-            for key, _ in self.others:
-                CHECKS["mechanism"]("with", key)
+                raise Refusal("at most {most} mechanisms can be compared", most=MOST_COLUMNS)
             choices = tuple(
-                (key, _canonical(declarations(MECHANISMS, key), pairs, prefix_of(i)))
+                (key, canonical(declarations(MECHANISMS, mechanism(key)), pairs, prefix_of(i)))
                 for i, (key, pairs) in enumerate(self.others, 2)
             )
             object.__setattr__(self, "others", choices)
@@ -213,30 +208,27 @@ class Spec:
     def query_params(self) -> dict[str, str]:
         """What a URL says; defaults are left out."""
         said: dict[str, str] = {}
-        if self.source in CONTENT:
-            if (self.source, self.content) != (DEFAULT.source, DEFAULT.content):
-                said[self.source] = self.content
-        else:
+        if self.source not in CONTENT:
             said["source"] = self.source
-        said |= {f"s.{k}": _spelt(v) for k, v in self.source_params}
-        for key in ("model", "by", "sight", "layer", "mechanism"):
-            _say(said, key, getattr(self, key), getattr(DEFAULT, key))
-        said |= {f"m.{k}": _spelt(v) for k, v in self.params}
-        if self.others is not None:
-            said["with"] = ",".join(key for key, _ in self.others)
-            for i, (_, pairs) in enumerate(self.others, 2):
-                said |= {f"{prefix_of(i)}{k}": _spelt(v) for k, v in pairs}
-        for key in (
-            "column", "head", "query", "colour", "pool", "group", "block", "grouping", "hide",
-            "zoom",
-        ):  # fmt: skip
-            _say(said, key, getattr(self, key), getattr(DEFAULT, key))
-        _say(said, "lang", self.language, None)
+        elif (self.source, self.content) != (DEFAULT.source, DEFAULT.content):
+            said[self.source] = self.content
+        said |= spell_pairs("s.", self.source_params)
+        for key, declared in FIELDS.items():
+            value = getattr(self, _name(key))
+            if value != declared.default:
+                said[key] = spell(value)
+            if key == "mechanism":
+                said |= spell_pairs("m.", self.params) | self._said_beside()
         return said
 
-    def argv(self) -> list[str]:
-        """What a command line says."""
-        return [f"--{key}={value}" for key, value in self.query_params().items()]
+    def _said_beside(self) -> dict[str, str]:
+        """What a URL says of the columns beside the first."""
+        if self.others is None:
+            return {}
+        said = {"with": spell(tuple(key for key, _ in self.others))}
+        for i, (_, pairs) in enumerate(self.others, 2):
+            said |= spell_pairs(prefix_of(i), pairs)
+        return said
 
     def to_json(self) -> str:
         """Everything, defaults included, as a JSON object."""
@@ -269,40 +261,19 @@ class Spec:
             plain["others"] = tuple((key, tuple(pairs.items())) for key, pairs in plain["others"])
         return cls(**plain)
 
-    @classmethod
-    def from_argv(cls, argv: Sequence[str]) -> Self:
-        """The spec that a command line says, `--key=value` each.
-
-        Raises:
-            ValueError: something on it can't be used; says what is allowed.
-        """
-        query = {}
-        for word in argv:
-            key, equals, value = word.removeprefix("--").partition("=")
-            if not (word.startswith("--") and equals):
-                raise ValueError(f"expected --key=value, not {word!r}")
-            query[key] = value
-        spec, problems = read(query, cls)
-        if problems:
-            raise ValueError(str(problems[0]))
-        return spec
-
 
 def _filled(declared: Mapping[str, Param], pairs: Pairs) -> dict[str, Any]:
     return {k: p.default for k, p in declared.items()} | dict(pairs)
 
 
-def _spelt(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, tuple):
-        return ",".join(str(v) for v in value)
-    return repr(value) if isinstance(value, float) else str(value)
+def _name(key: str) -> str:
+    """The field of a spec that a URL's key stands for."""
+    return "language" if key == "lang" else key
 
 
-def _say(said: dict[str, str], key: str, value: Any, default: Any) -> None:
-    if value != default:
-        said[key] = _spelt(value)
+def prefix_of(column: int) -> str:
+    """How the parameters of a column (from 1) begin in a URL."""
+    return "m." if column == 1 else f"m{column}."
 
 
 FULL: Choice = ("softmax", ())
@@ -314,8 +285,8 @@ DEFAULT = Spec()
 
 
 def read(
-    query: Mapping[str, str], cls: type[Any] = Spec, *, samples: Collection[str] | None = None
-) -> tuple[Any, list[Problem]]:
+    query: Mapping[str, str], *, samples: Collection[str] | None = None
+) -> tuple[Spec, list[Problem]]:
     """The spec that a URL says, and what in it could not be used.
 
     Every value that is right is kept; for each that is not, the default stands. Keys that are
@@ -324,59 +295,60 @@ def read(
     Args:
         query: key -> value. samples: ids of the sample texts there are, if known.
     """
-    found: dict[str, Any] = {}
     problems: list[Problem] = []
-
-    for key in CONTENT:
-        if key not in query or "source" in found:
-            continue
-        value = query[key]
-        if key == "text" and len(value) > LONGEST_TEXT:
-            problems.append(Problem(key, value, f"≤ {LONGEST_TEXT:,}", "length"))
-            value = value[:LONGEST_TEXT]
-        try:
-            CONTENT_CHECKS[key](key, value)
-            if key == "sample" and samples is not None and value not in samples:
-                raise ValueError
-            found |= {"source": key, "content": value}
-        except ValueError:
-            choices = ALLOWED.get(key) or ", ".join(samples or (DEFAULT.content,))
-            problems.append(Problem(key, value, choices))
-    if "source" in query and "source" not in found:
-        if query["source"] in SOURCES:
-            found["source"] = query["source"]
-        else:
-            problems.append(Problem("source", query["source"], ", ".join(SOURCES)))
-
-    for key, parse in PARSERS.items():
-        if key not in query:
-            continue
-        name = "language" if key == "lang" else key
-        try:
-            value = parse(query[key])
-            CHECKS[name](key, value)
-            found[name] = value
-        except ValueError:
-            choices = ALLOWED.get(key) or ", ".join(MECHANISMS)
-            problems.append(Problem(key, query[key], choices))
-
+    found = _content(query, samples, problems)
+    for key, declared in FIELDS.items():
+        if key in query:
+            found |= {_name(key): v for v in read_value(query, key, declared, problems)}
     for prefix, name, registry, chosen in (
         ("s.", "source_params", SOURCES, found.get("source", DEFAULT.source)),
         ("m.", "params", MECHANISMS, found.get("mechanism", DEFAULT.mechanism)),
     ):
-        found[name] = _parameters(query, prefix, declarations(registry, chosen), problems)
+        found[name] = read_pairs(query, prefix, declarations(registry, chosen), problems)
     if "with" in query:
         found["others"] = _others(query, problems)
     columns = query.get("with", "").count(",") + 1 if query.get("with") else 0
     for i in range(2 + columns, MOST_COLUMNS + 1):
         stray = [key for key in query if key.startswith(prefix_of(i))]
         problems += [Problem(key, query[key], "with=…") for key in stray]
-    return cls(**found), problems
+    return Spec(**found), problems
 
 
-def prefix_of(column: int) -> str:
-    """How the parameters of a column (from 1) begin in a URL."""
-    return "m." if column == 1 else f"m{column}."
+def parsed(query: Mapping[str, str]) -> Spec:
+    """The spec that these keys say, strictly.
+
+    Raises:
+        ValueError: something can't be used; says what is allowed.
+    """
+    spec, problems = read(query)
+    if problems:
+        raise ValueError(str(problems[0]))
+    return spec
+
+
+def _content(
+    query: Mapping[str, str], samples: Collection[str] | None, problems: list[Problem]
+) -> dict[str, Any]:
+    """Where Q, K and V come from: the first of the keys that name it."""
+    for key in (key for key in CONTENT if key in query):
+        value = query[key]
+        if key == "text" and len(value) > LONGEST_TEXT:
+            problems.append(Problem(key, value, f"≤ {LONGEST_TEXT:,}", "length"))
+            value = value[:LONGEST_TEXT]
+        declared = CONTENT_FIELDS[key]
+        try:
+            declared.check(key, value)
+            if key == "sample" and samples is not None and value not in samples:
+                raise ValueError
+            return {"source": key, "content": value}
+        except ValueError:
+            choices = allowed(declared) or ", ".join(samples or (DEFAULT.content,))
+            problems.append(Problem(key, value, choices))
+    if "source" in query:
+        if query["source"] in SOURCES:
+            return {"source": query["source"]}
+        problems.append(Problem("source", query["source"], ", ".join(SOURCES)))
+    return {}
 
 
 def _others(query: Mapping[str, str], problems: list[Problem]) -> tuple[Choice, ...]:
@@ -390,27 +362,5 @@ def _others(query: Mapping[str, str], problems: list[Problem]) -> tuple[Choice, 
             problems.append(Problem("with", key, ", ".join(MECHANISMS)))
             continue
         declared = declarations(MECHANISMS, key)
-        found.append((key, _parameters(query, prefix_of(i), declared, problems)))
+        found.append((key, read_pairs(query, prefix_of(i), declared, problems)))
     return tuple(found)
-
-
-def _parameters(
-    query: Mapping[str, str],
-    prefix: str,
-    declared: Mapping[str, Param],
-    problems: list[Problem],
-) -> Pairs:
-    """What a URL says of the parameters with this prefix."""
-    pairs = []
-    for key in (k for k in query if k.startswith(prefix)):
-        parameter = declared.get(key.removeprefix(prefix))
-        if parameter is None:
-            choices = ", ".join(prefix + k for k in declared) or "–"
-            problems.append(Problem(key, query[key], choices))
-            continue
-        try:
-            pairs.append((key.removeprefix(prefix), parameter.parse(key, query[key])))
-        except ValueError:
-            kind = "choice" if parameter.choices or parameter.kind is bool else "number"
-            problems.append(Problem(key, query[key], allowed(parameter), kind))
-    return tuple(pairs)

@@ -76,7 +76,11 @@ class Page:
     @property
     def spec(self):
         """What is chosen."""
-        return self.test.session_state["spec"]
+        return self.held("picture")
+
+    def held(self, group: str):
+        """What is chosen in a group of the URL's keys."""
+        return self.test.session_state[f"url.{group}"].value
 
     def healthy(self) -> "Page":
         """Nothing was raised."""

@@ -128,7 +128,7 @@ def test_a_source_without_needles_is_matched_by_entropy(lab) -> None:
     opened = lab("measured", **{"sweep.of": "softmax", "sweep.lengths": "32,64"}).healthy()
     opened.test.selectbox(key="lab-source").select("identical")
     opened.run().healthy()
-    assert opened.test.session_state["sweep-choice"].match == "entropy"
+    assert opened.held("sweep").match == "entropy"
     assert not any("not go" in words for words in opened.words)
 
 
@@ -158,3 +158,33 @@ def test_irrelevant_passages_disturb_a_real_text(lab, folder) -> None:
     opened = lab("noise", model=folder).healthy()
     assert len(figures(opened)) == 5
     assert any("passages that have nothing to do with it" in words for words in opened.words)
+
+
+def test_a_link_to_a_source_without_needles_is_matched_by_entropy(lab) -> None:
+    query = {"sweep.source": "identical", "sweep.of": "softmax", "sweep.lengths": "32,64"}
+    opened = lab("measured", **query).healthy()
+    assert opened.test.selectbox(key="lab-match").value == "entropy"
+    token, choice = opened.test.session_state["sweep-job"]  # it was begun, and so not refused
+    assert choice.match == "entropy" and JOBS.get(token) is not None
+
+
+def test_a_sweep_keeps_its_keys_from_those_of_a_picture(lab) -> None:
+    query = {"sweep.source": "identical", "sweep.of": "softmax", "sweep.lengths": "32,64"}
+    opened = lab("measured", source="planted", **{"s.gap": "2.0"}, **query).healthy()
+    assert (opened.spec.source, opened.held("sweep").source) == ("planted", "identical")
+    opened.test.selectbox(key="lab-source").select("planted").run()
+    opened.healthy()
+    assert "sweep.source" not in opened.said and opened.held("sweep").source_params == ()
+    assert (opened.said["source"], opened.said["s.gap"]) == ("planted", "2.0")
+
+
+def test_what_a_link_says_wrongly_is_said_and_the_rest_is_kept(lab) -> None:
+    opened = lab("theory", **{"lab-gap": "far", "lab-noise": "1.5", "lab-colour": "red"}).healthy()
+    told = [words for words in opened.words if words.startswith("The link asks for")]
+    assert len(told) == 2 and "lab-gap" in told[0] and "lab-colour" in told[1]
+    assert opened.test.slider(key="lab-gap").value == 6.0
+    assert opened.test.slider(key="lab-noise").value == 1.5
+    assert opened.said["lab-noise"] == "1.5" and "lab-gap" not in opened.said
+    opened.test.slider(key="lab-gap").set_value(4.0).run()
+    assert opened.said["lab-gap"] == "4.0" and opened.said["lab-noise"] == "1.5"
+    assert not any(words.startswith("The link asks for") for words in opened.words)

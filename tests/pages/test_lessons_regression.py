@@ -8,7 +8,7 @@ import pytest
 
 from engine.lessons import regression
 from engine.spec.fields import LANGUAGES
-from engine.spec.picture import Spec
+from engine.spec.picture import parsed
 from pages.ui.foundations import regression as part
 from pages.ui.server.jobs import JOBS
 from pages.ui.shared.strings import locale
@@ -55,7 +55,7 @@ def test_every_view_is_drawn_and_its_code_runs(lesson, view, language) -> None:
     exec(code.value, {})
     (door,) = page.test.get("link_button")
     told = parse_qsl(urlparse(door.proto.url).query)
-    Spec.from_argv([f"--{key}={value}" for key, value in told])
+    parsed(dict(told))
 
 
 def test_a_query_changes_the_scene(lesson) -> None:

@@ -20,9 +20,9 @@ from engine.spec.fields import (
     POOLS,
     READINGS,
     SIGHTS,
-    allowed,
 )
-from engine.spec.picture import DEFAULT, Spec, declarations, digest, read
+from engine.spec.picture import DEFAULT, Spec, digest, parsed, read
+from engine.spec.spelling import allowed, declarations, from_flags, to_flags
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=LONGEST_TEXT)
 POSITIONS = st.integers(0, 10**8)
@@ -97,7 +97,7 @@ def test_round_trips(spec):
     url = urlencode(spec.query_params())
     again, problems = read(dict(parse_qsl(url, keep_blank_values=True)))
     assert (again, problems) == (spec, [])
-    assert Spec.from_argv(spec.argv()) == spec
+    assert parsed(from_flags(to_flags(spec.query_params()))) == spec
     assert Spec.from_json(spec.to_json()) == spec
     json.loads(spec.to_json())
 

@@ -13,7 +13,7 @@ from engine.dilution import theory
 from engine.dilution.closed_forms import Setting, closed_form, limits
 from engine.figures.base.theme import Theme, Words, figure, scale
 from engine.figures.lessons.grid import numbers
-from engine.spec.sweep import spell
+from engine.spec.spelling import spell_choice
 from engine.text.tokens import escaped
 
 NEEDLE = ("needle_mass", "output_error", "needle_hit")
@@ -185,7 +185,7 @@ def measured(
     """A curve a mechanism: the mean over seeds and heads, with a band from least to most.
 
     Args:
-        names: spelling of the mechanism (`engine.spec.sweep.spell`) -> what it is called, in their
+        names: spelling of the mechanism (`spelling.spell_choice`) -> what it is called, in their
             order; every one gets a curve, also before it has records.
     """
     found = []
@@ -195,7 +195,7 @@ def measured(
             value = r[metric]
             if (
                 value is not None
-                and spell((r["mechanism"], tuple(r["params"].items()))) == spelling
+                and spell_choice((r["mechanism"], tuple(r["params"].items()))) == spelling
             ):
                 by_length.setdefault(r["n"], []).append(value)
         lengths = sorted(by_length)

@@ -11,7 +11,8 @@ from engine.contract import QKV
 from engine.measure.comparison import Comparison, Difference, difference
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.cost import Effort
-from engine.spec.picture import FULL, Spec, declarations
+from engine.spec.picture import FULL, Spec
+from engine.spec.spelling import declarations
 from pages.ui.explore.scene import Scene, colour_of, scene
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import Trouble, obtain

@@ -10,7 +10,7 @@ from engine.figures.attention.difference import difference
 from engine.figures.attention.strips import POINTS, strips
 from engine.mechanisms import MECHANISMS
 from engine.spec.fields import MOST_COLUMNS
-from engine.spec.picture import declarations
+from engine.spec.spelling import declarations
 from engine.text import quantities
 from pages.ui.compare.compared import Column, Compared, differing, end_of_scale, setting
 from pages.ui.components.heatmap import heatmap
@@ -140,7 +140,7 @@ def door(shown: Compared, column: Column) -> None:
     spec = shown.spec.first(column.place).replace(
         head=shown.scene.head, query=shown.scene.query, layer=shown.scene.layer
     )
-    st.page_link("explore.py", label=t("compare.back"), query_params=spec.query_params())
+    st.page_link("explore.py", label=t("compare.back"), query_params=state.query_params(spec))
 
 
 def means(column: Column, head: int) -> dict[str, float]:
@@ -340,4 +340,4 @@ def explore_door(scene: Scene) -> None:
         head=scene.head, query=scene.query, layer=scene.layer, others=None, column=None
     )
     words = "compare.door_full" if spec.mechanism == "softmax" else "compare.door"
-    st.page_link("compare.py", label=t(words), query_params=spec.query_params())
+    st.page_link("compare.py", label=t(words), query_params=state.query_params(spec))

@@ -11,7 +11,7 @@ from engine.mechanisms.softmax import Softmax
 from engine.models import Model
 from engine.sources import samples
 from engine.spec.picture import digest
-from pages.ui.dilution.shared import caption, pick, place, sentence, slider, toggle
+from pages.ui.dilution.shared import OWN, caption, pick, place, sentence, slider, toggle
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import frame, intake
 from pages.ui.shared.reading import model, text_of
@@ -24,8 +24,6 @@ NEEDLES = {
     "zh": ("守门人的暗号是铜雀衔枝。", "守门人的暗号是铜雀"),
 }
 CELLS = 64
-OWN = "own"
-"""The text that the person chose on other pages."""
 
 
 def draw() -> None:
@@ -36,7 +34,7 @@ def draw() -> None:
     with st.sidebar:
         text = pick("text", texts, texts[0], title)
         planted = toggle("hidden")
-        depth = slider("depth", 0.0, 1.0, 0.3, 0.05) if planted else 0.0
+        depth = slider("depth") if planted else 0.0
         metric = pick(
             "metric", [m for m in pictures.GROWN if planted or m != "needle_mass"],
             "needle_mass" if planted else "effective_tokens", lambda key: t(f"stat.{key}"),

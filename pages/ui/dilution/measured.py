@@ -14,17 +14,19 @@ from engine.figures.dilution import curves
 from engine.mechanisms import MECHANISMS
 from engine.sources import SWEPT, Passage, samples
 from engine.spec import sweep
-from engine.spec.sweep import Lab, spell
+from engine.spec.spelling import doublings, spell_choice
+from engine.spec.sweep import Lab
 from engine.store import records
 from engine.text import quantities
 from pages.ui.components.moving import moving
-from pages.ui.dilution.shared import caption, pick, place, powers, sentence
+from pages.ui.dilution.shared import SWEEP, caption, pick, place, sentence
 from pages.ui.server.jobs import JOBS, Busy, Say
 from pages.ui.server.waiting import Trouble
 from pages.ui.shared import frame
 from pages.ui.shared.disk import folder
 from pages.ui.shared.reading import model
 from pages.ui.shared.strings import language, speaker, spoken, t
+from pages.ui.url import owner
 
 BESIDE = ("normalised_entropy", "max_weight", "participation", "output_error", "needle_hit",
           "seconds")  # fmt: skip
@@ -34,47 +36,22 @@ QUICK = 15.0  # seconds, below which the first sweep starts by itself
 SPEED = 1.5e8  # scores a second, until this machine has shown its own
 
 
-def chosen() -> Lab:
-    """What the URL says, read once a session; later what the controls say."""
-    if "sweep-choice" not in st.session_state:
-        said = {
-            key.removeprefix("sweep."): value
-            for key, value in st.query_params.to_dict().items()
-            if key.startswith("sweep.")
-        }
-        st.session_state["sweep-choice"], st.session_state["sweep-problems"] = sweep.read(said)
-    return st.session_state["sweep-choice"]
-
-
 def choose(**fields: Any) -> None:
     """Choose these, keep the rest; what does not go is said and not chosen."""
     try:
-        st.session_state["sweep-choice"] = replace(chosen(), **fields)
-        st.session_state["sweep-problems"] = []
+        owner.put(SWEEP, replace(owner.value(SWEEP), **fields))
     except ValueError as error:
         st.session_state["sweep-refused"] = spoken(error)
 
 
-def tell_url(choice: Lab) -> None:
-    """Make the URL say the sweep."""
-    wanted = {f"sweep.{key}": value for key, value in choice.query_params().items()}
-    said = st.query_params.to_dict()
-    ours = {key: value for key, value in said.items() if key.startswith("sweep.")}
-    if ours != wanted:
-        st.query_params.from_dict({k: v for k, v in said.items() if k not in ours} | wanted)
-
-
 def draw() -> None:
     """Controls, the chart that fills, the others, the table."""
-    choice = chosen()
-    needles = choice.source == "planted"
-    metrics = [key for key in curves.METRICS if needles or key not in curves.NEEDLE]
+    choice = owner.value(SWEEP)
+    metrics = [key for key in curves.METRICS if choice.needles or key not in curves.NEEDLE]
     with st.sidebar:
         metric = pick("metric", metrics, metrics[0], lambda key: t(f"stat.{key}"))
         controls(choice)
-    choice = chosen()
-    tell_url(choice)
-    for problem in st.session_state.get("sweep-problems", ()):
+    for problem in owner.problems(SWEEP):
         st.text(t("dilution.problem", field=problem.field, reason=spoken(problem.allowed)))
     if refused := st.session_state.pop("sweep-refused", None):
         st.text(t("error.refused", reason=refused))
@@ -85,7 +62,7 @@ def draw() -> None:
             st.text(t("error.refused", reason=spoken(error)))
         return
     found = measuring.done(plan, folder("sweeps"))
-    names = {spell(one): named(one) for one in choice.mechanisms}
+    names = {spell_choice(one): named(one) for one in choice.mechanisms}
     span = (choice.lengths[0], max(choice.lengths[-1], choice.lengths[0] + 1))
     job = running(choice)
 
@@ -138,31 +115,28 @@ def controls(choice: Lab) -> None:
         format_func=lambda key: t(f"mechanism.{key}.name"), max_selections=sweep.MOST_MECHANISMS,
     )  # fmt: skip
     ends = (choice.lengths[0], choice.lengths[-1])
-    stops = sorted({*powers(16, sweep.LONGEST), *ends})
+    stops = sorted({*doublings(16, sweep.LONGEST), *ends})
     key = f"lab-lengths-{ends[0]}-{ends[1]}"  # a pair has to be the widget's own value
     st.select_slider(
         t("dilution.lengths"), stops, value=ends, key=key, format_func=lambda n: f"{n:,}",
-        on_change=lambda: choose(lengths=sweep.doublings(*st.session_state[key])),
+        on_change=lambda: choose(lengths=doublings(*st.session_state[key])),
     )  # fmt: skip
-    planted = choice.source == "planted"
     st.session_state["lab-match"] = choice.match
     st.selectbox(
-        t("dilution.match"), [m for m in sweep.MATCHES if m != "needle_mass" or planted],
+        t("dilution.match"), [m for m in sweep.MATCHES if m != "needle_mass" or choice.needles],
         key="lab-match", help=t("dilution.match.help"),
         format_func=lambda key: t(f"dilution.match.{key}"),
         on_change=lambda: choose(match=st.session_state["lab-match"]),
     )  # fmt: skip
 
     def sourced() -> None:
-        source, read = (
-            st.session_state["lab-source"],
-            st.session_state["lab-source"] == Passage.key,
-        )
-        match = "entropy" if choice.match == "needle_mass" else choice.match
+        source = st.session_state["lab-source"]
+        read = source == Passage.key
+        suited = source == "planted" or choice.match == "needle_mass"
         choose(
             source=source,
             source_params=(("sample", samples.long(language())[0]),) if read else (),
-            match="needle_mass" if source == "planted" else match,
+            match="" if suited else choice.match,
             lengths=tuple(n for n in choice.lengths if n <= READ or not read) or (READ // 4, READ),
         )  # fmt: skip
 

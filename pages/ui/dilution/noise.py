@@ -25,7 +25,7 @@ DRAWS = 4
 def draw() -> None:
     """Mass and rank over noise and length, measured beside the closed form."""
     with st.sidebar:
-        gap = slider("gap", 0.0, 16.0, 6.0, 0.25)
+        gap = slider("gap")
     mass, first = obtain(
         f"noise:{gap}", t("gate.source"),
         lambda report: measuring.against_noise(gap, LENGTHS, NOISES, progress=report),

@@ -14,6 +14,7 @@ from pages.ui.server.jobs import JOBS, Busy, Say
 from pages.ui.shared import frame
 from pages.ui.shared.strings import speaker, spoken, t
 from pages.ui.url import linked
+from pages.ui.url.linked import Fields, number, one_of
 
 LONGEST = (8, 16, 32, 64)
 STEPS = Recipe().steps
@@ -21,6 +22,16 @@ NEW = 3
 """The first seed that is not among those that were kept."""
 TESTING = 0.85
 """Share of a run at which training ends and testing begins."""
+PROBES = Fields(
+    "probes-",
+    {
+        "task": one_of(probes.TASKS, probes.TASKS[0]),
+        "metric": one_of(probes.METRICS, probes.METRICS[0]),
+        "mechanism": one_of(probes.KINDS, "softmax"),
+        "longest": one_of(LONGEST, 16),
+        "seed": number(0, 9999, NEW),
+    },
+)
 
 
 def draw() -> None:
@@ -32,8 +43,8 @@ def draw() -> None:
             st.text(t("error.refused", reason=spoken(error)))
         return
     with st.container(horizontal=True):
-        task = choice("task", probes.TASKS)
-        metric = choice("metric", probes.METRICS)
+        task = choice("task")
+        metric = choice("metric")
     records = [r for r in found["records"] if r["task"] == task]
     trained = (found["recipe"]["shortest"], found["recipe"]["longest"])
     settle()
@@ -64,12 +75,11 @@ def draw() -> None:
     train_one(task, own)
 
 
-def choice(name: str, options: tuple[str, ...]) -> str:
-    """One of a few, in the URL as `probes-<name>`; labels `probes.<name>.<option>`."""
+def choice(name: str) -> str:
+    """One of a few; labels `probes.<name>.<option>`."""
     return linked.segments(
-        t(f"probes.{name}"), f"probes-{name}", options, options[0],
-        lambda option: t(f"probes.{name}.{option}"),
-    )  # fmt: skip
+        PROBES, name, t(f"probes.{name}"), lambda option: t(f"probes.{name}.{option}")
+    )
 
 
 def named(recipe: Recipe) -> str:
@@ -85,15 +95,12 @@ def train_one(task: str, made: dict[str, Any] | None) -> None:
     with left:
         st.text(t("probes.train.text", task=t(f"probes.task.{task}")))
         mechanism = linked.select(
-            t("explore.mechanism"), "probes-mechanism", probes.KINDS, "softmax",
-            lambda key: t(f"probes.kind.{key}"),
-        )  # fmt: skip
-        longest = linked.stops(
-            t("probes.longest"), "probes-longest", LONGEST, 16, str, help=t("probes.longest.help")
-        )  # fmt: skip
-        seed = st.number_input(
-            t("probes.seed"), 0, 9999, NEW, key="probes-seed", bind="query-params"
+            PROBES, "mechanism", t("explore.mechanism"), lambda key: t(f"probes.kind.{key}")
         )
+        longest = linked.stops(
+            PROBES, "longest", t("probes.longest"), str, help=t("probes.longest.help")
+        )
+        seed = linked.counter(PROBES, "seed", t("probes.seed"))
         recipe = Recipe(
             task=task, mechanism=mechanism, seeds=(seed,), steps=STEPS, longest=longest
         )

@@ -7,7 +7,7 @@ from engine.dilution import theory as forms
 from engine.figures.dilution import curves
 from engine.figures.dilution.curves import Curve, Setting
 from engine.spec import sweep
-from pages.ui.dilution.shared import caption, pick, place, powers, sentence, slider, toggle
+from pages.ui.dilution.shared import LAB, caption, pick, place, sentence, slider, toggle
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import frame
 from pages.ui.shared.strings import t
@@ -25,13 +25,11 @@ def draw() -> None:
     """Controls, the curve, the threshold, the words."""
     with st.sidebar:
         metric = pick("metric", METRICS, "needle_mass", lambda key: t(f"stat.{key}"))
-        n = linked.stops(
-            t("dilution.length"), "lab-length", powers(16, LONGEST), 4096, lambda x: f"{x:,}"
-        )
-        gap = slider("gap", 0.0, 16.0, 6.0, 0.25)
-        noise = slider("noise", 0.0, 3.0, 0.5, 0.05)
-        needles = slider("needles", 1, 16, 1)
-        drawn = toggle("draws", True)
+        n = linked.stops(LAB, "length", t("dilution.length"), "{:,}".format)
+        gap = slider("gap")
+        noise = slider("noise")
+        needles = slider("needles")
+        drawn = toggle("draws")
     setting = Setting(gap=gap, noise=noise, needles=needles)
     names = {key: t(f"mechanism.{key}.name") for key in setting.mechanisms}
     lines = curves.theoretical(metric, setting, LONGEST, names)

@@ -5,20 +5,22 @@ import streamlit as st
 from engine.dilution import measuring
 from engine.figures.base.moving import change
 from engine.figures.dilution import curves
+from engine.spec.spelling import doublings
 from pages.ui.components.moving import moving
-from pages.ui.dilution.measured import chosen, named
-from pages.ui.dilution.shared import caption, powers
+from pages.ui.dilution.measured import named
+from pages.ui.dilution.shared import SWEEP, caption
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import frame
 from pages.ui.shared.strings import t
+from pages.ui.url import owner
 
-LENGTHS = tuple(powers(16, 4096))
+LENGTHS = doublings(16, 4096)
 LEAST = 1e-6
 
 
 def draw() -> None:
     """The row of each chosen mechanism, and a slider that plays it."""
-    choice = chosen()
+    choice = owner.value(SWEEP)
     try:
         frames = obtain(
             f"thinning:{choice}", t("gate.source"),

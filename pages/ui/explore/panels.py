@@ -13,7 +13,8 @@ from engine.figures.attention.rows import rows
 from engine.figures.attention.steps import numbers, steps
 from engine.figures.structure.levels import icicle
 from engine.mechanisms import MECHANISMS
-from engine.spec.fields import COLOURS, GROUPINGS, POOLS, SIGHTS, positions
+from engine.spec.fields import COLOURS, GROUPINGS, POOLS, SIGHTS
+from engine.spec.spelling import wholes
 from engine.structure import highlights
 from engine.structure.highlights import Look
 from engine.text import quantities
@@ -25,7 +26,7 @@ from pages.ui.explore.scene import Scene
 from pages.ui.server import waiting
 from pages.ui.server.desk import Report
 from pages.ui.shared import contents, controls, frame
-from pages.ui.shared.strings import formula, spoken, t
+from pages.ui.shared.strings import formula, t
 from pages.ui.url import state
 
 PLAIN = {"displayModeBar": False}
@@ -45,20 +46,6 @@ def name(scene: Scene, position: int, role: str) -> str:
     if not tokens:
         return t(f"sentence.{role}_unnamed", position=position)
     return t(f"sentence.{role}", token=f"“{isolated(tokens[position])}”", position=position)
-
-
-def problems() -> None:
-    """What in the URL could not be used."""
-    if not state.problems():
-        return
-    with st.container(key="problems", gap=None):
-        for problem in state.problems():
-            facts = {"field": problem.field, "allowed": spoken(problem.allowed)}
-            st.text(t(f"problem.{problem.kind}", value=_short(problem.value), **facts))
-
-
-def _short(text: str) -> str:
-    return shown(text[:40]) + ("…" if len(text) > 40 else "")
 
 
 def provenance(scene: Scene) -> str:
@@ -237,7 +224,7 @@ def hiding() -> None:
         first = (0,) if st.session_state["hide-first"] else ()
         words = st.session_state["hide"].replace("，", ",").replace(" ", "").strip(",")
         try:
-            others = positions(words) if words else ()
+            others = wholes(words) if words else ()
             state.change(hide=first + others)
         except ValueError:
             st.session_state["unhidden"] = t("error.positions")

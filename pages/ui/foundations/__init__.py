@@ -1,8 +1,9 @@
-"""The parts of the foundations course in their order: key -> what draws it."""
+"""The parts of the foundations course."""
 
 from collections.abc import Callable
 
 from pages.ui.foundations import cues, heads, masking, pooling, positions, regression, scoring
+from pages.ui.url.linked import Fields, one_of
 
 PARTS: dict[str, Callable[[], None]] = {
     "cues": cues.draw,
@@ -13,3 +14,6 @@ PARTS: dict[str, Callable[[], None]] = {
     "positions": positions.draw,
     "pooling": pooling.draw,
 }
+"""Key -> what draws it, in their order."""
+OPEN = Fields("", {"part": one_of(tuple(PARTS), "cues")})
+"""Which part is open."""

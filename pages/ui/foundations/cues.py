@@ -1,5 +1,8 @@
 """Attention cues: what stands out by itself, and what is looked for."""
 
+from dataclasses import dataclass
+from typing import Any
+
 import streamlit as st
 
 from engine.figures.lessons import cues as pictures
@@ -9,6 +12,7 @@ from engine.spec.picture import Spec
 from pages.ui.foundations.frame import (
     choice,
     closing,
+    declare,
     moves,
     notice,
     opening,
@@ -18,42 +22,62 @@ from pages.ui.foundations.frame import (
 )
 from pages.ui.shared import frame as page
 from pages.ui.shared.strings import t
+from pages.ui.url.linked import number, one_of
 
 PART = "cues"
 ANY = "any"
+declare(
+    PART,
+    cue=one_of(("none", "query"), "none"),
+    without=one_of(WITHOUT, "fixed"),
+    strength=number(0.0, 6.0, 3.0, 0.5),
+    pull=number(0.0, 2.0, 0.0, 0.25),
+    seed=number(0, 50, 0),
+    **{k: one_of((ANY, *some), "blue" if k == "colour" else ANY) for k, some in FEATURES.items()},
+)
+
+
+@dataclass(frozen=True)
+class Choice:
+    """What is looked for, and in which scene."""
+
+    seed: int
+    wish: Wish | None = None
+    without: str = "fixed"
+    strength: float = 0.0
+    pull: float = 0.0
 
 
 def draw() -> None:
     """The scene, with a query or without, and what comes of it."""
     opening(PART)
-    wish: Wish | None = None
-    without, strength, pull = "fixed", 0.0, 0.0
-    cue = choice(PART, "cue", ("none", "query"))
+    cue = choice(PART, "cue")
     with st.sidebar:
+        how: dict[str, Any]
         if cue == "query":
             wish = {kind: wished(kind) for kind in FEATURES}
-            strength = slider(PART, "strength", 0.0, 6.0, 3.0, 0.5)
-            pull = slider(PART, "pull", 0.0, 2.0, 0.0, 0.25)
+            how = {
+                "wish": wish, "strength": slider(PART, "strength"), "pull": slider(PART, "pull")
+            }  # fmt: skip
         else:
-            without = choice(PART, "without", WITHOUT, "fixed")
-        seed = slider(PART, "seed", 0, 50, 0)
-    objects = cues.scene(seed)
-    glance = cues.look(objects, wish, without=without, strength=strength, pull=pull)
-    moves(PART, "scene", pictures.scene(objects, glance, wish, look=page.look(), t=t))
-    told(objects, glance, wish, without, pull)
-    closing(PART, formula(objects, glance, wish, without, strength, pull),
-            code(seed, wish, without, strength, pull), door(glance))  # fmt: skip
+            how = {"without": choice(PART, "without")}
+        chosen = Choice(slider(PART, "seed"), **how)
+    objects = cues.scene(chosen.seed)
+    glance = cues.look(
+        objects, chosen.wish, without=chosen.without, strength=chosen.strength, pull=chosen.pull
+    )
+    moves(PART, "scene", pictures.scene(objects, glance, chosen.wish, look=page.look(), t=t))
+    told(objects, glance, chosen)
+    closing(PART, formula(objects, glance, chosen), code(chosen), door(glance))
 
 
 def wished(kind: str) -> str | None:
     """What is looked for, of one kind of feature."""
-    found = choice(PART, kind, (ANY, *FEATURES[kind]), "blue" if kind == "colour" else ANY)
+    found = choice(PART, kind)
     return None if found == ANY else found
 
 
-def told(
-    objects: list[Object], glance: Glance, wish: Wish | None, without: str, pull: float
-) -> None:
+def told(objects: list[Object], glance: Glance, chosen: Choice) -> None:
     """Who was seen, and why."""
     best = int(glance.weights.argmax())
     facts = {
@@ -62,32 +86,29 @@ def told(
         ),
         "weight": float(glance.weights[best]), "output": glance.output, "count": len(objects),
     }  # fmt: skip
-    if wish is None:
-        notice(PART, f"notice.{without}", **facts)
-    elif not any(wish.values()):
-        notice(PART, "notice.pulled" if pull else "notice.open", **facts)
+    if chosen.wish is None:
+        notice(PART, f"notice.{chosen.without}", **facts)
+    elif not any(chosen.wish.values()):
+        notice(PART, "notice.pulled" if chosen.pull else "notice.open", **facts)
     else:
         met = int((glance.matches == glance.matches.max()).sum())
         notice(PART, "notice.query", met=met, **facts)
 
 
-def formula(
-    objects: list[Object], glance: Glance, wish: Wish | None, without: str, strength: float,
-    pull: float,
-) -> str:  # fmt: skip
+def formula(objects: list[Object], glance: Glance, chosen: Choice) -> str:
     """The output with the numbers of the object that is seen most."""
     best = int(glance.weights.argmax())
     sum_ = rf"\sum_i \alpha_i v_i = {glance.output:.2f}"
-    if wish is None and without == "average":
+    if chosen.wish is None and chosen.without == "average":
         return stacked(rf"\alpha_i = \frac{{1}}{{{len(objects)}}}", sum_)
-    if wish is None and without == "max":
+    if chosen.wish is None and chosen.without == "max":
         return stacked(r"\alpha_i = [\, i = \operatorname{argmax}_j a_j \,]", sum_)
-    score = rf"{strength:g}\, q^\top k_i" + (rf" + {pull:g}\, a_i" if pull else "")
-    score = "a_i" if wish is None else score
-    number = float(glance.scores[best])
+    pull = rf" + {chosen.pull:g}\, a_i" if chosen.pull else ""
+    score = "a_i" if chosen.wish is None else rf"{chosen.strength:g}\, q^\top k_i{pull}"
+    logit = float(glance.scores[best])
     return stacked(
         rf"\alpha_i = \operatorname{{softmax}}_i\left({score}\right)",
-        rf"\max_i \alpha_i = \frac{{e^{{{number:.2f}}}}}{{\sum_j e^{{s_j}}}}"
+        rf"\max_i \alpha_i = \frac{{e^{{{logit:.2f}}}}}{{\sum_j e^{{s_j}}}}"
         rf" = {float(glance.weights[best]):.3f}",
         sum_,
     )
@@ -100,12 +121,14 @@ def door(glance: Glance) -> Spec:
     return Spec(source="planted", source_params=params)
 
 
-def code(seed: int, wish: Wish | None, without: str, strength: float, pull: float) -> str:
+def code(chosen: Choice) -> str:
     """The same in a notebook."""
-    lines = ["from engine.lessons import cues", f"objects = cues.scene({seed})"]
-    if wish is None:
-        lines.append(f'glance = cues.look(objects, None, without="{without}")')
+    lines = ["from engine.lessons import cues", f"objects = cues.scene({chosen.seed})"]
+    if chosen.wish is None:
+        lines.append(f'glance = cues.look(objects, None, without="{chosen.without}")')
     else:
-        said = {kind: value for kind, value in wish.items() if value}
-        lines.append(f"glance = cues.look(objects, {said}, strength={strength}, pull={pull})")
+        said = {kind: value for kind, value in chosen.wish.items() if value}
+        lines.append(
+            f"glance = cues.look(objects, {said}, strength={chosen.strength}, pull={chosen.pull})"
+        )
     return "\n".join([*lines, "glance.weights, glance.output"])

@@ -1,23 +1,33 @@
 """What every part of the course has: controls in the URL, words, the formula, the code, a door."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, cast
 from urllib.parse import urlencode
 
 import streamlit as st
 
+from engine.contract import Param
 from engine.figures.base.theme import Figure
 from engine.spec.picture import Spec
 from pages.ui.components.moving import moving
 from pages.ui.shared.strings import t
 from pages.ui.url import linked, state
+from pages.ui.url.linked import Fields
 
 PLAIN = {"displayModeBar": False}
+CHOSEN: dict[str, Fields] = {}
+"""What is chosen in each part."""
 
 
 def words(part: str, name: str, **facts: Any) -> str:
     """`lesson.<part>.<name>` in the person's language."""
     return t(f"lesson.{part}.{name}", **facts)
+
+
+def declare(part: str, **declared: Param) -> Fields:
+    """What may be chosen in a part, in the URL as `<part>-<name>`."""
+    CHOSEN[part] = Fields(f"{part}-", declared)
+    return CHOSEN[part]
 
 
 def opening(part: str) -> None:
@@ -26,33 +36,26 @@ def opening(part: str) -> None:
         st.text(words(part, "text"))
 
 
-def slider(
-    part: str,
-    name: str,
-    low: float,
-    high: float,
-    default: float,
-    step: float | None = None,
-    **more: Any,
-) -> Any:
-    """A number in the URL as `<part>-<name>`, labelled `lesson.<part>.<name>`."""
-    return st.slider(
-        words(part, name), low, high, default, step=step, key=f"{part}-{name}",
-        bind="query-params", **more,
-    )  # fmt: skip
+def slider(part: str, name: str, high: float | None = None, **more: Any) -> Any:
+    """A number, labelled `lesson.<part>.<name>`; up to `high` where that is less than declared."""
+    return linked.slider(CHOSEN[part], name, words(part, name), high, **more)
 
 
-def choice(part: str, name: str, options: Sequence[str], default: str | None = None) -> str:
-    """One of a few, in the URL as `<part>-<name>`; labels `lesson.<part>.<name>.<option>`."""
+def choice(part: str, name: str) -> str:
+    """One of a few; labels `lesson.<part>.<name>.<option>`."""
     return linked.segments(
-        words(part, name), f"{part}-{name}", options, default or options[0],
-        lambda option: words(part, f"{name}.{option}"),
-    )  # fmt: skip
+        CHOSEN[part], name, words(part, name), lambda option: words(part, f"{name}.{option}")
+    )
 
 
-def toggle(part: str, name: str, default: bool = False) -> bool:
-    """On or off, in the URL as `<part>-<name>`."""
-    return st.toggle(words(part, name), default, key=f"{part}-{name}", bind="query-params")
+def toggle(part: str, name: str) -> bool:
+    """On or off."""
+    return linked.toggle(CHOSEN[part], name, words(part, name))
+
+
+def stops(part: str, name: str, say: Callable[[Any], str] = str, **more: Any) -> Any:
+    """One of an ordered few, on a slider; more as of `linked.stops`."""
+    return linked.stops(CHOSEN[part], name, words(part, name), say, **more)
 
 
 def picture(part: str, name: str, figure: Figure) -> None:

@@ -5,16 +5,37 @@ import streamlit as st
 from engine.figures.lessons import heads as pictures
 from engine.lessons import heads
 from engine.spec.picture import Spec
+from engine.spec.spelling import Field
 from engine.text.tokens import isolated
-from pages.ui.foundations.frame import choice, closing, notice, opening, picture, slider, words
+from pages.ui.foundations.frame import (
+    choice,
+    closing,
+    declare,
+    notice,
+    opening,
+    picture,
+    slider,
+    stops,
+    words,
+)
 from pages.ui.shared import frame
 from pages.ui.shared.reading import reading
 from pages.ui.shared.strings import t
 from pages.ui.url import linked
+from pages.ui.url.linked import number, one_of
 
 PART = "heads"
 COUNTS = (1, 2, 3, 4, 6, 8, 12)
 NONE = "none"
+CHOSEN = declare(
+    PART,
+    weights=one_of(("model", "random"), "model"),
+    inside=one_of(("softmax", "additive"), "softmax"),
+    layer=number(0, None, 1),
+    count=one_of(COUNTS),
+    seed=number(0, 20, 0),
+    off=Field(str, NONE, fits=lambda head: head == NONE or head.isdecimal(), said="none, ≥ 0"),
+)
 
 
 def draw() -> None:
@@ -22,24 +43,25 @@ def draw() -> None:
     opening(PART)
     left, right = st.columns(2)
     with left:
-        weights = choice(PART, "weights", ("model", "random"))
+        weights = choice(PART, "weights")
     with right:
-        inside = choice(PART, "inside", ("softmax", "additive"))
+        inside = choice(PART, "inside")
     spec = Spec(source="text", content=words(PART, "sample"))
     trace = reading(spec)
     count, seed = None, 0
     with st.sidebar:
-        layer = min(int(slider(PART, "layer", 0, trace.layers - 1, 1)), trace.layers - 1)
+        layer = slider(PART, "layer", trace.layers - 1)
         given = trace.layer(layer)
         if weights == "random":
             width = heads.count(given).width
             counts = [n for n in COUNTS if width % n == 0]
-            count = linked.stops(words(PART, "count"), f"{PART}-count", counts, given.heads, str)
-            seed = int(slider(PART, "seed", 0, 20, 0))
+            count = stops(PART, "count", options=counts, default=given.heads)
+            seed = slider(PART, "seed")
             given = heads.drawn(given, count, seed)
         off = linked.select(
-            words(PART, "off"), f"{PART}-off", [NONE, *map(str, range(given.heads))], NONE,
+            CHOSEN, "off", words(PART, "off"),
             lambda head: words(PART, "off.none") if head == NONE else head,
+            [NONE, *map(str, range(given.heads))],
         )  # fmt: skip
     out = None if off == NONE else int(off)
     found = heads.parts(given, inside)

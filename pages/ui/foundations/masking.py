@@ -7,51 +7,62 @@ from engine.lessons import masking
 from engine.lessons.masking import SENTENCES, SIDE
 from engine.sources import samples
 from engine.spec.picture import Spec
+from engine.spec.spelling import Field
 from pages.ui.components.paint import paint
 from pages.ui.foundations.frame import (
     choice,
     closing,
+    declare,
     notice,
     opening,
     picture,
     slider,
     stacked,
-    trouble,
+    stops,
     words,
 )
 from pages.ui.shared import frame
 from pages.ui.shared.strings import language, t
-from pages.ui.url import linked
+from pages.ui.url.linked import number, one_of
 
 PART = "masking"
-OWN = f"{PART}-own"  # in the URL, hexadecimal
 FIRST = "80c0e0f0783c1e00"  # a window of four that looks back only; the last row sees nothing
 LENGTHS = (8, 5, 2, 0)
+
+
+def spelt(mask: str) -> str:
+    """A mask as a URL spells it, checked."""
+    masking.read(mask)
+    return mask
+
+
+CHOSEN = declare(
+    PART,
+    kind=one_of(("lengths", "causal", "own"), "lengths"),
+    row=one_of(range(1, SIDE + 1), 4),
+    seed=number(0, 20, 0),
+    own=Field(str, FIRST, read=spelt),
+    **{f"length{i}": number(0, SIDE, n) for i, n in enumerate(LENGTHS, 1)},
+)
 
 
 def draw() -> None:
     """The part."""
     opening(PART)
-    kind = choice(PART, "kind", ("lengths", "causal", "own"))
+    kind = choice(PART, "kind")
     lengths, own = LENGTHS, FIRST
     with st.sidebar:
         if kind == "lengths":
-            lengths = [
-                int(slider(PART, f"length{i}", 0, SIDE, LENGTHS[i - 1]))
-                for i in range(1, SENTENCES + 1)
-            ]
+            lengths = [slider(PART, f"length{i}") for i in range(1, SENTENCES + 1)]
         names = pictures.row_names(kind)
-        rows = range(1, SIDE + 1)
-        row = linked.stops(
-            words(PART, "row"), f"{PART}-row", rows, 4, lambda row: names[row - 1]
-        ) - 1  # fmt: skip
-        seed = int(slider(PART, "seed", 0, 20, 0))
+        row = stops(PART, "row", lambda row: names[row - 1]) - 1
+        seed = slider(PART, "seed")
     if kind == "lengths":
         batch = masking.padded(lengths, seed)
     elif kind == "causal":
         batch = [masking.square(seed, causal=True)]
     else:
-        own = chosen()
+        own = CHOSEN["own"]
         batch = [masking.painted(masking.read(own), seed)]
     found = masking.masked(batch)
     look = frame.look()
@@ -96,27 +107,6 @@ def door(kind: str, seen: list[bool]) -> Spec:
     return Spec(source="planted", source_params=params, hide=tuple(hide))
 
 
-def chosen() -> str:
-    """The person's mask: painted, else from the URL, else the first; one that is none is told."""
-    text = st.session_state.get(OWN) or st.query_params.get(OWN, FIRST)
-    try:
-        masking.read(text)
-    except ValueError:
-        trouble(PART, "mask", digits=SIDE * SIDE // 4)
-        text = FIRST
-    tell(text)
-    return text
-
-
 def painted(cells: list[list[bool]]) -> None:
     """Keep what was painted."""
-    tell(masking.spelt(cells))
-
-
-def tell(text: str) -> None:
-    """Keep the mask, and make the URL say it."""
-    st.session_state[OWN] = text
-    if text == FIRST:
-        st.query_params.pop(OWN, None)
-    elif st.query_params.get(OWN) != text:
-        st.query_params[OWN] = text
+    CHOSEN.choose("own", masking.spelt(cells))

@@ -11,6 +11,7 @@ from engine.spec.picture import Spec
 from pages.ui.foundations.frame import (
     choice,
     closing,
+    declare,
     moves,
     notice,
     opening,
@@ -20,27 +21,41 @@ from pages.ui.foundations.frame import (
 )
 from pages.ui.shared import frame as page
 from pages.ui.shared.strings import t
+from pages.ui.url.linked import number, one_of
 
 PART = "pooling"
+declare(
+    PART,
+    scoring=one_of(tuple(SCORINGS), next(iter(SCORINGS))),
+    temperature=number(0.1, 5.0, 1.0, 0.1),
+    hidden=number(1, 32, 8),
+    width=number(0.1, 5.0, 1.0, 0.1),
+    x=number(-3.0, 3.0, 1.5, 0.1),
+    y=number(-3.0, 3.0, 1.0, 0.1),
+    queries=number(1, 4, 3),
+    keys=number(1, 6, 4),
+    row=number(1, 4, 1),
+    seed=number(0, 50, 0),
+)
 
 
 def draw() -> None:
     """Controls, the two products of matrices, one row in words and in numbers."""
     opening(PART)
     params: dict[str, Any] = {}
-    kind = choice(PART, "scoring", tuple(SCORINGS))
+    kind = choice(PART, "scoring")
     with st.sidebar:
         if kind == "dot":
-            params["temperature"] = slider(PART, "temperature", 0.1, 5.0, 1.0, 0.1)
+            params["temperature"] = slider(PART, "temperature")
         elif kind == "additive":
-            params["hidden"] = slider(PART, "hidden", 1, 32, 8)
+            params["hidden"] = slider(PART, "hidden")
         else:
-            params["width"] = slider(PART, "width", 0.1, 5.0, 1.0, 0.1)
-        first = slider(PART, "x", -3.0, 3.0, 1.5, 0.1), slider(PART, "y", -3.0, 3.0, 1.0, 0.1)
-        queries = slider(PART, "queries", 1, 4, 3)
-        keys = slider(PART, "keys", 1, 6, 4)
-        row = slider(PART, "row", 1, queries, 1) - 1 if queries > 1 else 0
-        seed = slider(PART, "seed", 0, 50, 0)
+            params["width"] = slider(PART, "width")
+        first = slider(PART, "x"), slider(PART, "y")
+        queries = slider(PART, "queries")
+        keys = slider(PART, "keys")
+        row = slider(PART, "row", queries) - 1 if queries > 1 else 0
+        seed = slider(PART, "seed")
     qkv = pooling.drawn(queries, keys, seed, first)
     found = pooling.pool(qkv, kind, **params)
     left, right = st.columns(2, gap="large")

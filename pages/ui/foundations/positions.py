@@ -5,18 +5,22 @@ import streamlit as st
 from engine.figures.lessons import positions as pictures
 from engine.lessons import positions
 from engine.sources import samples
+from engine.spec.fields import LANGUAGES
 from engine.spec.picture import Spec
+from engine.spec.spelling import Field
 from engine.text.quantities import tiny
 from engine.text.tokens import isolated
 from pages.ui.foundations.frame import (
     choice,
     closing,
+    declare,
     notice,
     opening,
     picture,
     scientific,
     slider,
     stacked,
+    stops,
     toggle,
     trouble,
     words,
@@ -24,30 +28,53 @@ from pages.ui.foundations.frame import (
 from pages.ui.shared import frame
 from pages.ui.shared.strings import language, t
 from pages.ui.url import linked
+from pages.ui.url.linked import flag, number, one_of
 
 PART = "positions"
 LONGEST = 65536
 MOST = 4096  # tokens that Explore is opened with: more take it long
+SENTENCE = 200  # characters
+CHOSEN = declare(
+    PART,
+    view=one_of(("permute", "encoding", "cost"), "permute"),
+    kind=one_of(positions.KINDS, positions.KINDS[0]),
+    order=one_of(positions.ORDERS, positions.ORDERS[0]),
+    causal=flag(),
+    seed=number(0, 20, 0),
+    length=number(0, 128, 64),
+    width=number(2, 64, 32),
+    framed=number(0, 63, 8),
+    offset=number(0, 64, 8),
+    n=one_of([2**i for i in range(4, 17)], 1024),
+    d=one_of([2**i for i in range(5, 14)], 512),
+    kernel=number(2, 15, 3),
+    **{
+        f"sentence-{tag}": Field(
+            str, None, fits=lambda text: len(text) <= SENTENCE, said=f"≤ {SENTENCE}"
+        )
+        for tag in LANGUAGES
+    },
+)
 
 
 def draw() -> None:
     """The part."""
     opening(PART)
-    view = choice(PART, "view", ("permute", "encoding", "cost"))
+    view = choice(PART, "view")
     {"permute": permute, "encoding": encoding, "cost": cost}[view]()
 
 
 def permute() -> None:
     """A sentence in another order: do its outputs only change places?"""
-    kind = choice(PART, "kind", positions.KINDS)
+    kind = choice(PART, "kind")
     with st.sidebar:
-        sentence = st.text_input(
-            words(PART, "sentence"), words(PART, "sentence.first"), max_chars=200,
-            key=f"{PART}-sentence-{language()}", bind="query-params",
+        sentence = linked.line(
+            CHOSEN, f"sentence-{language()}", words(PART, "sentence"),
+            words(PART, "sentence.first"), SENTENCE,
         )  # fmt: skip
-        order = choice(PART, "order", positions.ORDERS)
+        order = choice(PART, "order")
         causal = toggle(PART, "causal")
-        seed = int(slider(PART, "seed", 0, 20, 0))
+        seed = slider(PART, "seed")
     try:
         tokens = positions.words(sentence)
     except ValueError:
@@ -85,11 +112,11 @@ def turned(here: Spec) -> Spec:
 def encoding() -> None:
     """Sinusoids as a table and as curves, the rotation, learned and rotary positions beside."""
     with st.sidebar:
-        n = int(slider(PART, "length", 0, 128, 64))
-        width = int(slider(PART, "width", 2, 64, 32))
-        dimension = int(slider(PART, "framed", 0, 63, 8))
-        offset = int(slider(PART, "offset", 0, 64, 8))
-        seed = int(slider(PART, "seed", 0, 20, 0))
+        n = slider(PART, "length")
+        width = slider(PART, "width")
+        dimension = slider(PART, "framed")
+        offset = slider(PART, "offset")
+        seed = slider(PART, "seed")
     try:
         table = positions.sinusoidal(n, width)
     except ValueError:
@@ -134,12 +161,9 @@ def encoding() -> None:
 def cost() -> None:
     """Operations, steps and paths of self-attention, recurrence and convolution."""
     with st.sidebar:
-        lengths = [2**i for i in range(4, 17)]
-        n = linked.stops(words(PART, "n"), f"{PART}-n", lengths, 1024, "{:,}".format)
-        width = linked.stops(
-            words(PART, "d"), f"{PART}-d", [2**i for i in range(5, 14)], 512, "{:,}".format
-        )
-        kernel = int(slider(PART, "kernel", 2, 15, 3))
+        n = stops(PART, "n", "{:,}".format)
+        width = stops(PART, "d", "{:,}".format)
+        kernel = slider(PART, "kernel")
     figures = pictures.costs(n, width, kernel, LONGEST, look=frame.look(), t=t)
     for column, (name, figure) in zip(st.columns(3, gap="medium"), figures.items(), strict=True):
         with column:

@@ -14,6 +14,7 @@ from engine.spec.picture import Spec
 from pages.ui.foundations.frame import (
     choice,
     closing,
+    declare,
     moves,
     notice,
     opening,
@@ -21,6 +22,7 @@ from pages.ui.foundations.frame import (
     signed,
     slider,
     stacked,
+    stops,
     trouble,
     words,
 )
@@ -28,7 +30,7 @@ from pages.ui.server.jobs import JOBS, Busy, Say
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import frame as page
 from pages.ui.shared.strings import speaker, t
-from pages.ui.url import linked
+from pages.ui.url.linked import number, one_of
 
 PART = "regression"
 POOLS = ("average", "gaussian", "learned")
@@ -36,6 +38,20 @@ RATES = (0.001, 0.005, 0.02, 0.1, 0.5, 1.0, 5.0, 50.0)
 PACE = 1 / 16  # seconds a step takes at least, so that it can be seen
 SHORT = 1.02
 """Times the least loss of any w above which training has stopped short of it."""
+CHOSEN = declare(
+    PART,
+    pool=one_of(POOLS, "gaussian"),
+    w=number(0.0, 20.0, 1.0, 0.1),
+    kernel=one_of(KERNELS, KERNELS[0]),
+    keys=one_of(("others", "all"), "others"),
+    rate=one_of(RATES, 0.02),
+    n=number(1, 300, 50),
+    tests=number(2, 100, 50),
+    noise=number(0.0, 2.0, 0.5, 0.05),
+    seed=number(0, 50, 0),
+    span=number(0.0, SPAN, SPAN, 0.5),
+    query=number(0.0, SPAN, SPAN / 2, 0.05),
+)
 
 
 @dataclass(frozen=True)
@@ -59,7 +75,7 @@ class Choice:
 def draw() -> None:
     """Controls, the fit beside its weights, training, what it says, the article's questions."""
     opening(PART)
-    pool = choice(PART, "pool", POOLS, "gaussian")
+    pool = choice(PART, "pool")
     with st.sidebar:
         chosen = controls(pool)
     data = chosen.data()
@@ -70,7 +86,7 @@ def draw() -> None:
     job = running(mine)
     steps = list(mine["steps"]) if mine else []
     w = steps[-1].w if steps else chosen.w
-    query = st.session_state.get(f"{PART}-query", SPAN / 2)
+    query = CHOSEN["query"]
     if mine:
         mine["query"] = query
     if learns and not why:
@@ -79,7 +95,7 @@ def draw() -> None:
     left, right = st.columns([3, 2], gap="large")
     with left:
         moves(PART, "picture", shapes[0], job=job)
-        slider(PART, "query", 0.0, SPAN, SPAN / 2, 0.05)
+        slider(PART, "query")
     with right:
         moves(PART, "matrix", shapes[1], job=job, slot="matrix")
     if why and (learns or why != "flat"):  # a w of 0 is fine where nothing is learned
@@ -99,17 +115,16 @@ def controls(pool: str) -> Choice:
     """What is chosen in the sidebar; what a pooling has no use for is not asked."""
     w, kernel, rate, others = 0.0, "gaussian", 0.02, True
     if pool != "average":
-        w = slider(PART, "w", 0.0, 20.0, 1.0, 0.1, help=words(PART, f"w.{pool}"))
+        w = slider(PART, "w", help=words(PART, f"w.{pool}"))
     if pool == "gaussian":
-        kernel = choice(PART, "kernel", KERNELS)
+        kernel = choice(PART, "kernel")
     if pool == "learned":
-        others = choice(PART, "keys", ("others", "all")) == "others"
-        rate = linked.stops(words(PART, "rate"), f"{PART}-rate", RATES, 0.02, lambda r: f"{r:g}")
+        others = choice(PART, "keys") == "others"
+        rate = stops(PART, "rate", "{:g}".format)
     with st.expander(words(PART, "data")):
         return Choice(
-            n=slider(PART, "n", 1, 300, 50), tests=slider(PART, "tests", 2, 100, 50),
-            noise=slider(PART, "noise", 0.0, 2.0, 0.5, 0.05), seed=slider(PART, "seed", 0, 50, 0),
-            span=slider(PART, "span", 0.0, SPAN, SPAN, 0.5, help=words(PART, "span.help")),
+            n=slider(PART, "n"), tests=slider(PART, "tests"), noise=slider(PART, "noise"),
+            seed=slider(PART, "seed"), span=slider(PART, "span", help=words(PART, "span.help")),
             w=w, kernel=kernel, rate=rate, others=others,
         )  # fmt: skip
 
@@ -154,9 +169,7 @@ def descent(chosen: Choice, data: Data, steps: list[Step], job: str | None) -> N
 def begin(chosen: Choice) -> None:
     """Start to train."""
     t, look, data = speaker(), page.look(), chosen.data()
-    run: dict[str, Any] = {
-        "choice": chosen, "steps": [], "query": st.session_state.get(f"{PART}-query", SPAN / 2)
-    }  # fmt: skip
+    run: dict[str, Any] = {"choice": chosen, "steps": [], "query": CHOSEN["query"]}
 
     def work(say: Say) -> None:
         for step in regression.train(data, chosen.w, chosen.rate, others=chosen.others):

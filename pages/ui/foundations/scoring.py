@@ -9,35 +9,46 @@ from engine.spec.picture import Spec
 from pages.ui.foundations.frame import (
     choice,
     closing,
+    declare,
     moves,
     notice,
     opening,
     slider,
     stacked,
+    stops,
     trouble,
     words,
 )
 from pages.ui.shared import frame as page
 from pages.ui.shared.strings import t
-from pages.ui.url import linked
+from pages.ui.url.linked import number, one_of
 
 PART = "scoring"
-SEEN = ("scale", "functions")
+declare(
+    PART,
+    view=one_of(("scale", "functions"), "scale"),
+    query=number(1, 16, 4),
+    key=number(1, 16, 4),
+    hidden=number(1, 64, 16),
+    seed=number(0, 50, 0),
+    d=one_of(WIDTHS, 64),
+    keys=number(2, 128, 32),
+)
 
 
 def draw() -> None:
     """One of two pictures: the functions on the same vectors, or the spread of their scores."""
     opening(PART)
-    functions() if choice(PART, "view", SEEN) == "functions" else scale()
+    functions() if choice(PART, "view") == "functions" else scale()
 
 
 def functions() -> None:
     """Additive and scaled dot product on the same queries and keys."""
     with st.sidebar:
-        d = slider(PART, "query", 1, 16, 4)
-        dk = slider(PART, "key", 1, 16, 4)
-        hidden = slider(PART, "hidden", 1, 64, 16)
-        seed = slider(PART, "seed", 0, 50, 0)
+        d = slider(PART, "query")
+        dk = slider(PART, "key")
+        hidden = slider(PART, "hidden")
+        seed = slider(PART, "seed")
     qkv = scoring.drawn(d, dk, seed)
     additive, dot = scoring.both(qkv, hidden)
     left, right = st.columns(2, gap="large")
@@ -73,9 +84,9 @@ def functions() -> None:
 def scale() -> None:
     """What 1/√d does to scores, and so to weights."""
     with st.sidebar:
-        d = linked.stops(words(PART, "d"), f"{PART}-d", WIDTHS, 64, str)
-        keys = slider(PART, "keys", 2, 128, 32)
-        seed = slider(PART, "seed", 0, 50, 0)
+        d = stops(PART, "d")
+        keys = slider(PART, "keys")
+        seed = slider(PART, "seed")
     found = scoring.spreads(keys, seed)
     one = next(s for s in found if s.d == d)
     look = page.look()

@@ -1,28 +1,37 @@
 """Controls drawn from declarations: what a mechanism or a source declares is all they know.
 
-Every control shows what the spec says and reports to `state` in its callback; none keeps a value
-of its own.
+Every control shows what the spec says and reports to `state` in its callback.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import streamlit as st
 
 from engine.contract import Param
 from engine.mechanisms import MECHANISMS
-from engine.spec.picture import declarations
-from pages.ui.shared.strings import language, t
+from engine.spec.spelling import Problem, declarations
+from engine.text.tokens import shown
+from pages.ui.shared.strings import language, spoken, t
 from pages.ui.url import state
+from pages.ui.url.linked import follow
 
 FEW = 4  # choices that fit side by side
 SHORT = 24  # characters of their words in the sidebar
 
 
-def follow(key: str, value: Any) -> None:
-    """Make a widget show this value; call it right before the widget is drawn."""
-    if st.session_state.get(key) != value:
-        st.session_state[key] = value
+def problems(found: Iterable[Problem]) -> None:
+    """What in the URL could not be used."""
+    if not (found := tuple(found)):
+        return
+    with st.container(key="problems", gap=None):
+        for problem in found:
+            facts = {"field": problem.field, "allowed": spoken(problem.allowed)}
+            st.text(t(f"problem.{problem.kind}", value=_short(problem.value), **facts))
+
+
+def _short(text: str) -> str:
+    return shown(text[:40]) + ("…" if len(text) > 40 else "")
 
 
 def choose(

@@ -6,7 +6,8 @@ import streamlit as st
 
 from engine.sources import SOURCES, samples
 from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS
-from engine.spec.picture import Spec, declarations
+from engine.spec.picture import Spec
+from engine.spec.spelling import declarations
 from pages.ui.shared import contents, controls
 from pages.ui.shared.strings import t
 from pages.ui.url import state

@@ -3,8 +3,6 @@
 from collections.abc import Callable
 from typing import Any
 
-import streamlit as st
-
 from engine.contract import Refusal
 from engine.spec.fields import LANGUAGES
 from engine.text.locale import locale as locale
@@ -13,16 +11,7 @@ from pages.ui.url import state
 
 def language() -> str:
     """The language chosen, else the browser's, else English."""
-    chosen = state.spec().language
-    if chosen:
-        return chosen
-    return browser_language()
-
-
-def browser_language() -> str:
-    """The browser's language if we speak it, else English."""
-    tag = (st.context.locale or "").split("-")[0].lower()
-    return tag if tag in LANGUAGES else LANGUAGES[0]
+    return state.spec().language or state.browser_language()
 
 
 def formula(key: str) -> str:

@@ -1,67 +1,71 @@
-"""The one owner of what the person chose: read from the URL once, changed here, written back.
+"""What a picture is of: the spec, and the ways in which a page changes it.
 
-A page never writes to the URL or keeps a choice elsewhere. Widgets are drawn from the spec and
-report through `change`, in their callbacks, so that at the start of a run the spec is complete.
+Widgets are drawn from the spec and report in their callbacks, so that at the start of a run the
+spec is complete.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
 from engine.sources import samples
-from engine.spec.fields import CONTENT, MOST_COLUMNS, PARSERS, Problem
-from engine.spec.picture import DEFAULT, Choice, Spec, prefix_of, read
+from engine.spec import picture
+from engine.spec.fields import CONTENT, FIELDS, LANGUAGES, MOST_COLUMNS
+from engine.spec.picture import Choice, Spec, prefix_of
+from engine.spec.spelling import Problem
+from pages.ui.url import owner
+from pages.ui.url.owner import Group
 
-OURS = {*CONTENT, *PARSERS, "source", "with"}
+SOURCES = {*CONTENT, "source"}
+KEYS = {*SOURCES, *FIELDS, "with"}
 PREFIXES = ("s.", *(prefix_of(column) for column in range(1, MOST_COLUMNS + 1)))
 
 
-def _ours(key: str) -> bool:
-    return key in OURS or key.startswith(PREFIXES)
+def browser_language() -> str:
+    """The browser's language if we speak it, else English."""
+    tag = (st.context.locale or "").split("-")[0].lower()
+    return tag if tag in LANGUAGES else LANGUAGES[0]
 
 
-def begin(browser_language: Callable[[], str]) -> None:
-    """Take the spec from the URL if it says something new, and make the URL say the spec.
+def _read(query: Mapping[str, str]) -> tuple[Spec, list[Problem]]:
+    """What the URL says; a Chinese text where it names none and Chinese is spoken."""
+    found, problems = picture.read(query, samples=samples.ids())
+    if _in_chinese(found) and not query.keys() & SOURCES:
+        found = found.replace(content=samples.first("zh"))
+    return found, problems
 
-    Called once a run, before anything is drawn. A URL without our keys (a page's own link) leaves
-    the choices as they are.
-    """
-    query = st.query_params.to_dict()
-    said = {key: value for key, value in query.items() if _ours(key)}
-    first = "spec" not in st.session_state
-    if first or (said and said != st.session_state["said"]):
-        spec, problems = read(said, samples=samples.ids())
-        untouched = not said.keys() & {*CONTENT, "source"}
-        if untouched and (spec.language or browser_language()) == "zh":
-            spec = spec.replace(content=samples.first("zh"))
-        st.session_state["spec"] = spec
-        st.session_state["problems"] = problems
-    wanted = spec_query()
-    if wanted != said:
-        st.query_params.from_dict({k: v for k, v in query.items() if not _ours(k)} | wanted)
-    st.session_state["said"] = wanted
+
+def query_params(spec: Spec) -> dict[str, str]:
+    """What the URL says of a spec; the English text, too, where Chinese is spoken."""
+    said = spec.query_params()
+    if _in_chinese(spec) and not said.keys() & SOURCES:
+        return {"sample": spec.content} | said
+    return said
+
+
+def _in_chinese(spec: Spec) -> bool:
+    return (spec.language or browser_language()) == "zh"
+
+
+PICTURE: Group[Spec] = owner.register(
+    Group("picture", lambda key: key in KEYS or key.startswith(PREFIXES), _read, query_params)
+)
 
 
 def spec() -> Spec:
     """What is chosen now."""
-    return st.session_state.get("spec", DEFAULT)
+    return owner.value(PICTURE)
 
 
-def spec_query() -> dict[str, str]:
-    """What the URL says of it."""
-    return spec().query_params()
-
-
-def problems() -> list[Problem]:
+def problems() -> tuple[Problem, ...]:
     """What in the URL could not be used."""
-    return st.session_state.get("problems", [])
+    return owner.problems(PICTURE)
 
 
 def put(new: Spec) -> None:
     """Choose this; what was wrong with the URL is past."""
-    st.session_state["spec"] = new
-    st.session_state["problems"] = []
+    owner.put(PICTURE, new)
 
 
 def change(**fields: Any) -> None:

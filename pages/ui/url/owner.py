@@ -1,0 +1,98 @@
+"""The one owner of what a person chose: read from the URL, held here, and written back.
+
+What is chosen together is a `Group` of keys. A page or a widget asks for a group's value, and
+reports changes; nobody else reads or writes the URL. A group is read when the URL says something
+of it that is new, and the URL says it from when the page first asks for it.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+import streamlit as st
+
+from engine.spec.spelling import Problem
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class Group(Generic[T]):
+    """Keys of the URL that are chosen together.
+
+    Attributes:
+        name: one of its own. owns: whether a key is one of its keys.
+        read: what the URL says with these keys -> the value, and what could not be used.
+        say: the value -> keys and what stands there; defaults go without saying.
+    """
+
+    name: str
+    owns: Callable[[str], bool]
+    read: Callable[[Mapping[str, str]], tuple[T, list[Problem]]]
+    say: Callable[[T], dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Held(Generic[T]):
+    """What is chosen in a group, what was wrong with the URL, and what the URL says of it."""
+
+    value: T
+    problems: tuple[Problem, ...]
+    said: Mapping[str, str]
+
+
+GROUPS: dict[str, Group[Any]] = {}
+"""All there are, by name."""
+TOLD = "url.told"
+"""Where the session keeps the names of those that the URL says by now in this run."""
+
+
+def register(group: Group[T]) -> Group[T]:
+    """Make a group known."""
+    GROUPS[group.name] = group
+    return group
+
+
+def begin() -> None:
+    """A run begins: the URL may say something new. Called before anything is asked."""
+    st.session_state[TOLD] = set()
+
+
+def value(group: Group[T]) -> T:
+    """What is chosen."""
+    return _held(group).value
+
+
+def problems(group: Group[Any]) -> tuple[Problem, ...]:
+    """What in the URL could not be used, until something else is chosen."""
+    return _held(group).problems
+
+
+def put(group: Group[T], new: T) -> None:
+    """Choose this."""
+    st.session_state[_place(group)] = Held(new, (), _held(group).said)
+    st.session_state[TOLD].discard(group.name)
+
+
+def _place(group: Group[Any]) -> str:
+    return f"url.{group.name}"
+
+
+def _held(group: Group[T]) -> Held[T]:
+    """The group as it is, once the URL has been read and says it."""
+    held: Held[T] | None = st.session_state.get(_place(group))
+    told = st.session_state.setdefault(TOLD, set())
+    if held is not None and group.name in told:
+        return held
+    query = st.query_params.to_dict()
+    said = {key: text for key, text in query.items() if group.owns(key)}
+    if held is None or (said and said != held.said):
+        new, wrong = group.read(said)
+        held = Held(new, tuple(wrong), said)
+    wanted = group.say(held.value)
+    if wanted != said:
+        st.query_params.from_dict({k: v for k, v in query.items() if not group.owns(k)} | wanted)
+    held = Held(held.value, held.problems, wanted)
+    st.session_state[_place(group)] = held
+    told.add(group.name)
+    return held
