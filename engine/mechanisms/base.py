@@ -6,6 +6,9 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import ClassVar, TypeVar
 
+from jaxtyping import Float
+from torch import Tensor
+
 from engine.contract import QKV, Learned, Refusal, params_of
 from engine.measure.attention import Attention
 
@@ -21,6 +24,7 @@ class Mechanism(ABC):
         paper: arXiv id or citation. complexity: a formula of n, for words.
         causal_ok: takes causal=True. square_only: needs n = m.
         selection_causal: False where choosing keys reads the future without weighing it.
+        leaves_out: True if a row that sees keys may be left none by the mechanism: it is 0 then.
         grows: the parameter that buys fidelity to full attention with cost, "" if there is none.
 
     Attributes:
@@ -34,6 +38,7 @@ class Mechanism(ABC):
     causal_ok: ClassVar[bool] = True
     square_only: ClassVar[bool] = False
     selection_causal: ClassVar[bool] = True
+    leaves_out: ClassVar[bool] = False
     grows: ClassVar[str] = ""
 
     learned: Learned | None = field(default=None, kw_only=True, repr=False, compare=False)
@@ -62,6 +67,15 @@ class Mechanism(ABC):
 
         Raises:
             ValueError: the QKV holds something that this mechanism can't honour; names it.
+        """
+
+    @abstractmethod
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        """The weights by the paper's formula, dense and in float64: for reading and for tests.
+
+        n×m is held in the open, and nothing is shared with the way that `attend` goes but what is
+        learned, drawn or looked up. The output is these weights @ v. For a QKV that `check` lets
+        pass.
         """
 
     @abstractmethod

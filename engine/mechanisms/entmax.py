@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxtyping import Float
+from torch import Tensor
+
 from engine.contract import QKV, param
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
@@ -31,6 +34,10 @@ class Entmax(Mechanism):
         return Composed(
             qkv, patterns.Everything(), normaliser=normalisers.Entmax(self.alpha)
         )  # fmt: skip
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        z = dense.entries(qkv, dense.logits(qkv), dense.allowed(qkv))
+        return dense.entmax(z, self.alpha)[..., : qkv.m]
 
     def flops(self, qkv: QKV) -> int:
         return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
 from engine.contract import QKV, Refusal
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
@@ -29,6 +33,11 @@ class Sigmoid(Mechanism):
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
         return Composed(qkv, patterns.Everything(), normaliser=normalisers.Sigmoid())
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        seen = dense.allowed(qkv)
+        count = seen.sum(-1, keepdim=True).clamp_min(1).double()
+        return torch.sigmoid(dense.logits(qkv) - count.log()) * seen
 
     def flops(self, qkv: QKV) -> int:
         return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])

@@ -5,8 +5,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+from jaxtyping import Float
+from torch import Tensor
+
 from engine.contract import QKV, param
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism
@@ -32,6 +35,9 @@ class Softmax(Mechanism):
             output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
         )
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        return dense.softmax(qkv, self.temperature)
 
     def flops(self, qkv: QKV) -> int:
         pairs = visible_pairs(qkv)

@@ -5,8 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import torch.nn.functional as F
+from jaxtyping import Float
+from torch import Tensor
+
 from engine.contract import QKV
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import visible_pairs
@@ -24,6 +28,10 @@ class Softmax1(Mechanism):
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
         return Composed(qkv, patterns.Everything(), normaliser=normalisers.Softmax(zero=True))
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        z = F.pad(dense.entries(qkv, dense.logits(qkv), dense.allowed(qkv)), (0, 1))
+        return z.softmax(-1)[..., : qkv.m]
 
     def flops(self, qkv: QKV) -> int:
         return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])

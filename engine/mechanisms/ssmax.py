@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import QKV, param
-from engine.kernels import patterns
+from engine.kernels import dense, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism
@@ -42,6 +42,14 @@ class SSMax(Mechanism):
             output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
         )
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        seen = dense.allowed(qkv)
+        beta = self.s * seen.sum(-1, keepdim=True).clamp_min(1).double().log()  # (n 1)
+        z = dense.entries(qkv, dense.logits(qkv), seen)
+        # just above 0 where n = 1, so that −∞ still hides
+        z = z * beta.clamp_min(torch.finfo(z.dtype).tiny)
+        return z.softmax(-1).nan_to_num(0)[..., : qkv.m]
 
     def flops(self, qkv: QKV) -> int:
         return 2 * qkv.heads * visible_pairs(qkv) * (qkv.k.shape[-1] + qkv.v.shape[-1])

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.views import Factors
+from engine.kernels import dense
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
@@ -57,6 +58,11 @@ class TruncatedSVD(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Truncated(qkv, self.rank)
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        u, s, vh = torch.linalg.svd(dense.softmax(qkv), full_matrices=False)
+        k = self.rank
+        return (u[..., :k] * s[:, None, :k]) @ vh[:, :k]
 
     def flops(self, qkv: QKV) -> int:
         """Full attention, n² inner products of its rows, 9 n³ for their eigenvectors (Golub and
