@@ -163,13 +163,13 @@ class Composed(Rows, Attention):
         # softmax renormalised over the keys that are left is softmax with the others masked,
         # unless the others bear on the row's temperature or share
         zero = isinstance(self.normaliser, Softmax) and self.normaliser.zero
-        if not self.streams or self._beta is not None or zero:
+        if not self.streams or self._beta is not None or zero or self.qkv.sinks is not None:
             return super().hide(keys)
         mask = torch.ones(self.frame.m, dtype=torch.bool, device=self.device)
         if self.frame.key_mask is not None:
             mask &= self.frame.key_mask.to(self.device)
         mask[index(keys, self.frame.m)] = False
-        qkv = self.qkv.replace(key_mask=mask, sinks=None)
+        qkv = self.qkv.replace(key_mask=mask)
         return Composed(qkv, self.pattern, self.scoring, self.normaliser, views=self._views)
 
     def steps(self, head: int, row: int) -> Steps:

@@ -62,7 +62,7 @@ def biased(qkv: QKV, scores: Float[Tensor, "h n m"]) -> Float[Tensor, "h n m"]:
 
 
 def entries(
-    qkv: QKV, z: Float[Tensor, "h n c"], seen: Bool[Tensor, "#h n c"] | Bool[Tensor, "n c"]
+    qkv: QKV, z: Float[Tensor, "h n c"], seen: Bool[Tensor, "#h #n #c"] | Bool[Tensor, "#n #c"]
 ) -> Float[Tensor, "h n cs"]:
     """What a row's softmax is over: its logits, −∞ where unseen, then the sink's, if any."""
     z = z.masked_fill(~seen, -torch.inf)
@@ -72,7 +72,7 @@ def entries(
 
 
 def masked_softmax(
-    qkv: QKV, z: Float[Tensor, "h n c"], seen: Bool[Tensor, "#h n c"] | Bool[Tensor, "n c"]
+    qkv: QKV, z: Float[Tensor, "h n c"], seen: Bool[Tensor, "#h #n #c"] | Bool[Tensor, "#n #c"]
 ) -> Float[Tensor, "h n c"]:
     """Softmax over what is seen and the sink, whose weight is dropped; rows of nothing are 0."""
     return entries(qkv, z, seen).softmax(-1).nan_to_num(0)[..., : z.shape[-1]]

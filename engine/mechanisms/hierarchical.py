@@ -120,8 +120,8 @@ class Hierarchical(Mechanism):
             return z[..., unit].amax(-1)
         if self.aggregate == "logsumexp":
             return z[..., unit].logsumexp(-1)
-        count = seen[:, unit].sum(-1, keepdim=True)
-        share = seen[:, unit] / count.clamp_min(1).double()  # (n c)
+        count = seen[:, unit].sum(-1, keepdim=True).double()
+        share = seen[:, unit] / count.clamp_min(1)  # (n c)
         keys = share @ dense.per_head(qkv.k, qkv)[:, unit]  # (h n d), each row's mean key
         score = (qkv.q.double() * keys).sum(-1, keepdim=True) * qkv.factor
         mean = (share * bias[..., unit]).sum(-1, keepdim=True)

@@ -141,7 +141,8 @@ def hold(key: str, check: Callable[[Case], None]) -> None:
         check(Case(qkv, mechanism, att, w, drawn["size"], Random(drawn["seed"])))
         met.update(name for name, (inert, _) in FIELDS.items() if drawn[name] != inert)
 
-    run.__name__ = f"{check.__qualname__}[{key}]"  # what is drawn follows from the name
+    # what is drawn follows from the name
+    run.__name__ = f"{check.__qualname__.partition('.')[0]}_{key}"
     settings(max_examples=EXAMPLES, deadline=None)(given(DRAWN)(run))()
     assert met == FIELDS.keys(), f"never tried: {FIELDS.keys() - met}"
 
@@ -160,10 +161,7 @@ def test_equals_its_plain_reference(key):
 
 @pytest.mark.parametrize("key", KEYS)
 def test_weights_are_what_the_output_uses(key):
-    left = 0
-
     def check(case: Case) -> None:
-        nonlocal left
         w, kind = case.w, case.att.row_kind
         expected = oracle.output(w, case.qkv)
         torch.testing.assert_close(case.att.output.double(), expected, atol=2e-5, rtol=2e-5)
@@ -175,18 +173,31 @@ def test_weights_are_what_the_output_uses(key):
         assert (w >= 0).all()
         total, sees = w.sum(-1), seen.any(-1).expand(HEADS, -1)
         if kind == "stochastic":
-            out = sees & (total == 0)
-            left += int(out.sum())
-            close = (total - 1).abs() < 1e-5
-            assert (close | ~sees | out).all()
+            left_out = MECHANISMS[key].leaves_out & (total == 0)
+            assert (((total - 1).abs() < 1e-5) == (sees & ~left_out)).all()
         elif kind == "substochastic":
             assert (total < 1 + 1e-5).all()
 
     hold(key, check)
-    if MECHANISMS[key].leaves_out:
-        assert left, "no row that sees a key was left out"
-    else:
-        assert not left, "rows that see keys read none"
+
+
+LEAVING = {
+    "window": {"window": 1, "sinks": 0}, "segmented": {"segment": 1},
+    "transformer_xl": {"segment": 1, "memory": 0}, "memory_tokens": {"segment": 1, "slots": 0},
+    "moba": {"block": 1, "top_k": 1}, "kmeans": {"clusters": 1, "window": 1},
+    "linear": {"feature_map": "relu"}, "combined": {"size": 1},
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_a_mechanism_that_may_leave_rows_out_says_so(key):
+    """A hidden key, and a query that no feature is above 0 of: row 3 sees keys but may read none."""
+    assert MECHANISMS[key].leaves_out == (key in LEAVING)
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = (torch.randn(2, 6, 4, generator=draw) for _ in range(3))
+    q[:, 3] = -q[:, 3].abs()
+    att = engine.attend(QKV(q, k, v, key_mask=torch.arange(6) != 3), key, **LEAVING.get(key, {}))
+    assert bool((att.weights()[:, 3] == 0).all(-1).any()) == (key in LEAVING)
 
 
 @pytest.mark.parametrize("key", KEYS)
