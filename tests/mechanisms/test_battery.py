@@ -38,7 +38,7 @@ FIELDS: dict[str, tuple[Any, st.SearchStrategy]] = {
     "softcap": (None, st.sampled_from([None, 2.5])),
     "queries": (0, st.sampled_from([0, 0, -5, 13])),  # keys beyond as many as queries
 }
-DRAWN = st.fixed_dictionaries(
+CASES = st.fixed_dictionaries(
     {
         "n": st.integers(1, 48),
         "groups": st.sampled_from([1, 2, 4]),
@@ -143,7 +143,7 @@ def hold(key: str, check: Callable[[Case], None]) -> None:
 
     # what is drawn follows from the name
     run.__name__ = f"{check.__qualname__.partition('.')[0]}_{key}"
-    settings(max_examples=EXAMPLES, deadline=None)(given(DRAWN)(run))()
+    settings(max_examples=EXAMPLES, deadline=None)(given(CASES)(run))()
     assert met == FIELDS.keys(), f"never tried: {FIELDS.keys() - met}"
 
 
@@ -191,7 +191,7 @@ LEAVING = {
 
 @pytest.mark.parametrize("key", KEYS)
 def test_a_mechanism_that_may_leave_rows_out_says_so(key):
-    """A hidden key, and a query that no feature is above 0 of: row 3 sees keys but may read none."""
+    """Key 3 is hidden and query 3 has no feature above 0: its row sees keys but may read none."""
     assert MECHANISMS[key].leaves_out == (key in LEAVING)
     draw = torch.Generator().manual_seed(0)
     q, k, v = (torch.randn(2, 6, 4, generator=draw) for _ in range(3))
