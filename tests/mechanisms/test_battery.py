@@ -289,12 +289,14 @@ def test_hiding_keys_renormalises_what_is_left(key):
         assert (hidden[..., 0] == 0).all()
         left = case.w.clone()
         left[..., 0] = 0
+        if case.att.row_kind == "signed":  # a total near 0, or below, is nothing to scale by
+            torch.testing.assert_close(hidden, left, atol=1e-6, rtol=1e-5)
+            return
         total, before = left.sum(-1, True), case.w.sum(-1, True)
-        some = (total.abs() > 1e-3)[..., 0]
+        some = (total > 1e-3)[..., 0]
         expected = left * before / total
         torch.testing.assert_close(hidden[some], expected[some], atol=1e-5, rtol=1e-3)
-        nothing = (left == 0).all(-1)
-        assert (hidden[nothing & (case.w[..., 0] == 0)] == 0).all()
+        assert (hidden[(case.w == 0).all(-1)] == 0).all()
 
     hold(key, check)
 
