@@ -1,4 +1,4 @@
-"""Plain attention in float64, n×n and in the open: what the engine is held against."""
+"""What follows from weights, a cell and a row at a time: what the engine is held against."""
 
 from __future__ import annotations
 
@@ -6,40 +6,9 @@ import torch
 from torch import Tensor
 
 from engine.contract import QKV
+from engine.kernels.dense import allowed, logits, softmax
 
-
-def allowed(qkv: QKV) -> Tensor:
-    """(n m) pairs that causality and masks leave."""
-    rows, cols = torch.arange(qkv.n), torch.arange(qkv.m)
-    seen = torch.ones(qkv.n, qkv.m, dtype=torch.bool)
-    if qkv.causal:
-        seen &= cols <= rows[:, None] + qkv.m - qkv.n
-    if qkv.key_mask is not None:
-        seen &= qkv.key_mask
-    if qkv.mask is not None:
-        seen &= qkv.mask(rows, cols)
-    return seen
-
-
-def logits(qkv: QKV) -> Tensor:
-    """(h n m) scores after scale, softcap and bias."""
-    k = qkv.k.double().repeat_interleave(qkv.heads // qkv.groups, 0)
-    z = torch.einsum("hnd,hmd->hnm", qkv.q.double(), k) * qkv.factor
-    if qkv.softcap is not None:
-        z = qkv.softcap * torch.tanh(z / qkv.softcap)
-    if qkv.bias is not None:
-        z = z + qkv.bias(torch.arange(qkv.n), torch.arange(qkv.m)).double()
-    return z
-
-
-def softmax(qkv: QKV, temperature: float = 1.0, pattern: Tensor | None = None) -> Tensor:
-    """(h n m) weights; a sink logit is one column more that is dropped afterwards."""
-    seen = allowed(qkv) if pattern is None else allowed(qkv) & pattern
-    z = (logits(qkv) / temperature).masked_fill(~seen, -torch.inf)
-    if qkv.sinks is not None:
-        extra = (qkv.sinks.double() / temperature)[:, None, None].expand(-1, qkv.n, 1)
-        z = torch.cat([z, extra], -1)
-    return z.softmax(-1).nan_to_num(0)[..., : qkv.m]
+__all__ = ["allowed", "logits", "output", "pooled", "softmax", "statistics"]
 
 
 def output(weights: Tensor, qkv: QKV) -> Tensor:

@@ -6,7 +6,7 @@ Positions are on the keys' axis. A pattern only narrows; causality and masks are
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -17,6 +17,9 @@ from engine.contract import QKV
 from engine.kernels import hashing, selection
 
 Span = tuple[int, int]
+
+PAIRS = 2**22
+"""Pairs that a mask is asked of at once, all heads together."""
 
 
 @runtime_checkable
@@ -300,7 +303,25 @@ class Hashed(Pattern):
         lost = empty & ~kept
         own = torch.where(lost, nearest, own)
         kept = torch.where(lost, nearest >= 0, kept & ((high - low <= 1).all(1) | (not shared)))
-        return cls(queries, keys, order, place.int(), low.int(), high.int(), own, kept, offset)
+        found = cls(queries, keys, order, place.int(), low.int(), high.int(), own, kept, offset)
+        return found if qkv.mask is None else found._masked(qkv)
+
+    def _masked(self, qkv: QKV) -> Hashed:
+        """With the nearest key for queries to which the mask leaves none of theirs."""
+        own, kept = self.own.clone(), self.kept.clone()
+        cols = torch.arange(qkv.m, device=own.device)
+        rows = torch.arange(qkv.n, device=own.device)
+        for part in rows.split(max(1, PAIRS // (qkv.heads * qkv.m))):
+            seen, at = qkv.frame.visible(part, cols), part + self.offset
+            if seen is None:
+                continue
+            lost = ~(self.allows(at, cols) & seen).any(-1)
+            nearest = torch.where(seen & (cols <= at[:, None]), cols, -1).amax(-1)
+            first = seen.int().argmax(-1).where(seen.any(-1), -1)
+            nearest = torch.where(nearest < 0, first, nearest)
+            own[:, part] = torch.where(lost, nearest, own[:, part])
+            kept[:, part] = torch.where(lost, nearest >= 0, kept[:, part])
+        return replace(self, own=own, kept=kept)
 
     def head(self, h: int) -> Hashed:
         g = h // (len(self.queries) // len(self.keys))

@@ -11,7 +11,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engine.contract import QKV
-from engine.kernels import patterns
+from engine.kernels import dense, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, floats
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
@@ -47,6 +47,12 @@ class AdaptiveTemperature(Mechanism):
             output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
         )
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        z = dense.entries(qkv, dense.logits(qkv), dense.allowed(qkv))
+        first = z.softmax(-1).nan_to_num(0)
+        entropy = -torch.xlogy(first, first).sum(-1, keepdim=True)
+        return (beta(entropy) * z).softmax(-1).nan_to_num(0)[..., : qkv.m]
 
     def flops(self, qkv: QKV) -> int:
         width = 2 * qkv.k.shape[-1] + qkv.v.shape[-1]

@@ -11,6 +11,7 @@ from torch import Tensor
 
 from engine.contract import QKV, param
 from engine.contract.learned import Fidelity, Learned, explained
+from engine.kernels import dense
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Additive as Network
@@ -64,6 +65,16 @@ class Additive(Mechanism):
         att = Composed(qkv, Everything(), network)
         att.fidelity = learned.fidelity
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        learned = self.learned or self.fit(qkv).learned
+        assert learned is not None
+        w_q, w_k, b, w_v = (learned.weights[x].double() for x in ("w_q", "w_k", "b", "w_v"))
+        rows = qkv.q.double() @ w_q.mT + b[:, None]  # (h n u)
+        cols = dense.per_head(qkv.k, qkv) @ w_k.mT  # (h m u)
+        units = torch.tanh(rows[:, :, None] + cols[:, None])  # (h n m u)
+        z = dense.biased(qkv, (units * w_v[:, None, None]).sum(-1))
+        return dense.masked_softmax(qkv, z, dense.allowed(qkv))
 
     def learn(self, qkv: QKV) -> Learned:
         """The network of each head, fitted to the head's own scores."""

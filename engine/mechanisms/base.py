@@ -8,7 +8,9 @@ from math import inf
 from typing import ClassVar, TypeVar
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from engine.contract import QKV, Learned, Refusal, params_of
 from engine.kernels import needle
@@ -28,6 +30,7 @@ class Mechanism(ABC):
         paper: arXiv id or citation. complexity: a formula of n, for words.
         causal_ok: takes causal=True. square_only: needs n = m.
         selection_causal: False where choosing keys reads the future without weighing it.
+        leaves_out: True if a row that sees keys may be left none by the mechanism: it is 0 then.
         grows: the parameter that buys fidelity to full attention with cost, "" if there is none.
         sizes: parameters that show nothing where they come near the length of the text.
         groups: the grouping of keys that its views give, "buckets" or "clusters", "" if none.
@@ -46,6 +49,7 @@ class Mechanism(ABC):
     causal_ok: ClassVar[bool] = True
     square_only: ClassVar[bool] = False
     selection_causal: ClassVar[bool] = True
+    leaves_out: ClassVar[bool] = False
     grows: ClassVar[str] = ""
     sizes: ClassVar[tuple[str, ...]] = ()
     groups: ClassVar[str] = ""
@@ -92,6 +96,15 @@ class Mechanism(ABC):
 
         Raises:
             ValueError: the QKV holds something that this mechanism can't honour; names it.
+        """
+
+    @abstractmethod
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        """The weights by the paper's formula, dense and in float64: for reading and for tests.
+
+        n×m is held in the open, and nothing is shared with the way that `attend` goes but what is
+        learned, drawn or looked up. The output is these weights @ v. For a QKV that `check` lets
+        pass.
         """
 
     def pairs(self, qkv: QKV) -> int:

@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.contract import QKV, Block, Index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Routing
-from engine.kernels import selection
+from engine.kernels import dense, selection
 from engine.kernels.composed import Composed
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
@@ -75,6 +75,27 @@ class Capsule(Mechanism):
         att = Agreed(qkv, full, *agree(u, directions, self.iterations))
         att.fidelity = learned.fidelity
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        learned = self.learned or self.fit(qkv).learned
+        assert learned is not None
+        directions = learned.weights["directions"].to(qkv.device)
+        full, count = dense.softmax(qkv), self.capsules
+        u = full @ dense.per_head(qkv.v, qkv)  # (h n e)
+        if _mixes(qkv):
+            assert qkv.layer is not None and qkv.layer.w_o is not None
+            w = qkv.layer.w_o.double().unflatten(1, (qkv.heads, -1))  # (D h e)
+            u = torch.einsum("hne,Dhe->hnD", u, w)
+        u = u / u.square().sum(-1).mean().sqrt().clamp_min(1e-30)
+        said = count * (u @ directions.T)[..., None] * directions  # (h n J D)
+        b, v = torch.zeros_like(said[..., 0]), torch.zeros_like(said[0])
+        for _ in range(self.iterations):
+            b = b + (said * v).sum(-1)  # nothing yet at the first step
+            s = (b.softmax(-1)[..., None] * said).sum(0)  # (n J D)
+            length = s.norm(dim=-1, keepdim=True)
+            v = length * s / (1 + length**2)
+        share = (b.softmax(-1) * v.norm(dim=-1)).sum(-1)  # (h n)
+        return full * share[..., None]
 
     def held(self, qkv: QKV) -> int:
         """Head outputs in float64, several times over, and couplings of every step."""

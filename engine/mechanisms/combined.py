@@ -6,13 +6,19 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+import torch.nn.functional as F
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from engine.contract import QKV, Learned, Refusal, param
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns, selection
 from engine.kernels.composed import Composed
 from engine.mechanisms.adaptive_temperature import beta, entropy
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
-from engine.mechanisms.relative import KINDS, LEARNED, fitted, positioned, tables
+from engine.mechanisms.lsh import Lsh
+from engine.mechanisms.moba import MoBA
+from engine.mechanisms.relative import KINDS, LEARNED, fitted, plain_logits, positioned, tables
+from engine.mechanisms.segmented import Segmented
 from engine.mechanisms.ssmax import length_scale
 from engine.mechanisms.transformer_xl import TransformerXL
 from engine.mechanisms.window import Window
@@ -37,6 +43,7 @@ class Combined(Mechanism):
     family: ClassVar[str] = "remedies"
     paper: ClassVar[str] = "a combination of several"
     complexity: ClassVar[str] = "n·keys of the pattern; n² by content"
+    leaves_out: ClassVar[bool] = True
     selection_causal: ClassVar[bool] = False
     sizes: ClassVar[tuple[str, ...]] = ("size",)
 
@@ -91,6 +98,50 @@ class Combined(Mechanism):
             )  # fmt: skip
         att.fidelity = learned and learned.fidelity
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        learned, seen = self.fit(qkv).learned, dense.allowed(qkv)
+        count = seen.sum(-1, keepdim=True).clamp_min(1).double()
+        # keys are chosen among q and k with their positions in them
+        pairs = self.reach(positioned(qkv, self.bias, DISTANCE, self.seed, learned))
+        z = plain_logits(qkv, self.bias, DISTANCE, learned)
+        z = dense.entries(qkv, z, seen & pairs)
+        if self.scale == "ssmax":
+            z = z * (self.s * count.log()).clamp_min(torch.finfo(z.dtype).tiny)
+        elif self.scale == "adaptive":
+            w = z.softmax(-1).nan_to_num(0)
+            z = z * beta(-torch.xlogy(w, w).sum(-1, keepdim=True))
+        match self.normaliser:
+            case "entmax":
+                w = dense.entmax(z, self.alpha)
+            case "sigmoid":
+                w = torch.sigmoid(z - count.log())
+            case "softmax1":
+                w = F.pad(z, (0, 1)).softmax(-1)
+            case _:
+                w = z.softmax(-1).nan_to_num(0)
+        return w[..., : qkv.m]
+
+    def reach(self, qkv: QKV) -> Bool[Tensor, "h n m"] | Bool[Tensor, "n m"]:
+        """The pattern in the open."""
+        size, count = self.size, self.count
+        match self.pattern:
+            case "window":
+                return Window(size, 0).reach(qkv)
+            case "segments":
+                return Segmented(size).reach(qkv)
+            case "recurrent":
+                return TransformerXL(size, size).reach(qkv)
+            case "hashed":
+                return Lsh(buckets=count, rounds=1, seed=self.seed).reach(qkv)
+            case "clusters":
+                centroids = selection.centroids(qkv, count, self.seed)
+                queries, keys = selection.members(qkv, centroids, size)  # (h C n), (h C m)
+                return (queries[..., None] & keys[:, :, None]).any(1)
+            case "blocks":
+                return MoBA(size, count).reach(qkv)
+            case _:
+                return torch.ones(qkv.n, qkv.m, dtype=torch.bool, device=qkv.device)
 
     def _pattern(self, qkv: QKV) -> patterns.Pattern:
         size, count = self.size, self.count

@@ -12,6 +12,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, RowKind, param
+from engine.kernels import dense
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.mechanisms.softmax import Softmax
@@ -49,6 +50,14 @@ class Differential(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Difference(qkv, self.lambda_)
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        half, scale = qkv.q.shape[-1] // 2, qkv.factor * sqrt(2)  # scale 1/sqrt(d/2)
+        first, second = (
+            dense.softmax(qkv.replace(q=qkv.q[..., at], k=qkv.k[..., at], scale=scale, layer=None))
+            for at in (slice(0, half), slice(half, None))
+        )
+        return first - self.lambda_ * second
 
     def held(self, qkv: QKV) -> int:
         """Queries and outputs of both halves."""

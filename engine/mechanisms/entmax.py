@@ -6,10 +6,12 @@ from dataclasses import dataclass
 from math import inf
 from typing import ClassVar
 
+from jaxtyping import Float
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from engine.contract import QKV, param
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, entmax_needle_mass
 from engine.mechanisms.base import Mechanism
@@ -34,6 +36,10 @@ class Entmax(Mechanism):
         return Composed(
             qkv, patterns.Everything(), normaliser=normalisers.Entmax(self.alpha)
         )  # fmt: skip
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        z = dense.entries(qkv, dense.logits(qkv), dense.allowed(qkv))
+        return dense.entmax(z, self.alpha)[..., : qkv.m]
 
     @property
     def exact_zeros(self) -> bool:

@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import QKV, Refusal, param
+from engine.kernels import dense
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Gaussian as Kernel
@@ -51,6 +53,11 @@ class Gaussian(Mechanism):
         if fast or made.dtype != qkv.dtype:
             output = lambda: self._output(made, kernel, fast).to(qkv.dtype)  # noqa: E731
         return Composed(made, Everything(), kernel, output=output)
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        apart = qkv.q.double()[:, :, None] - dense.per_head(qkv.k, qkv)[:, None]  # (h n m d)
+        z = -apart.square().sum(-1) / (2 * self.width**2)
+        return dense.masked_softmax(qkv, dense.biased(qkv, z), dense.allowed(qkv))
 
     def _output(self, made: QKV, kernel: Kernel, fast: bool) -> Tensor:
         if not fast:

@@ -9,15 +9,16 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import pairwise
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.views import Levels
-from engine.kernels import patterns
+from engine.kernels import dense, patterns, selection
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
@@ -81,6 +82,50 @@ class Hierarchical(Mechanism):
         if self.aggregate == "logsumexp" and not self.open:  # the same weights by a shorter way
             return Composed(qkv, patterns.Everything(), views=lambda: down.views)
         return Opened(qkv, down.tree, self.open) if self.sparse else down
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        tree, seen = Tree.of(qkv.frame, self.levels), dense.allowed(qkv)
+        z = dense.logits(qkv).masked_fill(~seen, -torch.inf)
+        bias = dense.biased(qkv, torch.zeros_like(z))
+        mass = None
+        for level, edges in enumerate(tree.edges):
+            units = [slice(*unit) for unit in pairwise(edges.tolist())]
+            score = torch.stack([self._score(qkv, z, bias, seen, unit) for unit in units], -1)
+            if mass is None:
+                mass = dense.masked_softmax(qkv, score, torch.ones_like(score, dtype=torch.bool))
+                continue
+            if self.open:
+                kept = mass * selection.largest(mass, self.open)
+                share = kept.sum(-1, keepdim=True).clamp_min(torch.finfo(kept.dtype).tiny)
+                mass = kept / share * mass.sum(-1, keepdim=True)
+            below = torch.zeros_like(score)  # (h n u)
+            for unit, whole in enumerate(mass.unbind(-1)):
+                children = tree.parents[level - 1] == unit
+                inside = score[..., children].softmax(-1).nan_to_num(0)
+                below[..., children] = whole[..., None] * inside
+            mass = below
+        assert mass is not None
+        return mass
+
+    def _score(
+        self,
+        qkv: QKV,
+        z: Float[Tensor, "h n m"],
+        bias: Float[Tensor, "h n m"],
+        seen: Bool[Tensor, "n m"],
+        unit: slice,
+    ) -> Float[Tensor, "h n"]:
+        """A unit's score over the keys in it that each row sees, given all pairs' logits z."""
+        if unit.stop - unit.start == 1 or self.aggregate == "max":
+            return z[..., unit].amax(-1)
+        if self.aggregate == "logsumexp":
+            return z[..., unit].logsumexp(-1)
+        count = seen[:, unit].sum(-1, keepdim=True).double()
+        share = seen[:, unit] / count.clamp_min(1)  # (n c)
+        keys = share @ dense.per_head(qkv.k, qkv)[:, unit]  # (h n d), each row's mean key
+        score = (qkv.q.double() * keys).sum(-1, keepdim=True) * qkv.factor
+        mean = (share * bias[..., unit]).sum(-1, keepdim=True)
+        return (dense.capped(qkv, score) + mean + count.log())[..., 0]
 
     def flops(self, qkv: QKV) -> int:
         """As `Mechanism.flops`; pruned it is the most that it can be: units differ in size."""

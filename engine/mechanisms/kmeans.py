@@ -14,7 +14,7 @@ from torch import Tensor
 from engine.contract import QKV, Block, Index, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Routing
-from engine.kernels import patterns, selection
+from engine.kernels import dense, patterns, selection
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
@@ -52,6 +52,7 @@ class KMeans(Mechanism):
     family: ClassVar[str] = "routing"
     paper: ClassVar[str] = "arXiv 2003.05997"
     complexity: ClassVar[str] = "clusters·(window² + n)"
+    leaves_out: ClassVar[bool] = True
     selection_causal: ClassVar[bool] = False
     grows: ClassVar[str] = "window"
     groups: ClassVar[str] = "clusters"
@@ -88,6 +89,18 @@ class KMeans(Mechanism):
         att = Clustered(qkv, self._pattern(qkv, centroids), centroids)
         att.fidelity = learned.fidelity
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        learned = self.learned or self.fit(qkv).learned
+        assert learned is not None
+        queries, keys = selection.members(qkv, learned.weights["centroids"], self.window)
+        out = torch.zeros(qkv.heads, qkv.n, qkv.m, dtype=torch.float64, device=qkv.device)
+        times = torch.zeros(qkv.heads, qkv.n, 1, device=qkv.device)
+        for q, k in zip(queries.unbind(1), keys.unbind(1), strict=True):  # (h n), (h m)
+            inside = q[..., None] & k[:, None] & dense.allowed(qkv)
+            out += dense.softmax(qkv, pattern=inside) * inside.any(-1, keepdim=True)
+            times += inside.any(-1, keepdim=True)
+        return out / times.clamp_min(1)
 
     @property
     def selects(self) -> bool:

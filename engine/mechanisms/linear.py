@@ -17,6 +17,7 @@ from torch import Tensor
 
 from engine.contract import QKV, Refusal, RowKind, Steps, as_slice, param
 from engine.contract.views import Factors
+from engine.kernels import dense
 from engine.kernels.composed import Composed
 from engine.kernels.normalisers import Normaliser
 from engine.kernels.patterns import Everything
@@ -47,6 +48,7 @@ class Linear(Mechanism):
     family: ClassVar[str] = "low_rank"
     paper: ClassVar[str] = "arXiv 2006.16236, 2009.14794"
     complexity: ClassVar[str] = "n·features"
+    leaves_out: ClassVar[bool] = True
 
     feature_map: str = param("elu1", choices=FEATURE_MAPS)
     features: int = param(256, low=1, slider=(16, 1024), log=True)
@@ -65,6 +67,23 @@ class Linear(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Kernel(qkv, self.features_of(qkv), self.width(qkv))
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        q, k = qkv.q.double(), dense.per_head(qkv.k, qkv)
+        if self.feature_map == "exp":
+            omega = directions(q.shape[-1], self.features, self.seed).to(q)
+            # of vectors times √|scale|; exp(−|q|²/2) is one factor a row
+            root = abs(qkv.factor) ** 0.5
+            q, k = q * root * (1 if qkv.factor >= 0 else -1), k * root
+            q = (q @ omega.T - q.square().sum(-1, keepdim=True) / 2).exp()
+            k = (k @ omega.T - k.square().sum(-1, keepdim=True) / 2).exp()
+        else:
+            low = torch.zeros_like if self.feature_map == "relu" else torch.exp
+            high = 0 if self.feature_map == "relu" else 1
+            q, k = (torch.where(x > 0, x + high, low(x)) for x in (q, k))
+        w = (q @ k.mT) * dense.allowed(qkv)
+        total = w.sum(-1, keepdim=True)
+        return w / total.masked_fill(total == 0, 1)
 
     def features_of(self, qkv: QKV) -> Features:
         """φ for this QKV's queries and keys."""

@@ -14,6 +14,7 @@ from torch import Tensor
 from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Factors
+from engine.kernels import dense
 from engine.kernels.composed import Composed
 from engine.kernels.projection import Dense, Pooling
 from engine.kernels.rows import BLOCK
@@ -78,6 +79,15 @@ class Linformer(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Compressed(self, qkv, *self.projections(qkv))
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        if self.projection == "mean":
+            e = f = dense.pooling(dense.visible(qkv), self.rank)[None]
+        else:
+            e, f = (x.matrix(qkv.q.double()) for x in self.projections(qkv))
+        slots = e @ dense.per_head(qkv.k, qkv)  # (h k d)
+        z = dense.capped(qkv, qkv.q.double() @ slots.mT * qkv.factor)  # (h n k)
+        return dense.masked_softmax(qkv, z, torch.ones_like(z, dtype=torch.bool)) @ f
 
     def projections(self, qkv: QKV) -> tuple[Pooling | Dense, Pooling | Dense]:
         """E and F."""

@@ -10,12 +10,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.views import Buckets
-from engine.kernels import hashing
+from engine.kernels import dense, hashing
 from engine.kernels.composed import Composed
 from engine.kernels.keytiles import floor_of
 from engine.kernels.online import NOTHING
@@ -113,6 +113,39 @@ class Lsh(Mechanism):
             )
 
         return Bucketed(given, pattern, views=views)
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        given = self._given(qkv)
+        return dense.softmax(given, pattern=self.reach(given))
+
+    def reach(self, qkv: QKV) -> Bool[Tensor, "h n m"]:
+        """Pairs that meet in any round, and what a query looks at besides, in the open."""
+        queries, keys = hashing.buckets_of(
+            qkv, self.buckets, self.rounds, self.seed, self.shared_qk
+        )
+        keys = keys.repeat_interleave(qkv.heads // len(keys), 0)  # (h R m)
+        at, cols = dense.positions(qkv)
+        met = queries[..., None] == keys[:, :, None]  # (h R n m)
+        if self.scope == "chunk":
+            # places by bucket and position; a query stands at the last key of its bucket that is
+            # not after it, or else at the first
+            place = keys.argsort(stable=True).argsort()[:, :, None]  # (h R 1 m)
+            past = met & (cols <= at)
+            last = torch.where(past, place, -1).amax(-1, keepdim=True)
+            first = torch.where(met, place, qkv.m).amin(-1, keepdim=True)
+            back = torch.where(last < 0, first, last) // self.chunk - place // self.chunk
+            met &= (back == 0) | (back == 1)
+        seen = dense.allowed(qkv)
+        pairs = met.any(1) & seen
+        own = (at == cols) & seen & (qkv.causal or qkv.n == qkv.m)
+        if self.shared_qk:  # itself only if it finds no other
+            pairs = torch.where(own, ~(pairs & ~own).any(-1, keepdim=True), pairs)
+        else:
+            pairs |= own
+        # the nearest before a query that finds nothing, or else the first
+        before = torch.where(seen & (cols <= at), cols, -1).amax(-1, keepdim=True)
+        nearest = torch.where(before < 0, seen.int().argmax(-1, keepdim=True), before)
+        return pairs | (~pairs.any(-1, keepdim=True) & (cols == nearest) & seen)
 
     @property
     def selects(self) -> bool:

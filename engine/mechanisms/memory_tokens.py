@@ -19,7 +19,7 @@ from torch import Tensor
 from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Memory, Slots
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.measure import ages
@@ -50,6 +50,7 @@ class MemoryTokens(Mechanism):
     family: ClassVar[str] = "memory"
     paper: ClassVar[str] = "arXiv 2207.06881"
     complexity: ClassVar[str] = "n·(segment + slots)"
+    leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "slots"
     sizes: ClassVar[tuple[str, ...]] = ("segment",)
 
@@ -69,6 +70,39 @@ class MemoryTokens(Mechanism):
         self.check(qkv)
         found = self.learned.weights if self.learned is not None else None
         return Remembering(qkv, self.segment, self.slots, found)
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        q, k = qkv.q.double(), dense.per_head(qkv.k, qkv)
+        at, cols = dense.positions(qkv)
+        seen, size = dense.allowed(qkv), self.segment
+        slots = min(self.slots, ended(qkv, size) * size)
+        found = None if self.learned is None else self.learned.weights
+        member = torch.zeros(qkv.groups, slots, qkv.m, dtype=torch.float64, device=qkv.device)
+        out = torch.zeros(qkv.heads, qkv.n, qkv.m, dtype=torch.float64, device=qkv.device)
+        for t in range(-(-max(qkv.n, qkv.m) // size)):
+            count = member.sum(-1)  # (g C) keys that each slot stands for
+            mean = member / count[..., None].clamp_min(1)  # (g C m)
+            share = mean.repeat_interleave(qkv.heads // qkv.groups, 0)
+            log = count.log().repeat_interleave(qkv.heads // qkv.groups, 0)[:, None]
+            z = dense.capped(qkv, q @ torch.cat([k, share @ k], 1).mT * qkv.factor)  # (h n m+C)
+            z[..., qkv.m :] += log
+            own = seen & (cols // size == t)
+            w = dense.masked_softmax(qkv, z, F.pad(own, (0, slots), value=True))
+            w = w[..., : qkv.m] + w[..., qkv.m :] @ share
+            out = torch.where((at // size == t) & (at >= 0), w, out)
+            if t < ended(qkv, size) and slots:
+                new = slice(t * size, min((t + 1) * size, qkv.m))
+                here = dense.visible(qkv)[new].double().expand(qkv.groups, -1)
+                if found is None:
+                    points = torch.cat([mean @ qkv.k.double(), qkv.k[:, new].double()], 1)
+                    into = merge(points, torch.cat([count, here], 1), slots)
+                else:
+                    into = torch.cat([found["merged"][:, t], found["taken"][:, new]], 1)
+                goes = (into[:, None] == torch.arange(slots).to(into)[:, None]).double()
+                kept = goes[..., :slots] @ member
+                kept[..., new] += goes[..., slots:] * here[:, None]
+                member = kept
+        return out
 
     def learn(self, qkv: QKV) -> Learned:
         """Which slot takes each key, found for these keys, and how far the output then differs

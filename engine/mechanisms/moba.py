@@ -8,12 +8,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.contract import QKV, param
 from engine.contract.views import Routing
-from engine.kernels import patterns
+from engine.kernels import dense, patterns, selection
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
@@ -37,6 +37,7 @@ class MoBA(Mechanism):
     family: ClassVar[str] = "routing"
     paper: ClassVar[str] = "arXiv 2502.13189"
     complexity: ClassVar[str] = "n·top_k·block + n²/block"
+    leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "top_k"
     sizes: ClassVar[tuple[str, ...]] = ("block",)
 
@@ -57,6 +58,22 @@ class MoBA(Mechanism):
             output=(lambda: _output(qkv, pattern)) if gathered else None,
             views=lambda: (_view(qkv, pattern),),
         )
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        return dense.softmax(qkv, pattern=self.reach(qkv))
+
+    def reach(self, qkv: QKV) -> Bool[Tensor, "h n m"]:
+        """Keys of the blocks that each query reads, in the open."""
+        at, cols = dense.positions(qkv)
+        count = -(-qkv.m // self.block)
+        name = torch.arange(count, device=qkv.device)
+        holds = (cols // self.block == name[:, None]) & dense.visible(qkv)  # (b m)
+        mean = holds / holds.sum(-1, keepdim=True).clamp_min(1).double()
+        gate = qkv.q.double() @ (mean @ dense.per_head(qkv.k, qkv)).mT * qkv.factor  # (h n b)
+        own = (at.clamp_min(0) // self.block).clamp_max(count - 1)  # (n 1)
+        chooses = holds.any(-1) & (name < own if qkv.causal else name != own)
+        gate = gate.masked_fill(~chooses, -torch.inf).masked_fill(name == own, torch.inf)
+        return selection.largest(gate, self.top_k)[..., cols // self.block]
 
     @property
     def selects(self) -> bool:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.views import Factors
+from engine.kernels import dense
 from engine.kernels.composed import Composed
 from engine.kernels.projection import Pooling
 from engine.kernels.rows import BLOCK
@@ -61,6 +62,18 @@ class Nystrom(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Landmarks(qkv, self.landmarks)
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        def softmax(q: Tensor, k: Tensor, seen: Tensor) -> Tensor:
+            return dense.masked_softmax(qkv, dense.capped(qkv, q @ k.mT * qkv.factor), seen)
+
+        q, k = qkv.q.double(), dense.per_head(qkv.k, qkv)
+        everyone, keys = k.new_ones(1, qkv.n, dtype=torch.bool), dense.visible(qkv)[None]
+        mean_q = dense.pooling(everyone[0], self.landmarks) @ q  # (h a d)
+        mean_k = dense.pooling(keys[0], self.landmarks) @ k  # (h b d)
+        some = everyone[:, :1]
+        middle = torch.linalg.pinv(softmax(mean_q, mean_k, some), rtol=EXACT)  # (h b a)
+        return softmax(q, mean_k, some) @ middle @ softmax(mean_q, k, keys)
 
     def held(self, qkv: QKV) -> int:
         """Q, K and V in float64, and weights between landmarks and positions."""

@@ -14,7 +14,7 @@ from torch import Tensor
 from engine.contract import QKV, Refusal, one_of, param
 from engine.contract.learned import Fidelity, Learned, explained
 from engine.contract.views import Bias
-from engine.kernels import positions
+from engine.kernels import dense, positions
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks, sdpa_whole
@@ -78,6 +78,10 @@ class Relative(Mechanism):
         att.fidelity = learned and learned.fidelity
         return att
 
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        z = plain_logits(qkv, self.kind, self.max_distance, self.fit(qkv).learned)
+        return dense.masked_softmax(qkv, z, dense.allowed(qkv))
+
     def _output(self, att: Composed) -> Tensor:
         return sdpa_whole(att) if att.qkv.bias is None else sdpa_blocks(att, 512)
 
@@ -135,6 +139,36 @@ def positioned(
     if bias is not None and qkv.bias is not None:
         bias = positions.Sum(qkv.bias, bias)
     return qkv.replace(q=q, k=k, bias=bias)
+
+
+def plain_logits(
+    qkv: QKV, kind: str, max_distance: int, learned: Learned | None
+) -> Float[Tensor, "h n m"]:
+    """Logits with relative positions of one kind or "none", each pair by its distance."""
+    q, k = (qkv.q, qkv.k) if kind == "none" else content(qkv)[:2]
+    q, k = q.double() * qkv.factor, dense.per_head(k, qkv)
+    at, cols = dense.positions(qkv)
+    far = at - cols  # (n m)
+    if kind == "rope":  # as complex numbers, of which the product turns by distance × frequency
+        half = q.shape[-1] // 2
+        turns = far[..., None] * positions.frequencies(q.shape[-1]).to(q.device)
+        a, b = (torch.complex(x[..., :half], x[..., half : 2 * half]) for x in (q, k))
+        scores = torch.einsum("hnf,hmf,nmf->hnm", a, b.conj(), torch.exp(1j * turns)).real
+        scores = scores + q[..., 2 * half :] @ k[..., 2 * half :].mT
+        return dense.biased(qkv, dense.capped(qkv, scores))
+    z = dense.biased(qkv, dense.capped(qkv, q @ k.mT))
+    if kind == "none":
+        return z
+    if kind == "alibi":
+        return z - positions.slopes(qkv.heads).to(z)[:, None, None] * far.abs()
+    assert learned is not None
+    table = learned.weights[kind].to(z)  # (h L f)
+    if kind == "t5":
+        return z + table[:, positions.buckets(far, qkv.causal, max_distance), 0]
+    total, most = table.shape[1], table.shape[1] // 2
+    name = (most - far).clamp(0, 2 * most) if kind == "shaw" else far.clamp(0, total - 1)
+    added = (q @ table.mT).gather(-1, name.expand(len(q), -1, -1))  # (h n m)
+    return z + (added if kind == "shaw" else added * ((far >= 0) & (far < total)))
 
 
 def exact(qkv: QKV) -> torch.dtype:

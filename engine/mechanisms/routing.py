@@ -18,7 +18,7 @@ from torch import Tensor
 from engine.contract import QKV, Block, Index, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Routing
-from engine.kernels import patterns, selection
+from engine.kernels import dense, patterns, selection
 from engine.kernels.composed import Composed
 from engine.kernels.normalisers import TopK
 from engine.kernels.rows import BLOCK
@@ -147,6 +147,22 @@ class Routed(Mechanism):
         att = Mixture(qkv, ways, gate, kept)
         att.fidelity = learned.fidelity
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        learned = self.learned or self.fit(qkv).learned
+        assert learned is not None
+        w, b = (learned.weights[name].to(qkv.device) for name in ("w_r", "b_r"))
+        seen = dense.allowed(qkv)
+        at, cols = dense.positions(qkv)
+        top = largest(dense.logits(qkv).masked_fill(~seen, -torch.inf), self.width)
+        near, strided = (at - cols).abs() < self.width, (at - cols) % self.width == 0
+        paths = [(seen & x).expand_as(top) for x in (seen, near, strided, top)][: self.paths]
+        logits = tokens(qkv).to(qkv.device) @ w + b[:, None]  # (h n p)
+        logits = logits.masked_fill(~torch.stack([x.any(-1) for x in paths], -1), -torch.inf)
+        kept = logits.masked_fill(~largest(logits, self.top_k), -torch.inf)
+        shares = kept.softmax(-1).nan_to_num(0).unbind(-1)
+        ways = (dense.softmax(qkv, pattern=x) for x in paths)
+        return torch.stack([p[..., None] * x for p, x in zip(shares, ways, strict=True)]).sum(0)
 
     def held(self, qkv: QKV) -> int:
         """What the router reads in float64, the gates, and an output a path."""

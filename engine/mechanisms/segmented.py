@@ -13,12 +13,12 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.views import Segments
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.sdpa import fits_sdpa, sdpa, sdpa_blocks
@@ -43,6 +43,7 @@ class Segmented(Mechanism):
     family: ClassVar[str] = "segments"
     paper: ClassVar[str] = "arXiv 1911.02972, 2112.07916"
     complexity: ClassVar[str] = "n·(segment + n/segment)"
+    leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "segment"
     sizes: ClassVar[tuple[str, ...]] = ("segment",)
 
@@ -73,6 +74,33 @@ class Segmented(Mechanism):
             views=(Segments(bounds(qkv.m, self.segment)),),
         )
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        own = self.reach(qkv)
+        if self.integrate == "none":
+            return dense.softmax(qkv, pattern=own)
+        at, cols = dense.positions(qkv)
+        mine = at.clamp_min(0) // self.segment
+        name = torch.arange(-(-qkv.m // self.segment), device=qkv.device)
+        holds = (cols // self.segment == name[:, None]) & dense.visible(qkv)  # (S m)
+        q, k = qkv.q.double(), dense.per_head(qkv.k, qkv)
+        scores = {"pool": k.new_zeros(qkv.heads, len(name), qkv.m)}  # (h S m)
+        asks = ((mine.clamp_max(name[-1]) == name) & (at >= 0)).double()  # (n S)
+        scores["attention"] = asks.mT @ q / asks.sum(0)[:, None].clamp_min(1) @ k.mT * qkv.factor
+        kinds = scores if self.integrate == "concat" else (self.integrate,)
+        pool = torch.cat(  # (h kS m) how a summary is made of its segment's keys
+            [scores[x].masked_fill(~holds, -torch.inf).softmax(-1).nan_to_num(0) for x in kinds], 1
+        )
+        z = dense.capped(qkv, q @ torch.cat([k, pool @ k], 1).mT * qkv.factor)  # (h n m+kS)
+        read = ((name < mine) if qkv.causal else (name != mine)) & holds.any(-1)  # (n S)
+        seen = torch.cat([own & dense.allowed(qkv), read.repeat(1, len(kinds))], 1)
+        w = dense.masked_softmax(qkv, z, seen)
+        return w[..., : qkv.m] + w[..., qkv.m :] @ pool
+
+    def reach(self, qkv: QKV) -> Bool[Tensor, "n m"]:
+        """The row's own segment in the open."""
+        at, cols = dense.positions(qkv)
+        return at // self.segment == cols // self.segment
 
     def _output(self, qkv: QKV, att: Composed) -> Tensor:
         if qkv.key_mask is not None or qkv.mask is not None or qkv.n != qkv.m:

@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch
+from jaxtyping import Float
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from engine.contract import QKV, Refusal
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, floats
 from engine.mechanisms.base import Mechanism
@@ -32,6 +35,11 @@ class Sigmoid(Mechanism):
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
         return Composed(qkv, patterns.Everything(), normaliser=normalisers.Sigmoid())
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        seen = dense.allowed(qkv)
+        count = seen.sum(-1, keepdim=True).clamp_min(1).double()
+        return torch.sigmoid(dense.logits(qkv) - count.log()) * seen
 
     def row_sum(self, scores: ArrayLike, shift: ArrayLike) -> Numbers:
         (z,), (by,) = floats(scores), floats(shift)

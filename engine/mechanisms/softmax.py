@@ -6,10 +6,12 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
+from jaxtyping import Float
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from engine.contract import QKV, param
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
@@ -36,6 +38,9 @@ class Softmax(Mechanism):
             output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
         )
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        return dense.softmax(qkv, self.temperature)
 
     def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
         return np.full(np.broadcast_shapes(np.shape(n), np.shape(entropy)), 1 / self.temperature)

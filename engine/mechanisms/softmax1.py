@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import numpy as np
+import torch.nn.functional as F
+from jaxtyping import Float
 from numpy.typing import ArrayLike
+from torch import Tensor
 
 from engine.contract import QKV
-from engine.kernels import normalisers, patterns
+from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, floats
 from engine.mechanisms.base import Mechanism
@@ -27,6 +30,10 @@ class Softmax1(Mechanism):
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
         return Composed(qkv, patterns.Everything(), normaliser=normalisers.Softmax(zero=True))
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        z = F.pad(dense.entries(qkv, dense.logits(qkv), dense.allowed(qkv)), (0, 1))
+        return z.softmax(-1)[..., : qkv.m]
 
     def row_sum(self, scores: ArrayLike, shift: ArrayLike) -> Numbers:
         (z,), (by,) = floats(scores), floats(shift)

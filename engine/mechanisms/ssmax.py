@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engine.contract import QKV, param
-from engine.kernels import patterns
+from engine.kernels import dense, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, floats
 from engine.kernels.sdpa import fits_sdpa, sdpa_whole
@@ -45,6 +45,14 @@ class SSMax(Mechanism):
             output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
         )
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        seen = dense.allowed(qkv)
+        beta = self.s * seen.sum(-1, keepdim=True).clamp_min(1).double().log()  # (n 1)
+        z = dense.entries(qkv, dense.logits(qkv), seen)
+        # just above 0 where n = 1, so that −∞ still hides
+        z = z * beta.clamp_min(torch.finfo(z.dtype).tiny)
+        return z.softmax(-1).nan_to_num(0)[..., : qkv.m]
 
     def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
         n, _ = floats(n, entropy)

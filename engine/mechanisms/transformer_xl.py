@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from engine.contract import QKV, param
-from engine.kernels import patterns
+from engine.kernels import dense, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
 from engine.measure import ages
@@ -29,6 +31,7 @@ class TransformerXL(Mechanism):
     family: ClassVar[str] = "memory"
     paper: ClassVar[str] = "arXiv 1901.02860"
     complexity: ClassVar[str] = "n·(segment + memory)"
+    leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "memory"
     sizes: ClassVar[tuple[str, ...]] = ("segment", "memory")
 
@@ -46,6 +49,15 @@ class TransformerXL(Mechanism):
             views=lambda: (ages.memory(att, self.segment, self.memory),),
         )
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        return dense.softmax(qkv, pattern=self.reach(qkv))
+
+    def reach(self, qkv: QKV) -> Bool[Tensor, "n m"]:
+        """The pattern in the open."""
+        at, cols = dense.positions(qkv)
+        begin = at // self.segment * self.segment
+        return (begin - self.memory <= cols) & (cols < begin + self.segment)
 
     @property
     def selects(self) -> bool:

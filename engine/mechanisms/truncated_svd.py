@@ -13,6 +13,7 @@ from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.views import Factors
+from engine.kernels import dense
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
@@ -59,6 +60,11 @@ class TruncatedSVD(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         return Truncated(qkv, self.rank)
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        u, s, vh = torch.linalg.svd(dense.softmax(qkv), full_matrices=False)
+        k = self.rank
+        return (u[..., :k] * s[:, None, :k]) @ vh[:, :k]
 
     def held(self, qkv: QKV) -> int:
         """The map in float64, and what its singular vectors come from."""

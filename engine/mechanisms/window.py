@@ -6,9 +6,11 @@ from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
 
 from engine.contract import QKV, param
-from engine.kernels import patterns
+from engine.kernels import dense, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
 from engine.mechanisms.base import Mechanism
@@ -25,6 +27,7 @@ class Window(Mechanism):
     family: ClassVar[str] = "segments"
     paper: ClassVar[str] = "arXiv 2004.05150, 2309.17453"
     complexity: ClassVar[str] = "n·(window + sinks)"
+    leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "window"
     sizes: ClassVar[tuple[str, ...]] = ("window",)
     beside_full: ClassVar[int] = 1
@@ -42,6 +45,14 @@ class Window(Mechanism):
             else None,
         )
         return att
+
+    def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        return dense.softmax(qkv, pattern=self.reach(qkv))
+
+    def reach(self, qkv: QKV) -> Bool[Tensor, "n m"]:
+        """The pattern in the open."""
+        at, cols = dense.positions(qkv)
+        return ((at - cols).abs() < self.window) | (cols < self.sinks)
 
     @property
     def selects(self) -> bool:

@@ -6,15 +6,11 @@ import itertools
 
 import pytest
 import torch
-from torch import Tensor
 
 import engine
 from engine.contract import QKV, params_of
-from engine.kernels import normalisers
-from engine.kernels.patterns import Blocks, Clusters, Hashed
-from engine.mechanisms.adaptive_temperature import beta
 from engine.mechanisms.combined import Combined
-from engine.mechanisms.relative import LEARNED, positioned
+from engine.mechanisms.relative import LEARNED
 from tests import oracle
 from tests.refusals import refused
 
@@ -29,42 +25,6 @@ def made(n: int = 40, **more) -> QKV:
     return QKV(q, k, v, **more)
 
 
-def allowed(pattern: str, qkv: QKV, size: int, count: int) -> Tensor:
-    """(h n m) pairs of a pattern."""
-    i = torch.arange(qkv.n)
-    near = (i[:, None] - i).abs() < size
-    same = i[:, None] // size == i // size
-    start = (i // size * size)[:, None]
-    found = {
-        "all": torch.ones_like(near), "window": near, "segments": same,
-        "recurrent": same | ((i < start) & (i >= start - size)),
-        "hashed": lambda: Hashed.of(qkv, count, 1, 0).allows(i, i),
-        "clusters": lambda: Clusters.of(qkv, count, size, 0).allows(i, i),
-        "blocks": lambda: Blocks.of(qkv, size, count).allows(i, i),
-    }[pattern]  # fmt: skip
-    return (found() if callable(found) else found).expand(4, -1, -1)
-
-
-def dense(choice: dict[str, str], qkv: QKV, size: int, count: int) -> Tensor:
-    qkv = positioned(qkv, choice["bias"])
-    seen = oracle.allowed(qkv)
-    n = seen.sum(-1, keepdim=True).clamp_min(1).double()
-    seen = seen & allowed(choice["pattern"], qkv, size, count)
-    z = oracle.logits(qkv).masked_fill(~seen, -torch.inf)
-    if choice["scale"] == "ssmax":
-        z = z * (0.43 * n.log()).clamp_min(1e-30)
-    elif choice["scale"] == "adaptive":
-        w = z.softmax(-1).nan_to_num(0)
-        z = z * beta(-torch.xlogy(w, w).sum(-1, keepdim=True))
-    if choice["normaliser"] == "sigmoid":
-        return torch.sigmoid(z - n.log())
-    if choice["normaliser"] == "entmax":
-        return normalisers.entmax(z, 1.5)  # held against the package in test_remedies
-    if choice["normaliser"] == "softmax1":
-        z = torch.cat([z, torch.zeros_like(z[..., :1])], -1)
-    return z.softmax(-1).nan_to_num(0)[..., : qkv.m]
-
-
 @pytest.mark.parametrize("pattern", CHOICES["pattern"])
 @pytest.mark.parametrize("causal", [False, True])
 def test_each_combination_equals_the_dense_form(pattern, causal):
@@ -75,8 +35,8 @@ def test_each_combination_equals_the_dense_form(pattern, causal):
         if bias in LEARNED and (pattern, scale, normaliser) != ("window", "ssmax", "softmax"):
             continue  # fits take their time, and once fitted a bias is a bias
         choice = {"pattern": pattern, "bias": bias, "scale": scale, "normaliser": normaliser}
-        expected = dense(choice, qkv, 7, 3)
-        att = engine.attend(qkv, "combined", size=7, count=3, **choice)
+        mechanism = engine.make("combined", size=7, count=3, **choice)
+        expected, att = mechanism.reference(qkv), mechanism.attend(qkv)
         close(att.weights().double(), expected, atol=2e-5, rtol=1e-4, msg=str(choice))
         near = oracle.output(expected, qkv)
         close(att.output.double(), near, atol=5e-5, rtol=1e-4, msg=str(choice))
@@ -133,7 +93,7 @@ def test_sigmoid_refuses_sinks_by_name():
 @pytest.mark.parametrize("causal", [False, True])
 def test_operations_are_counted(pattern, causal):
     qkv = made(23, causal=causal)
-    pairs = int((oracle.allowed(qkv) & allowed(pattern, qkv, 5, 3)).sum())
     for scale, width in (("ssmax", 16), ("adaptive", 24)):
-        mechanism = engine.make("combined", pattern=pattern, size=5, scale=scale)
-        assert mechanism.flops(qkv) == 2 * pairs * width
+        mechanism = Combined(pattern=pattern, size=5, scale=scale)
+        pairs = int((oracle.allowed(qkv) & mechanism.reach(qkv)).sum())
+        assert mechanism.flops(qkv) == 2 * 4 * pairs * width

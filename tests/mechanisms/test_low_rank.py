@@ -186,14 +186,14 @@ def test_a_hidden_key_is_as_if_it_were_not_there(mechanism):
 
 @pytest.mark.parametrize("cls", [*BIDIRECTIONAL, Linear])
 def test_refuses_by_name(cls):
-    refused: dict[str, Any] = {}
+    given: dict[str, Any] = {}
     if cls is not TruncatedSVD:
-        refused["bias"] = lambda rows, cols: torch.zeros(4, len(rows), len(cols))
+        given["bias"] = lambda rows, cols: torch.zeros(4, len(rows), len(cols))
     if cls is Linear:
-        refused |= {"sinks": torch.zeros(4), "softcap": 2.0}
+        given |= {"sinks": torch.zeros(4), "softcap": 2.0}
     else:
-        refused |= {"causal": True, "mask": lambda rows, cols: cols <= rows[:, None]}
-    for name, value in refused.items():
+        given |= {"causal": True, "mask": lambda rows, cols: cols <= rows[:, None]}
+    for name, value in given.items():
         with refused(match=name):
             cls().attend(made(**{name: value}))
 

@@ -252,6 +252,19 @@ def test_bias_mask_and_softcap():
     )
 
 
+def test_a_query_whose_bucket_a_mask_hides_looks_at_the_nearest_key_by_hand():
+    """Three queries and four keys, no key its own; the mask leaves key 1, 3 and none of them."""
+    table = torch.tensor([[0, 1, 0, 1], [0, 0, 0, 1], [0, 0, 0, 0]], dtype=torch.bool)
+    qkv = engine.QKV(
+        torch.zeros(1, 3, 2), torch.zeros(1, 4, 2), torch.eye(4)[None],
+        mask=lambda rows, cols: table[rows][:, cols],
+    )  # fmt: skip
+    p = patterns.Hashed.among(qkv, ids_of([[0, 0, 0]]), ids_of([[0, 1, 0, 1]]), 2)
+    expected = torch.tensor([[0.0, 1, 0, 0], [0, 0, 0, 1], [0, 0, 0, 0]])
+    for found in (Bucketed(qkv, p).weights(), Bucketed(qkv, p).output):
+        torch.testing.assert_close(found[0], expected)
+
+
 def test_refusals_name_the_field():
     with refused(match="queries"):
         Lsh(shared_qk=True).attend(made(20, 25))

@@ -54,45 +54,13 @@ def with_sinks(z: Tensor, qkv: QKV) -> Tensor:
     return torch.cat([z, qkv.sinks.double()[:, None, None].expand(-1, qkv.n, 1)], -1)
 
 
-def dense(key: str, qkv: QKV, **p) -> Tensor:
-    """(h n m) float64, from the definition."""
-    seen = oracle.allowed(qkv)
-    count = seen.sum(-1, keepdim=True).clamp_min(1).double()
-    z = oracle.logits(qkv).masked_fill(~seen, -torch.inf)
-    full = with_sinks(z, qkv)
-    if key == "ssmax":
-        w = (p["s"] * count.log() * full).nan_to_num(-torch.inf).softmax(-1)
-        one = (count == 1)[:, 0]  # ln 1 = 0 times −∞
-        w[:, one] = full[:, one].isfinite().double() / full[:, one].isfinite().sum(-1, True)
-    elif key == "softmax1":
-        w = torch.cat([full, torch.zeros_like(z[..., :1])], -1).softmax(-1)
-    elif key == "sigmoid":
-        w = torch.sigmoid(z - count.log())
-    elif key == "adaptive_temperature":
-        first = full.softmax(-1)
-        entropy = -torch.xlogy(first, first).sum(-1, keepdim=True)
-        w = (full * beta(entropy)).softmax(-1)
-    elif key == "differential":
-        half = qkv.q.shape[-1] // 2
-        parts = [
-            dense("softmax", qkv.replace(q=qkv.q[..., at], k=qkv.k[..., at],
-                                         scale=qkv.factor * math.sqrt(2)))
-            for at in (slice(0, half), slice(half, None))
-        ]  # fmt: skip
-        return parts[0] - p["lambda_"] * parts[1]
-    else:
-        assert key == "softmax"
-        w = full.softmax(-1)
-    return w.nan_to_num(0)[..., : qkv.m]
-
-
 @pytest.mark.parametrize("key", [k for k in KEYS if k != "entmax"])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("extra", [0, 7, -5])
 def test_equals_its_definition(key, causal, extra):
     plain = made(40, extra, causal=causal)
     for qkv in (plain, everything(causal, 40, extra)):
-        expected = dense(key, qkv, **KEYS[key])
+        expected = engine.make(key, **KEYS[key]).reference(qkv)
         att = engine.attend(qkv, key, **KEYS[key])
         close(att.weights().double(), expected, atol=3e-6, rtol=1e-5)
         close(att.output.double(), oracle.output(expected, qkv), atol=1e-5, rtol=1e-5)
@@ -104,7 +72,7 @@ def test_equals_its_definition(key, causal, extra):
 def test_sink_logits_are_one_more_logit(key):
     for qkv in (made(40, causal=True), everything()):
         qkv = qkv.replace(sinks=torch.tensor([-1.0, 0.0, 2.0, 5.0]))
-        expected = dense(key, qkv, **KEYS[key])
+        expected = engine.make(key, **KEYS[key]).reference(qkv)
         att = engine.attend(qkv, key, **KEYS[key])
         close(att.weights().double(), expected, atol=3e-6, rtol=1e-5)
         close(att.summary(16).rows.kept_mass.double(), expected.sum(-1), atol=1e-5, rtol=1e-5)

@@ -162,3 +162,11 @@ def test_a_summary_is_not_worked_out_again():
     assert att.heatmap(16, "max", colour="uniform") is found.maps["max"]
     assert att.heatmap(16, "max") is not found.maps["max"]
     assert att.rows() is found.rows
+
+
+def test_hiding_a_key_leaves_a_sink_its_share_by_hand():
+    """Logits ln 2, ln 1, ln 1 and a sink of ln 4: the keys have 4/8, and keep it between them."""
+    k = torch.tensor([2.0, 1.0, 1.0]).log().view(1, 3, 1)
+    qkv = engine.QKV(torch.ones(1, 1, 1), k, k, scale=1.0, sinks=torch.tensor([4.0]).log())
+    hidden = engine.attend(qkv, "softmax").hide(torch.tensor([0]))
+    torch.testing.assert_close(hidden.weights()[0, 0], torch.tensor([0.0, 0.25, 0.25]))
