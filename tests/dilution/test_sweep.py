@@ -23,7 +23,7 @@ from engine.dilution.sweep import (
 )
 from tests.refusals import refused
 
-MODULE = sys.modules["engine.sweep"]  # engine.sweep itself is the function
+MODULE = sys.modules["engine.dilution.sweep"]  # engine.sweep itself is the function
 TWO = [("softmax", {}), ("window", {"window": 16})]
 
 
