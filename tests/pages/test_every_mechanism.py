@@ -13,7 +13,7 @@ from engine.mechanisms import MECHANISMS
 from engine.text.locale import locale
 from pages.ui.dilution import theory
 from pages.ui.explore import structure
-from pages.ui.server import waiting
+from pages.ui.server.desk import DESK, Store
 from pages.ui.shared import reading
 from pages.ui.shared.finite import finite
 from tests.pages.conftest import Page
@@ -132,7 +132,7 @@ def home(folder):
     """home(key): what the picture on Home is given of one mechanism."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(reading, "TINY", folder)
-        waiting.desk.clear()
+        patch.setattr(DESK, "kept", Store(2**28))  # nothing of the embedded model itself
         page = Page("home", {"lang": "en"})
 
         def ask(key: str) -> dict:
@@ -140,7 +140,6 @@ def home(folder):
             return strict(sound(page.run()).test.get("bidi_component")[0].proto.json)
 
         yield ask
-        waiting.desk.clear()
 
 
 @pytest.mark.parametrize("key", [key for key, cls in MECHANISMS.items() if cls.causal_ok])
