@@ -128,7 +128,8 @@ class Mechanism(ABC):
         h, n, m = qkv.heads, qkv.n, qkv.m
         output = h * n * qkv.v.shape[-1] * qkv.v.element_size()
         rows = 2 * h * n * 14 * 8  # in parts, and put together
-        maps = h * min(n, size) * min(m, size) * (2 * 8 + 3 * 4)  # added up in float64
+        # added up in float64; and how many pairs each cell holds, of all heads alike
+        maps = min(n, size) * min(m, size) * (h * (2 * 8 + 3 * 4) + 3 * 8)
         blocks = self.blocks_at_once * 4 * min(BLOCK, h * n * m)
         return 2 * output + rows + maps + blocks + self.held(qkv)
 

@@ -159,7 +159,9 @@ class Lsh(Mechanism):
         share = visible_pairs(qkv) / self.buckets
         if self.scope == "chunk":
             share = min(share, qkv.n * _in_reach(qkv.m / self.buckets, self.chunk, qkv.causal))
-        own = 0 if self.shared_qk or not (qkv.causal or qkv.n == qkv.m) else min(qkv.n, qkv.m)
+        if self.shared_qk:  # a token is always in its own bucket
+            return round(self.rounds * (share + qkv.n * (1 - 1 / self.buckets)))
+        own = min(qkv.n, qkv.m) if qkv.causal or qkv.n == qkv.m else 0
         return round(self.rounds * share) + own
 
     def held(self, qkv: QKV) -> int:

@@ -135,7 +135,7 @@ def test_fits_are_kept_and_seeded():
     first, again, other = (Additive(8, seed).fit(qkv).learned for seed in (0, 0, 1))
     for name, x in first.weights.items():
         assert torch.equal(x, again.weights[name]) and not torch.equal(x, other.weights[name])
-    with refused(match="heads"):
+    with refused(match="fitted to another layer"):
         Additive(8, learned=first).attend(qkv.head(0))
     constant = engine.sources.identical(n=30)
     att = engine.attend(constant, "additive")

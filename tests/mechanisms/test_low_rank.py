@@ -152,7 +152,7 @@ def test_a_fit_is_kept_and_says_how_near_it_is(tmp_path):
         close(fresh.fidelity.value.double(), error, atol=1e-5, rtol=1e-4)
         close(fresh.fidelity.value, fit.learned.fidelity.value)
         assert (fresh.fidelity.random > fresh.fidelity.value).all()
-        with refused(match="one length"):
+        with refused(match="fitted to another layer"):
             fit.attend(made(51))
     assert Linformer(8).fit(qkv).learned is None
     said = Linformer(8).attend(qkv).fidelity

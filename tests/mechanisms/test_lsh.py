@@ -308,7 +308,8 @@ def test_long_texts_are_gathered_in_bounded_blocks():
 @pytest.mark.parametrize("scope", ["bucket", "chunk"])
 @pytest.mark.parametrize("shared_qk", [False, True])
 def test_operations_are_counted(scope, shared_qk):
-    """Products in the hash, and two a pair that a round looks at or that is its own."""
+    """Products in the hash, and two a pair that a round looks at or that is its own: of these the
+    number that is expected of buckets filled evenly, as those of random vectors nearly are."""
     mechanism = Lsh(scope=scope, buckets=6, rounds=2, chunk=7, shared_qk=shared_qk)
     qkv = made(33, groups=2, causal=True)
     queries, keys = hashing.buckets_of(qkv, 6, 2, 0, shared_qk)
@@ -330,7 +331,8 @@ def test_operations_are_counted(scope, shared_qk):
         att = mechanism.attend(qkv)
         pairs += int((att.weights().diagonal(dim1=1, dim2=2) > 0).sum())
     hashes = (4 + (0 if shared_qk else 2)) * 33 * 2 * 3 * 8
-    assert mechanism.flops(qkv) == 2 * (hashes + pairs * (8 + 5))
+    said, rest = divmod(mechanism.flops(qkv) - 2 * hashes, 2 * (8 + 5))
+    assert rest == 0 and said == pytest.approx(pairs, rel=0.15)
 
 
 @pytest.fixture
