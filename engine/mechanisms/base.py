@@ -129,7 +129,7 @@ class Mechanism(ABC):
         output = h * n * qkv.v.shape[-1] * qkv.v.element_size()
         rows = 2 * h * n * 14 * 8  # in parts, and put together
         # added up in float64; and how many pairs each cell holds, of all heads alike
-        maps = min(n, size) * min(m, size) * (h * (2 * 8 + 3 * 4) + 3 * 8)
+        maps = min(n, size) * min(m, size) * (h * (2 * 8 + 3 * 4) + 4 * 8)
         blocks = self.blocks_at_once * 4 * min(BLOCK, h * n * m)
         return 2 * output + rows + maps + blocks + self.held(qkv)
 
