@@ -100,7 +100,7 @@ class Combined(Mechanism):
         return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
-        learned, seen = self.fit(qkv).learned, dense.allowed(qkv)
+        learned, seen = self.learned or self.learn(qkv), dense.allowed(qkv)
         count = seen.sum(-1, keepdim=True).clamp_min(1).double()
         # keys are chosen among q and k with their positions in them
         pairs = self.reach(positioned(qkv, self.bias, DISTANCE, self.seed, learned))

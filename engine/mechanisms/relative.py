@@ -79,7 +79,7 @@ class Relative(Mechanism):
         return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
-        z = plain_logits(qkv, self.kind, self.max_distance, self.fit(qkv).learned)
+        z = plain_logits(qkv, self.kind, self.max_distance, self.learned or self.learn(qkv))
         return dense.masked_softmax(qkv, z, dense.allowed(qkv))
 
     def _output(self, att: Composed) -> Tensor:
