@@ -113,7 +113,8 @@ class MemoryTokens(Mechanism):
 
     def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         times = ended(qkv, self.segment) if self.slots else 0
-        return {"taken": (qkv.groups, qkv.m), "merged": (qkv.groups, times, self.slots)}
+        slots = min(self.slots, times * self.segment)  # no more than there are keys to take in
+        return {"taken": (qkv.groups, qkv.m), "merged": (qkv.groups, times, slots)}
 
     def held(self, qkv: QKV) -> int:
         """Keys, values and the slots' states in float64, at most `KEPT` numbers of states."""

@@ -32,6 +32,9 @@ class Wasteful(Mechanism):
             rows[0].exp()
         return Attention.from_weights(rows[-1], qkv.v)
 
+    def reference(self, qkv):
+        return torch.full((1, qkv.n, qkv.m), 1 / qkv.m, dtype=torch.float64)
+
     def flops(self, qkv):
         return 7
 
@@ -39,7 +42,7 @@ class Wasteful(Mechanism):
 @pytest.mark.parametrize("held", [1, 3])
 def test_the_worst_moment_is_counted(held):
     qkv = engine.sources.planted(n=N, heads=1, dim=8)
-    found = engine.measure(Wasteful(held), qkv)
+    found = engine.cost.measure(Wasteful(held), qkv)
     matrix = 4 * N * N
     assert (held + 1) * matrix <= found.bytes < (held + 2.6) * matrix  # checks of from_weights
     assert found.seconds > 0 and found.flops == 7
@@ -61,7 +64,7 @@ def test_what_is_given_and_what_is_gone_does_not_count():
 
 def test_an_output_by_tiles_needs_no_square():
     qkv = engine.sources.planted(n=1024, heads=2, dim=16, causal=True)
-    softmax = engine.measure(engine.make("softmax"), qkv)
+    softmax = engine.cost.measure(engine.make("softmax"), qkv)
     assert softmax.bytes < 2 * 1024 * 1024 * 4 / 8
     assert softmax.flops == engine.make("softmax").flops(qkv)
 
@@ -69,7 +72,7 @@ def test_an_output_by_tiles_needs_no_square():
 def test_a_layer_that_is_refused_is_refused_here_too():
     qkv = engine.sources.planted(n=16, heads=1, dim=8)
     with refused():
-        engine.measure(engine.make("segmented", integrate="pool"), qkv.replace(bias=_bias))
+        engine.cost.measure(engine.make("segmented", integrate="pool"), qkv.replace(bias=_bias))
 
 
 def _bias(rows, cols):

@@ -11,6 +11,7 @@ import engine
 from engine.contract.learned import Learned
 from engine.contract.views import Routing
 from engine.kernels import patterns, selection
+from engine.mechanisms import kmeans
 from engine.mechanisms.kmeans import KMeans
 from tests import oracle
 
@@ -162,7 +163,7 @@ def test_fitted_centroids_hold_more_than_random_ones():
     pattern = patterns.Clusters(
         *selection.members(qkv, mechanism.learned.weights["centroids"], 32)
     )
-    at = selection.sample(256, selection.SAMPLE)
+    at = selection.sample(256, kmeans.SAMPLE)
     inside = pattern.allows(at, torch.arange(256))
     full = oracle.softmax(qkv)[:, at]
     expected = (full * inside).sum((1, 2)) / full.sum((1, 2))

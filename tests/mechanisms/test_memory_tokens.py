@@ -10,6 +10,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import engine
 from engine.contract.views import Memory
+from engine.measure import ages
 from engine.mechanisms import memory_tokens
 from engine.mechanisms.memory_tokens import MemoryTokens, Remembering, merge
 from tests import oracle
@@ -242,7 +243,7 @@ def test_view_follows_every_slot():
     slots = view.slots
     assert slots is not None and view.length is None
     assert (view.reach[:, 0] == 0).all() and view.reach[:, 1].tolist() == list(range(1, 61))
-    labels = [x.clone() for x in engine.ages.holders(slots.taken, slots.merged, 8)]
+    labels = [x.clone() for x in ages.holders(slots.taken, slots.merged, 8)]
     for t, held in enumerate(labels):
         for c in range(3):
             members = (held == c).double()
@@ -271,7 +272,7 @@ def test_better_than_chance_and_never_perfect():
     assert (att.fidelity.value < 0.8 * att.fidelity.random).all()
     assert (att.fidelity.value > 0).all()
     full = engine.attend(qkv, "softmax").output
-    rows = engine.ages.sample(512)
+    rows = ages.sample(512)
     error = (att.output - full)[:, rows].norm(dim=(1, 2)) / full[:, rows].norm(dim=(1, 2))
     torch.testing.assert_close(att.fidelity.value, error, atol=1e-5, rtol=1e-4)
     assert torch.equal(fitted.learned.fidelity.value, att.fidelity.value)
@@ -317,3 +318,13 @@ def test_flops_of_rows_are_counted_by_pairs(n, m, causal):
             _ = Remembering(qkv, segment, slots, None).recurrence
         expected = 2 * 4 * pairs * 16 + counter.get_total_flops()
         assert MemoryTokens(segment=segment, slots=slots).flops(qkv) == expected
+
+
+@pytest.mark.parametrize("n", [3, 10, 48, 100])
+def test_a_fit_fits_the_layer_that_it_was_made_for(n):
+    """Also where no segment has ended, or the keys so far are fewer than the slots."""
+    qkv = engine.sources.planted(n=n, heads=2, dim=8)
+    fitted = engine.make("memory_tokens", segment=4 if n < 48 else 64).fit(qkv)
+    torch.testing.assert_close(
+        fitted.attend(qkv).output, engine.attend(qkv, fitted).output, rtol=0, atol=0
+    )

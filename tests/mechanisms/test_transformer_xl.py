@@ -8,6 +8,7 @@ import torch.nn.functional as F
 
 import engine
 from engine.contract.views import Memory
+from engine.measure import ages
 from tests import oracle
 
 
@@ -214,5 +215,5 @@ def test_view_says_reach_and_mass_by_age(causal):
 
 
 def test_long_texts_are_sampled():
-    rows = engine.ages.sample(10_000)
+    rows = ages.sample(10_000)
     assert len(rows) == 256 and rows.diff().min() >= 39 and rows[0] > 0 and rows[-1] < 10_000

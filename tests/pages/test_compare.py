@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from engine.contract import params_of
+from engine.contract import Refusal, params_of
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.window import Window
 from engine.spec.fields import LANGUAGES
@@ -116,7 +116,7 @@ def test_every_mechanism_takes_part(compare, mechanism):
 
 def test_a_refusal_stays_in_its_column(compare, monkeypatch):
     def refuse(self, qkv):
-        raise ValueError("window can't honour causal")
+        raise Refusal("window can't honour causal")
 
     monkeypatch.setattr(Window, "check", refuse)
     page = compare(sample="workshop", **{"with": "window,segmented"}).healthy()

@@ -11,7 +11,7 @@ import pytest
 from engine.contract import Refusal
 from engine.mechanisms import MECHANISMS
 from engine.text.locale import locale
-from pages.ui.dilution import theory
+from pages.ui.dilution import PARTS
 from pages.ui.explore import structure
 from pages.ui.server.desk import DESK, Store
 from pages.ui.shared import reading
@@ -189,7 +189,7 @@ def test_a_part_that_is_refused_leaves_the_rest(opened, monkeypatch):
 
 
 def test_a_page_that_is_refused_is_a_sentence(page, monkeypatch):
-    monkeypatch.setattr(theory, "draw", refuse)
+    monkeypatch.setitem(PARTS, "theory", refuse)
     shown = sound(page("dilution", lab="theory", lang="zh"))
     assert shown.words == ["无法展示：头 9 不在 0 … 3 之中。"]
 

@@ -229,8 +229,9 @@ def test_uploads_are_drawn(explore):
 
 
 def test_stop_says_so_and_goes_on(explore):
+    DESK.kept.clear()
     page = explore()
-    key = _kept("attend:")[-1]
+    (key,) = _kept("attend:")
     DESK.kept.pop(key)
     page.test.session_state["stopped"] = key
     page.run().healthy()

@@ -31,7 +31,7 @@ def made(seed: int = 0, **more) -> engine.QKV:
 
 
 def test_every_mechanism_that_learns_is_here():
-    learn = {k for k, cls in MECHANISMS.items() if cls.fit is not Mechanism.fit}
+    learn = {k for k, cls in MECHANISMS.items() if cls.learn is not Mechanism.learn}
     assert learn == set(LEARN)
 
 

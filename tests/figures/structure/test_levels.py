@@ -137,7 +137,7 @@ def test_pictures_say_their_numbers(aggregate, hidden):
     assert first.facts["count"] == 3 and EVIL not in first.facts["inside"]
     entropy = float(-torch.special.xlogy(row.double(), row.double()).sum())
     assert second.facts["ours"] == pytest.approx(entropy, abs=1e-5)
-    assert second.facts["visible"] == int(att.frame.seen(torch.tensor([30]))[0])
+    assert second.facts["visible"] == int(qkv.frame.seen(torch.tensor([30]))[0]) - hidden
     if aggregate == "logsumexp":
         assert third.facts["moved"] < 1e-6
         assert second.facts["full"] == pytest.approx(second.facts["ours"], abs=1e-5)
