@@ -15,7 +15,9 @@ run: $(RUN)/ready
 test: lint
 	$(NPM) test
 	$(TEST)/bin/python tests/browser/install.py
-	$(TEST)/bin/python -m pytest
+	$(TEST)/bin/python -m pytest --ignore=tests/browser
+	# a browser and the server that it visits want both cores
+	$(TEST)/bin/python -m pytest -n 0 tests/browser
 
 test-ray: $(RAY)/ready
 	$(RAY)/bin/python -m pytest tests/cluster

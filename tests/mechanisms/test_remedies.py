@@ -144,7 +144,7 @@ def test_ssmax_reaches_the_papers_figure():
 
 
 @pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("n", [1, 2, 40, 300])
+@pytest.mark.parametrize("n", [1, 2, 40, 120])
 def test_entmax_equals_the_package(n, causal):
     package = pytest.importorskip("entmax")
     qkv = made(n, causal=causal)
