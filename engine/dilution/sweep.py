@@ -255,7 +255,6 @@ def measure(task: Task, make: Made | None = None) -> list[Record]:
     source = dict(task.source_params)
     qkv = make_source(task.source, source, task.n, task.seed, make).to(task.device)
     ready, matched = calibrated(task, make)
-    estimate = cost.estimate(ready.mechanism, qkv)
     rows = sampled_rows(qkv.n, task.rows, task.seed) if qkv.m > SAMPLED else None
     at = torch.arange(qkv.n) if rows is None else rows
     with torch.inference_mode():
@@ -275,7 +274,8 @@ def measure(task: Task, make: Made | None = None) -> list[Record]:
         "scale": ready.scale, "calibrated": parameters(ready.mechanism),
         "trained_length": qkv.origin.trained_length,
         "heads": qkv.heads, "rows_sampled": len(at), "seconds": seconds * qkv.n / len(at),
-        "extrapolated": len(at) < qkv.n, "bytes": estimate.bytes, "flops": estimate.flops,
+        "extrapolated": len(at) < qkv.n, "bytes": ready.mechanism.bytes_needed(qkv),
+        "flops": cost.operations(ready.mechanism, qkv, att),
     }  # fmt: skip
     return [
         common

@@ -27,7 +27,7 @@ from engine.contract import (
     index,
 )
 from engine.contract.views import View
-from engine.measure import passes
+from engine.measure import passes, windows
 from engine.measure.metrics import RowStats
 from engine.measure.passes import Asked, Summary
 
@@ -80,7 +80,7 @@ class Attention(ABC):
         Raises:
             ValueError: the window would take more than 1 GiB.
         """
-        return passes.window(self, rows, cols)
+        return windows.window(self, rows, cols)
 
     def rows(self, rows: Index | None = None) -> RowStats:
         """Statistics of all rows, or of those asked for, (h r) each."""
@@ -103,7 +103,7 @@ class Attention(ABC):
         each row before pooling: "uniform" by its visible keys (1 = no preference), "row" to a
         largest weight of 1.
         """
-        return passes.heatmap(self, size, pool, rows, cols, colour)
+        return windows.heatmap(self, size, pool, rows, cols, colour)
 
     def summary(
         self,
@@ -126,12 +126,18 @@ class Attention(ABC):
     known: Summary | None = None
     """The last summary, so that what it holds is not worked out again."""
 
+    @property
+    def scored(self) -> int | None:
+        """Pairs of all heads that are scored, where what keys hold decides how many; None where
+        shapes alone do, and `Mechanism.pairs` is exact."""
+        return None
+
     fidelity: Fidelity | None = None
     """How near the stand-in for what the paper learns comes to full attention, if there is one."""
 
     def group(self, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups"]:
         """Mass that each row gives to each group of keys; label −1 is in none."""
-        return passes.group(self, labels)
+        return windows.group(self, labels)
 
     def view(self, kind: type[V]) -> V:
         """The mechanism's own structure of one kind.

@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from engine.contract import QKV
+from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
 from engine.runtime.threads import here
 
@@ -31,7 +32,7 @@ class Effort:
         bytes: of all tensors alive at the worst moment, the output among them. Counted tensor by
             tensor in a run of its own, on one thread; what a kernel of torch keeps to itself while
             it runs is not in it. On CUDA, what torch's allocator says.
-        flops: counted, 2 a multiply-add.
+        flops: counted on what was made, 2 a multiply-add.
     """
 
     seconds: float
@@ -82,13 +83,27 @@ def measure(mechanism: Mechanism, qkv: QKV) -> Effort:
     with torch.no_grad():  # not inference_mode: there composite operations are one, unseen inside
         for _ in range(MOST):
             start = time.perf_counter()
-            mechanism.attend(qkv).output  # noqa: B018
+            att = mechanism.attend(qkv)
+            att.output  # noqa: B018
             if qkv.device.type == "cuda":
                 torch.cuda.synchronize(qkv.device)
             best = min(best, time.perf_counter() - start)
             if time.perf_counter() - began > ENOUGH:
                 break
-        return Effort(best, _peak(mechanism, qkv), mechanism.flops(qkv))
+        return Effort(best, _peak(mechanism, qkv), operations(mechanism, qkv, att))
+
+
+def operations(mechanism: Mechanism, qkv: QKV, att: Attention) -> int:
+    """Floating-point operations of an output that is there, 2 a multiply-add.
+
+    As `Mechanism.flops`, with the pairs that were really scored in place of the expected ones
+    where what keys hold decides how many.
+
+    Args:
+        att: what `mechanism` made of `qkv`.
+    """
+    more = 0 if att.scored is None else att.scored - qkv.heads * mechanism.pairs(qkv)
+    return mechanism.flops(qkv) + 2 * more * (qkv.k.shape[-1] + qkv.v.shape[-1])
 
 
 def _peak(mechanism: Mechanism, qkv: QKV) -> int:

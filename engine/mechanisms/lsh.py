@@ -196,6 +196,11 @@ class Bucketed(Composed):
         self.rep = qkv.heads // qkv.groups
         self.pairwise = qkv.mask is not None or qkv.bias is not None
 
+    @property
+    def scored(self) -> int:
+        """What all rounds look at, and each query's own, in the buckets as they are filled."""
+        return int((self.hashed.high - self.hashed.low).sum()) + int(self.hashed.kept.sum())
+
     def weighted(self) -> Tensor:
         if self.pairwise:
             return super().weighted()

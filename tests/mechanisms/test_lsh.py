@@ -308,8 +308,9 @@ def test_long_texts_are_gathered_in_bounded_blocks():
 @pytest.mark.parametrize("scope", ["bucket", "chunk"])
 @pytest.mark.parametrize("shared_qk", [False, True])
 def test_operations_are_counted(scope, shared_qk):
-    """Products in the hash, and two a pair that a round looks at or that is its own: of these the
-    number that is expected of buckets filled evenly, as those of random vectors nearly are."""
+    """Products in the hash, and two a pair that a round looks at or that is its own: beforehand
+    the number that is expected of buckets filled evenly, as those of random vectors nearly are,
+    and of an attention that is there the number itself."""
     mechanism = Lsh(scope=scope, buckets=6, rounds=2, chunk=7, shared_qk=shared_qk)
     qkv = made(33, groups=2, causal=True)
     queries, keys = hashing.buckets_of(qkv, 6, 2, 0, shared_qk)
@@ -327,12 +328,24 @@ def test_operations_are_counted(scope, shared_qk):
                 pairs += len(seen)
             if not shared_qk and r == 0:
                 pairs += 33
+    att = mechanism.attend(qkv)
     if shared_qk:  # a token's own key, where it is alone
-        att = mechanism.attend(qkv)
         pairs += int((att.weights().diagonal(dim1=1, dim2=2) > 0).sum())
     hashes = (4 + (0 if shared_qk else 2)) * 33 * 2 * 3 * 8
     said, rest = divmod(mechanism.flops(qkv) - 2 * hashes, 2 * (8 + 5))
     assert rest == 0 and said == pytest.approx(pairs, rel=0.15)
+    counted = 2 * hashes + 2 * pairs * (8 + 5)
+    assert engine.cost.operations(mechanism, qkv, att) == counted
+    assert engine.cost.measure(mechanism, qkv).flops == counted
+
+
+def test_crowded_buckets_cost_what_they_cost():
+    """All keys alike fall into one bucket: every round looks at every pair."""
+    qkv, mechanism = engine.sources.identical(n=64, heads=2, dim=8), Lsh(buckets=8, rounds=3)
+    found = engine.cost.operations(mechanism, qkv, mechanism.attend(qkv))
+    pairs = 3 * 2 * 64 * 64 + 2 * 64
+    assert found == 2 * (2 * (64 + 64) * 3 * 4 * 8 + pairs * (8 + qkv.v.shape[-1]))
+    assert found > 4 * mechanism.flops(qkv)
 
 
 @pytest.fixture

@@ -162,12 +162,13 @@ def scene(spec: Spec) -> Scene:
     def work(report: Report) -> tuple[Attention, Summary, Cost]:
         start = time.perf_counter()
         if isinstance(given, Attention):
-            att = given
+            att, flops = given, 0
         else:
             made = engine.make(spec.mechanism, **spec.arguments())
             ready = fits.kept(made, given, folder("fits"))
             start = time.perf_counter()  # a fit is not counted, as training is not
             att = ready.attend(given)
+            flops = engine.cost.operations(made, given, att)
         if hidden:
             att = att.hide(torch.tensor(hidden))
         with torch.inference_mode():
@@ -175,7 +176,7 @@ def scene(spec: Spec) -> Scene:
         seconds = time.perf_counter() - start
         if estimate.flops > 1e9:
             DESK.speed = estimate.flops / seconds
-        return att, summary, Cost(seconds, estimate.bytes, estimate.flops)
+        return att, summary, Cost(seconds, estimate.bytes, flops)
 
     att, made, cost = obtain(
         key,
