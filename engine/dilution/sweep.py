@@ -137,6 +137,10 @@ def plan(
         one_of("source", source, SWEPT)
         if taken := {"n", "seed"} & set(params):
             raise Refusal("{name} is the sweep's to choose", name=min(taken))
+    named = [SWEPT[name](n=n, seed=drawn[0], **params) for n in lengths] if name else []
+    longest = max(lengths[-1], (match_at or 0) if match else 0)
+    if named:  # refused before any key is made
+        bounded(2 * named[-1].bytes // lengths[-1] * longest + AT_ONCE, longest, most_bytes)
     shortest = make_source(name, params, lengths[0], drawn[0], make)
     if match == "needle_mass" and shortest.needles is None:
         raise Refusal("this source has no needles to match: choose entropy")
@@ -144,19 +148,13 @@ def plan(
         mechanism.check(shortest)
     beside = ""
     if name:
-        named = [SWEPT[name](n=n, seed=drawn[0], **params) for n in lengths]  # checked so
         beside = named[0].beside
     elif isinstance(source, Passages):
         for n in lengths:
             source.check(n)
         beside, params = source.beside, {"model": source.model, "layer": source.layer}
-    needed = bytes_needed(shortest, max(lengths[-1], (match_at or 0) if match else 0))
-    if needed > most_bytes:
-        raise Refusal(
-            "{n:,} keys take up to {needed} of memory, and the bound is {bound}: fewer keys, or "
-            "narrower or fewer heads, take less",
-            n=lengths[-1], needed=quantities.memory(needed), bound=quantities.memory(most_bytes),
-        )  # fmt: skip
+    needed = bytes_needed(shortest, longest)
+    bounded(needed, longest, most_bytes)
     tasks = tuple(
         Task(
             mechanism=key,
@@ -176,6 +174,16 @@ def plan(
         for key, given in mechanisms
     )
     return Plan(tasks, needed, make)
+
+
+def bounded(needed: int, n: int, most_bytes: int) -> None:
+    """Refuse what would take more memory than there may be."""
+    if needed > most_bytes:
+        raise Refusal(
+            "{n:,} keys take up to {needed} of memory, and the bound is {bound}: fewer keys, or "
+            "narrower or fewer heads, take less",
+            n=n, needed=quantities.memory(needed), bound=quantities.memory(most_bytes),
+        )  # fmt: skip
 
 
 def bytes_needed(like: QKV, n: int) -> int:

@@ -27,6 +27,11 @@ class Declared:
         """What else than parameters decides what is made, as a digest."""
         return ""
 
+    @property
+    def bytes(self) -> int:
+        """Of q, k and v, where the parameters alone say how many; 0 elsewhere."""
+        return 0
+
 
 @dataclass(frozen=True)
 class Planted(Declared):
@@ -67,6 +72,10 @@ class Planted(Declared):
             )
         if self.layout != "shared" and self.needles < 1:
             raise Refusal("layout {layout} needs at least one needle", layout=self.layout)
+
+    @property
+    def bytes(self) -> int:
+        return 3 * 4 * self.heads * self.n * self.dim
 
     def make(self) -> QKV:
         """The QKV: q, k and v (heads n dim), float32 on the CPU; same seed, same result."""
@@ -130,6 +139,10 @@ class Identical(Declared):
     dim: int = param(64, low=1, high=1024, slider=(8, 128), step=8)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
     causal: bool = param(False)
+
+    @property
+    def bytes(self) -> int:
+        return 3 * 4 * self.heads * self.n * self.dim
 
     def make(self) -> QKV:
         """The QKV: q, k and v (heads n dim), float32 on the CPU; same seed, same result."""
