@@ -1,9 +1,15 @@
-"""Shapes and types in annotations are checked while the tests run."""
+"""Shapes and types in annotations are checked while the tests run, on one thread a process."""
 
-from hypothesis import settings
-from jaxtyping import install_import_hook
+import os
 
-import tests.typecheck  # noqa: F401  (the hook names it)
+# before torch is loaded: on the small tensors of tests, and with a process on each core, several
+# threads wait for each other; a test that is about threads asks for them
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+from hypothesis import settings  # noqa: E402
+from jaxtyping import install_import_hook  # noqa: E402
+
+import tests.typecheck  # noqa: E402, F401  (the hook names it)
 
 # the same cases on every run; other ones: pytest --hypothesis-profile=explore
 settings.register_profile("steady", derandomize=True)

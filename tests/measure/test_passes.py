@@ -34,11 +34,21 @@ def test_groups_add_up_in_any_order(key):
         close(att.group(labels).double(), weights @ one, atol=1e-6, rtol=1e-5)
 
 
-@pytest.mark.parametrize("causal", [False, True])
-@pytest.mark.parametrize("colour", ["weight", "uniform", "row"])
+@pytest.fixture
+def threads():
+    """Three of torch's threads, so that pieces run side by side."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize(
+    "colour, causal", [("weight", False), ("weight", True), ("uniform", True), ("row", False)]
+)
 @pytest.mark.parametrize("key", ["entmax", "sigmoid", "lsh", "differential", "routing", "kmeans"])
-def test_small_pieces_tell_the_same(monkeypatch, key, causal, colour):
-    """Pieces that begin and end inside cells, against one that holds every row."""
+def test_small_pieces_tell_the_same(monkeypatch, threads, key, causal, colour):
+    """Pieces that begin and end inside cells, side by side, against one that holds every row."""
     how = {"size": 37, "pools": ("max", "mean", "sum"), "colour": colour}
     whole = engine.attend(made(causal), key).summary(**how)
     for module, name in ((composed, "BLOCK"), (passes, "AREA"), (metrics, "NEAR")):
