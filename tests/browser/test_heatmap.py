@@ -4,7 +4,7 @@ import re
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Page, expect
+from playwright.sync_api import Page, WebSocketRoute, expect
 
 LARGE = "explore?lang=en&source=planted&s.n=1500&s.causal=true&s.heads=1"
 
@@ -53,6 +53,32 @@ def test_keys_zoom_move_and_choose(tab) -> None:
     assert f"Query {query:,}" in page.locator(".hm-spoken").inner_text()
     page.keyboard.press("0")
     assert until_other(page, exact) == whole
+    tab.fine()
+
+
+def test_a_choice_that_was_displaced_is_told_again(tab) -> None:
+    """Of a component's events the server keeps the newest alone until it takes it."""
+    lost: list[str | bytes] = []
+
+    def forward(socket: WebSocketRoute) -> None:
+        server = socket.connect_to_server()
+
+        def message(data: str | bytes) -> None:
+            if isinstance(data, bytes) and b'"query"' in data and not lost:
+                lost.append(data)
+            else:
+                server.send(data)
+
+        socket.on_message(message)
+
+    tab.page.route_web_socket(re.compile("."), forward)
+    page = opened(tab)
+    page.locator(".hm-plot").focus()
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("Enter")
+    page.keyboard.press("+")
+    page.wait_for_function("location.search.includes('zoom=')")
+    assert len(lost) == 1 and "query=" in page.url
     tab.fine()
 
 

@@ -33,6 +33,8 @@ export interface HeatmapData {
   colour: Colour;
   window: Span | null;
   query: number | null;
+  /** Turn of the latest event that Python took. */
+  heard: number;
   height: number;
   file: string;
   signed: boolean;

@@ -60,6 +60,8 @@ class Heatmap extends Component {
   whole = null;
   /** @type {(Span | null)[]} windows that Python was told of and has not answered yet */
   sent = [];
+  /** @type {Map<string, { turn: number }>} the latest of each event, until Python has heard it */
+  untold = new Map();
   /** @type {string | null} */
   link = null;
   fetching = new AbortController();
@@ -143,7 +145,7 @@ class Heatmap extends Component {
       this.cursor = null;
     }
     if (!told || !data.window || same(data.window, this.sent.at(-1))) this.sent = [];
-    this.query = data.query;
+    if (!old || old.query !== data.query) this.query = data.query;
     this.plot.style.height = `${data.height}px`;
     this.refresh(fresh);
   }
@@ -192,11 +194,26 @@ class Heatmap extends Component {
     this.move(window, patience);
     for (const peer of this.peers) peer.move(this.window, patience);
     this.telling = setTimeout(() => {
-      const whole = same(this.window, this.full);
       if (same(this.data.window ?? this.full, this.window)) return;
-      for (const one of this.all) one.sent.push(whole ? null : this.window);
-      this.trigger("window", { span: whole ? null : this.window });
+      const span = same(this.window, this.full) ? null : this.window;
+      for (const one of this.all) one.sent.push(span);
+      this.tell("window", { span });
     }, patience + TELL);
+  }
+
+  /**
+   * Tells Python of an event, and again of those that it has not heard of: until the server takes
+   * a component's event, a newer one displaces it.
+   *
+   * @param {string} name
+   * @param {object} value
+   */
+  tell(name, value) {
+    this.untold.set(name, { ...value, turn: Date.now() });
+    for (const [event, said] of this.untold) {
+      if (said.turn > this.data.heard) this.trigger(event, said);
+      else this.untold.delete(event);
+    }
   }
 
   async fetch(attempt = 0) {
@@ -419,7 +436,7 @@ class Heatmap extends Component {
       one.query = this.query;
       window.Plotly?.relayout(one.plot, { shapes: one.mark(one.colours()) });
     }
-    this.trigger("query", { row: this.query });
+    this.tell("query", { row: this.query });
   }
 
   /**

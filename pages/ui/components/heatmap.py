@@ -81,14 +81,23 @@ def heatmap(
         on_query: called with a row. on_window: called with a window, or None for everything.
     """
 
+    heard: dict[str, int] = st.session_state.setdefault(f"{key}-heard", {})
+
+    def new(event: dict[str, Any] | None, name: str) -> bool:
+        """Whether an event is here that was not here before."""
+        if not event or event["turn"] <= heard.get(name, 0):
+            return False
+        heard[name] = event["turn"]
+        return True
+
     def chosen() -> None:
         event: Any = st.session_state[key].query
-        if event and on_query:
+        if new(event, "query") and on_query:
             on_query(int(event["row"]))
 
     def moved() -> None:
         event: Any = st.session_state[key].window
-        if event and on_window:
+        if new(event, "window") and on_window:
             span = event["span"]
             on_window(None if span is None else (span[0], span[1], span[2], span[3]))
 
@@ -106,6 +115,7 @@ def heatmap(
             "colour": colour,
             "window": None if window is None else list(window),
             "query": query,
+            "heard": max(heard.values(), default=0),
             "height": height,
             "file": file,
             "signed": attention.row_kind == "signed",
