@@ -6,10 +6,10 @@ import os
 # threads wait for each other; a test that is about threads asks for them
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from hypothesis import settings  # noqa: E402
-from jaxtyping import install_import_hook  # noqa: E402
+from hypothesis import settings
+from jaxtyping import install_import_hook
 
-import tests.typecheck  # noqa: E402, F401  (the hook names it)
+import tests.typecheck  # noqa: F401  (the hook names it)
 
 # the same cases on every run; other ones: pytest --hypothesis-profile=explore
 settings.register_profile("steady", derandomize=True)

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 import engine
 from engine.contract.views import Levels
-from engine.mechanisms.hierarchical import AGGREGATES, Down, Hierarchical
+from engine.mechanisms._descent import Down
+from engine.mechanisms.hierarchical import AGGREGATES, Hierarchical
 from engine.text.tree import Tree
 from tests import oracle
 from tests.refusals import refused
