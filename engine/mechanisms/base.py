@@ -162,6 +162,17 @@ class Mechanism(ABC):
     # -- what it says of itself, for pages and pictures ------------------------------------------
 
     @property
+    def formulas(self) -> tuple[str, ...]:
+        """Which formulas say what these parameters compute, in their order: "" for the
+        mechanism's plain one (`mechanism.<key>.formula`), x for `mechanism.<key>.<x>.formula`."""
+        return ("",)
+
+    @property
+    def order(self) -> str:
+        """What these parameters cost, as `complexity` says it of all."""
+        return self.complexity
+
+    @property
     def exact_zeros(self) -> bool:
         """The normaliser may give exactly 0 to a key that it is shown."""
         return False

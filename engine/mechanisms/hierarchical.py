@@ -70,6 +70,14 @@ class Hierarchical(Mechanism):
         """Whether only opened units are scored inside."""
         return self.open > 0 and self.aggregate == "mean"
 
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        return (self.aggregate, "pruned") if self.open else (self.aggregate,)
+
+    @property
+    def order(self) -> str:
+        return "n·(units + open·children)" if self.sparse else "n²"
+
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         down = Down(qkv, Tree.of(qkv.frame, self.levels), self.aggregate, self.open)

@@ -101,6 +101,10 @@ class Linear(Mechanism):
         """Features, as the maps read them and by pieces."""
         return 3 * 4 * qkv.heads * (qkv.n + qkv.m) * self.width(qkv)
 
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        return "", self.feature_map
+
     def flops(self, qkv: QKV) -> int:
         """Features (of keys twice if random: their largest first), each key's part of the sums,
         each row's reading of them; causally that is the recurrence, to which chunks add up to

@@ -48,7 +48,7 @@ class Lsh(Mechanism):
     key: ClassVar[str] = "lsh"
     family: ClassVar[str] = "hashing"
     paper: ClassVar[str] = "arXiv 2001.04451"
-    complexity: ClassVar[str] = "rounds·n·(log n + n/buckets)"
+    complexity: ClassVar[str] = "rounds·n·(buckets + n/buckets + log n)"
     grows: ClassVar[str] = "rounds"
     groups: ClassVar[str] = "buckets"
     beside_full: ClassVar[int] = 2
@@ -150,6 +150,17 @@ class Lsh(Mechanism):
     @property
     def selects(self) -> bool:
         return True
+
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        chunks = "chunk" if self.scope == "chunk" else ""
+        return (chunks, "shared_qk") if self.shared_qk else (chunks,)
+
+    @property
+    def order(self) -> str:
+        """Hashing first: products with half as many axes as there are buckets."""
+        at = "chunk" if self.scope == "chunk" else "n/buckets"
+        return f"rounds·n·(buckets + {at} + log n)"
 
     def pairs(self, qkv: QKV) -> int:
         """What all rounds look at, in the mean over hashes that fill the buckets evenly.

@@ -85,6 +85,10 @@ class Relative(Mechanism):
     def _output(self, att: Composed) -> Tensor:
         return sdpa_whole(att) if att.qkv.bias is None else sdpa_blocks(att, 512)
 
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        return (self.kind,)
+
     def learn(self, qkv: QKV) -> Learned | None:
         """The kind's embeddings, fitted to what position adds to the layer's own scores."""
         if self.kind not in LEARNED:

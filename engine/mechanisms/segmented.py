@@ -37,6 +37,10 @@ class Segmented(Mechanism):
     over its visible keys, "attention" by its mean query's softmax over them, "concat" puts both
     side by side. Summaries join the row's own softmax, so that rows sum to 1; causally a row reads
     only segments that ended before its own began. Segment boundaries lie on the keys' axis.
+
+    With `corrected`, a summary counts as many times as its segment has visible keys (half as many
+    times where there are two), by the logarithm of that on its score: of keys that are all alike
+    every one then weighs 1/n, as in full attention. Without, a summary counts as one key.
     """
 
     key: ClassVar[str] = "segmented"
@@ -49,6 +53,7 @@ class Segmented(Mechanism):
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
     integrate: str = param("none", choices=INTEGRATE)
+    corrected: bool = param(True)
 
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
@@ -66,7 +71,7 @@ class Segmented(Mechanism):
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         if self.integrate != "none":
-            return Integrated(qkv, self.segment, self.integrate)
+            return Integrated(qkv, self.segment, self.integrate, self.corrected)
         att = Composed(
             qkv,
             patterns.Segments(self.segment),
@@ -92,6 +97,8 @@ class Segmented(Mechanism):
             [scores[x].masked_fill(~holds, -torch.inf).softmax(-1).nan_to_num(0) for x in kinds], 1
         )
         z = dense.capped(qkv, q @ torch.cat([k, pool @ k], 1).mT * qkv.factor)  # (h n m+kS)
+        if self.corrected:
+            z[..., qkv.m :] += (holds.sum(-1) / len(kinds)).log().repeat(len(kinds))
         read = ((name < mine) if qkv.causal else (name != mine)) & holds.any(-1)  # (n S)
         seen = torch.cat([own & dense.allowed(qkv), read.repeat(1, len(kinds))], 1)
         w = dense.masked_softmax(qkv, z, seen)
@@ -123,6 +130,17 @@ class Segmented(Mechanism):
     @property
     def selects(self) -> bool:
         return self.integrate == "none"
+
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        if self.integrate == "none":
+            return ("",)
+        sized = "sized_twice" if self.integrate == "concat" else "sized"
+        return "integrated", self.integrate, sized if self.corrected else "unsized"
+
+    @property
+    def order(self) -> str:
+        return "n·segment" if self.integrate == "none" else self.complexity
 
     def pairs(self, qkv: QKV) -> int:
         """Those inside segments."""
@@ -169,7 +187,7 @@ def bounds(m: int, segment: int) -> Int[Tensor, "S 2"]:
 class Integrated(Attention):
     """Own segment and summaries of the others in one softmax."""
 
-    def __init__(self, qkv: QKV, segment: int, integrate: str) -> None:
+    def __init__(self, qkv: QKV, segment: int, integrate: str, corrected: bool = True) -> None:
         super().__init__(qkv.frame, views=lambda: (self._view(),))
         self.parts = Composed(qkv, patterns.Segments(segment))
         self.qkv, self.segment = qkv, segment
@@ -182,6 +200,9 @@ class Integrated(Attention):
         if visible is None:
             visible = torch.ones(qkv.m, dtype=torch.bool, device=qkv.device)
         self.visible = self._cut(visible[:, None])[..., 0]  # (S s), the last segment padded
+        stands_for = self.visible.sum(-1).to(self.parts.dtype) / len(self.kinds)
+        # (kS) added to the scores of summaries; those of nothing are not read
+        self.size = (stands_for.clamp_min(0.5).log() * corrected).repeat(len(self.kinds))
 
     @property
     def device(self) -> torch.device:
@@ -245,8 +266,10 @@ class Integrated(Attention):
         inside = parts.allowed(rows, cols)
         if inside is None:
             inside = torch.ones(len(rows), len(cols), dtype=torch.bool, device=self.device)
+        logits = parts.finish(scores, everyone, rows, cols)
+        logits[..., b - a :] += self.size
         weights = normalisers.Softmax().weights(
-            parts.finish(scores, everyone, rows, cols), torch.cat([inside, read], 1), qkv.sinks,
+            logits, torch.cat([inside, read], 1), qkv.sinks,
             qkv.frame.seen(rows)[0],
         )  # fmt: skip
         return slice(a, b), weights[..., : b - a], weights[..., b - a :]

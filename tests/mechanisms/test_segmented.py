@@ -57,7 +57,8 @@ def test_own_part_is_full_attention_renormalised():
 @pytest.mark.parametrize("integrate", INTEGRATE[1:])
 @pytest.mark.parametrize("causal", [False, True])
 @pytest.mark.parametrize("masked", [False, True])
-def test_integration_is_its_definition(integrate, causal, masked):
+@pytest.mark.parametrize("corrected", [False, True])
+def test_integration_is_its_definition(integrate, causal, masked, corrected):
     n, s = 23, 5
     mask = torch.arange(n) % 4 != 1 if masked else None
     qkv = made(n, 2, causal, key_mask=mask)
@@ -81,7 +82,8 @@ def test_integration_is_its_definition(integrate, causal, masked):
                 if kind == "attention":
                     z = k @ q[start:stop].mean(0) * qkv.factor
                 p = z.masked_fill(inside == 0, -torch.inf).softmax(0)
-                pools.append((b, p @ k, p))
+                size = inside.sum() / len(kinds) if corrected else torch.ones(())
+                pools.append((b, p @ k, p, size.log()))
         for i in range(n):
             own = spans[i // s]
             logits, spread = [], []
@@ -89,13 +91,13 @@ def test_integration_is_its_definition(integrate, causal, masked):
                 if seen[j] and (j <= i or not causal):
                     logits.append(q[i] @ k[j] * qkv.factor)
                     spread.append(torch.eye(n, dtype=torch.float64)[j])
-            for b, key, p in pools:
+            for b, key, p, more in pools:
                 if b < i // s or (not causal and b != i // s):
-                    logits.append(q[i] @ key * qkv.factor)
+                    logits.append(q[i] @ key * qkv.factor + more)
                     spread.append(p)
             if logits:
                 expected[h, i] = torch.stack(logits).softmax(0) @ torch.stack(spread)
-    att = engine.attend(qkv, "segmented", segment=s, integrate=integrate)
+    att = engine.attend(qkv, "segmented", segment=s, integrate=integrate, corrected=corrected)
     torch.testing.assert_close(att.weights().double(), expected, atol=1e-6, rtol=1e-5)
     torch.testing.assert_close(
         att.output.double(), oracle.output(expected, qkv), atol=1e-5, rtol=1e-5
@@ -104,6 +106,26 @@ def test_integration_is_its_definition(integrate, causal, masked):
     assert summary is not None and summary.shape == (4, 5, 5)
     if causal:
         assert (summary.triu() == 0).all(), "a summary read before its segment was complete"
+
+
+@pytest.mark.parametrize("integrate", INTEGRATE[1:])
+def test_summaries_that_count_their_keys_are_full_attention_of_identical_keys(integrate):
+    """512 keys, segments of 64: seven eighths lie outside. A summary that counts as one key is
+    given 7 of 64 + 7 parts, two a segment 14 of 64 + 14."""
+    qkv = engine.sources.identical(n=512, heads=1, dim=16)
+    own = torch.arange(512) // 64
+    outside = own != own[:, None]
+
+    def far(corrected: bool) -> torch.Tensor:
+        how = {"segment": 64, "integrate": integrate, "corrected": corrected}
+        w = engine.attend(qkv, "segmented", **how).weights().double()
+        assert not corrected or torch.allclose(w, torch.tensor(1 / 512, dtype=w.dtype), rtol=1e-5)
+        return (w * outside).sum(-1)
+
+    close, kinds = torch.testing.assert_close, 2 if integrate == "concat" else 1
+    close(far(True), torch.full((1, 512), 7 / 8, dtype=torch.float64), atol=1e-6, rtol=0)
+    alone = 7 * kinds / (64 + 7 * kinds)
+    close(far(False), torch.full((1, 512), alone, dtype=torch.float64), atol=1e-6, rtol=0)
 
 
 @pytest.mark.parametrize("integrate", INTEGRATE)

@@ -3,12 +3,13 @@
 import json
 import re
 import string
+from itertools import product
 from pathlib import Path
 
 import pytest
 
 from engine.contract import params_of
-from engine.mechanisms import MECHANISMS
+from engine.mechanisms import MECHANISMS, Mechanism
 from engine.sources import SOURCES
 from engine.spec.fields import COLOURS, LANGUAGES, POOLS
 
@@ -25,6 +26,17 @@ def facts(words: str) -> set[str]:
     return {name for _, name, _, _ in string.Formatter().parse(words) if name is not None}
 
 
+def formulas(cls: type[Mechanism]) -> set[str]:
+    """Names of all formulas of a mechanism, whatever its parameters are."""
+    declared = params_of(cls)
+    values = [
+        p.choices or ((False, True) if p.kind is bool else {p.default, (p.slider or (p.low,))[-1]})
+        for p in declared.values()
+    ]
+    made = (cls(**dict(zip(declared, chosen, strict=True))) for chosen in product(*values))
+    return {name for one in made for name in one.formulas}
+
+
 def required() -> set[str]:
     """Keys that follow from what is declared."""
     keys = set()
@@ -32,7 +44,8 @@ def required() -> set[str]:
         for key, cls in classes.items():
             keys.add(f"{registry}.{key}.name")
             if registry == "mechanism":
-                keys |= {f"mechanism.{key}.short", f"mechanism.{key}.formula"}
+                keys.add(f"mechanism.{key}.short")
+                keys |= {f"mechanism.{key}.{x}.formula".replace("..", ".") for x in formulas(cls)}
                 keys.add(f"family.{cls.family}")
                 if cls.groups:
                     keys |= {f"group.{cls.groups}", f"groups.{cls.groups}"}

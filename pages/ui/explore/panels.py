@@ -6,6 +6,7 @@ import math
 import streamlit as st
 from torch import Tensor
 
+import engine
 from engine.contract import QKV
 from engine.figures.attention.groups import groups
 from engine.figures.attention.mosaic import mosaic
@@ -266,7 +267,9 @@ def row_steps(scene: Scene) -> None:
     if scene.weights_only:
         st.text(t("steps.no_scores"))
         return
-    st.latex(formula(f"mechanism.{scene.spec.mechanism}.formula"))
+    mechanism = engine.make(scene.spec.mechanism, **scene.spec.arguments())
+    for name in mechanism.formulas:
+        st.latex(formula(".".join(filter(None, ("mechanism", mechanism.key, name, "formula")))))
     try:
         row = scene.attention.steps(scene.head, scene.query)
     except LookupError:
@@ -394,7 +397,7 @@ def cost(scene: Scene) -> None:
     if scene.cost.bytes:
         lines.append(t("cost.memory", memory=quantities.memory(scene.cost.bytes)))
     if scene.cost.flops and not scene.weights_only:
-        complexity = MECHANISMS[scene.spec.mechanism].complexity
+        complexity = engine.make(scene.spec.mechanism, **scene.spec.arguments()).order
         flops = quantities.operations(scene.cost.flops)
         lines.append(t("cost.flops", flops=flops, complexity=complexity))
     st.text(" · ".join(lines))
