@@ -98,7 +98,7 @@ class Segmented(Mechanism):
         )
         z = dense.capped(qkv, q @ torch.cat([k, pool @ k], 1).mT * qkv.factor)  # (h n m+kS)
         if self.corrected:
-            z[..., qkv.m :] += (holds.sum(-1) / len(kinds)).log().repeat(len(kinds))
+            z[..., qkv.m :] += (holds.double().sum(-1) / len(kinds)).log().repeat(len(kinds))
         read = ((name < mine) if qkv.causal else (name != mine)) & holds.any(-1)  # (n S)
         seen = torch.cat([own & dense.allowed(qkv), read.repeat(1, len(kinds))], 1)
         w = dense.masked_softmax(qkv, z, seen)
