@@ -23,7 +23,8 @@ class Parts:
     Attributes:
         maps: weights. heads: weighted values of each head. concat: the heads side by side.
         w_o: output projection. output: concat @ w_oᵀ.
-        distance: mean distance that a head looks, tokens; even: that of even rows.
+        distance: mean distance that a head looks, tokens, with the first token set aside: many
+            heads park there what they have no use for; even: that of even rows.
         fidelity: R² to the head's own scores where additive scoring stands in; else None.
     """
 
@@ -110,9 +111,15 @@ def parts(qkv: QKV, inside: str = "softmax") -> Parts:
     even = Attention.from_weights(_even(qkv), causal=qkv.causal)
     return Parts(
         att.weights().float(), heads, concat, w_o, concat @ w_o.mT,
-        att.rows().means()["distance"].float(), float(even.rows().means()["distance"][0]),
+        _distance(att).float(), float(_distance(even)),
         att.fidelity.value if att.fidelity is not None else None,
     )  # fmt: skip
+
+
+def _distance(att: Attention) -> Float[Tensor, " h"]:
+    """In the mean over the rows after the first, the first key set aside."""
+    rest = slice(1, None) if att.frame.n > 1 else None
+    return att.hide(torch.tensor([0])).rows(rest).means()["distance"]
 
 
 def _even(qkv: QKV) -> Float[Tensor, "1 n m"]:

@@ -62,8 +62,10 @@ def test_distance_is_the_weighted_mean_and_even_is_that_of_even_rows(trace):
     found = heads.parts(qkv)
     at = torch.arange(qkv.n)
     away = (at[:, None] - at).abs()
-    torch.testing.assert_close(found.distance, (found.maps * away).sum(-1).mean(-1))
-    assert found.even == pytest.approx((qkv.n - 1) / 4)
+    rest = found.maps[:, 1:, 1:]  # the first token is set aside
+    rest = rest / rest.sum(-1, keepdim=True)
+    torch.testing.assert_close(found.distance, (rest * away[1:, 1:]).sum(-1).mean(-1))
+    assert found.even == pytest.approx((qkv.n - 2) / 4)
     assert float(found.distance[0]) == pytest.approx(1, abs=0.1)  # the previous-token head
 
 
