@@ -19,7 +19,7 @@ from engine.contract.inputs import (
 )
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.params import Choice, Pairs, Param, param, params_of
-from engine.contract.refusal import Refusal, one_of
+from engine.contract.refusal import Id, Refusal, one_of
 from engine.contract.weights import Block, Colour, Pool, RowKind, Steps
 
 __all__ = [
@@ -30,6 +30,7 @@ __all__ = [
     "Colour",
     "Fidelity",
     "Frame",
+    "Id",
     "Index",
     "Layer",
     "Learned",

@@ -1,13 +1,12 @@
 """Figures as self-contained pages: nothing is fetched when they are opened."""
 
 from pathlib import Path
-from typing import Any
 
 from jaxtyping import Float
 from torch import Tensor
 
 from engine.measure.attention import Attention
-from engine.text.locale import locale
+from engine.text.locale import speaker
 
 
 def figure_page(
@@ -30,14 +29,9 @@ def figure_page(
     from engine.figures.base.theme import theme
     from engine.text.tokens import escaped
 
-    words = locale(language)
-
-    def t(key: str, /, **facts: Any) -> str:
-        return words[key].format(**facts)
-
     frame = att.frame
     shown = heatmap(
-        cells, look=theme(False), t=t, rows=(0, frame.n), cols=(0, frame.m),
+        cells, look=theme(False), t=speaker(language), rows=(0, frame.n), cols=(0, frame.m),
         queries=frame.tokens[frame.m - frame.n :] if frame.tokens and frame.n <= frame.m else None,
         keys=frame.tokens, signed=att.row_kind == "signed", query=query, height=800,
     )  # fmt: skip

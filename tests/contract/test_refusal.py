@@ -4,16 +4,16 @@ import ast
 import json
 import pickle
 import re
-import string
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from engine.contract import Refusal, one_of
+from engine.contract import Id, Refusal, one_of
 from engine.models.masks import ModelError
 from engine.spec.fields import LANGUAGES
 from tests.refusals import refused
+from tests.wording import facts
 
 ROOT = Path(__file__).parents[2]
 ENGINE = ROOT / "engine"
@@ -53,11 +53,6 @@ def template(call: ast.Call) -> str:
     return call.args[0].value if isinstance(call.args[0], ast.Constant) else ""
 
 
-def places(words: str) -> set[str]:
-    """Names of the facts that a template takes."""
-    return {name for _, name, _, _ in string.Formatter().parse(words) if name is not None}
-
-
 def words(tag: str) -> dict[str, str]:
     path = ROOT / "assets" / "locales" / f"refusals-{tag}.json"
     return json.loads(path.read_text("utf-8"))
@@ -69,7 +64,7 @@ def test_templates_are_written_out_with_all_their_facts():
         for where, call in refusals()
         if not template(call)
         or len(call.args) > 1
-        or places(template(call)) != {word.arg for word in call.keywords}
+        or facts(template(call)) != {word.arg for word in call.keywords}
     ]
     assert not wrong
 
@@ -93,7 +88,7 @@ def test_every_template_has_words_and_no_words_are_left_over(tag):
 
 @pytest.mark.parametrize("tag", OTHERS)
 def test_words_take_the_same_facts(tag):
-    assert not {k: v for k, v in words(tag).items() if places(k) != places(v)}
+    assert not {k: v for k, v in words(tag).items() if facts(k) != facts(v)}
 
 
 def test_chinese_is_chinese():
@@ -124,6 +119,13 @@ def test_a_refusal_is_a_sentence():
     assert str(pickle.loads(pickle.dumps(ModelError("'{name}' is none", name="x")))) == (
         "'x' is none"
     )
+
+
+def test_an_id_is_read_as_it_is_and_knows_its_words():
+    error = Refusal("{key} is none", key=Id("linformer", "mechanism.linformer.name"))
+    assert str(error) == "linformer is none"
+    again = pickle.loads(pickle.dumps(error)).facts["key"]
+    assert (again, again.words) == ("linformer", "mechanism.linformer.name")
 
 
 def test_one_of():

@@ -40,6 +40,13 @@ test("a token's tags are data, and it keeps its own direction of writing", () =>
   assert.equal(isolated("שלום"), "\u2068שלום\u2069");
 });
 
+test("a count has the form that its number asks for, and separators", () => {
+  const words = "{n, plural, one {# token} other {# tokens}} of {name}";
+  assert.equal(fill(words, { n: 1, name: "a" }), "1 token of a");
+  assert.equal(fill(words, { n: 4096, name: "a" }), "4,096 tokens of a");
+  assert.equal(fill(words, { n: 0, name: "{n}" }), "0 tokens of {n}");
+});
+
 test("facts go into words; what is unknown stays, and a fact is not filled again", () => {
   assert.equal(fill("{i} {token}: {x}", { i: 3, token: "{x}", x: "0.5" }), "3 {x}: 0.5");
   assert.equal(fill("{a} {b}", { a: "", b: 0 }), " 0");

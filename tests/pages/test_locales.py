@@ -2,7 +2,6 @@
 
 import json
 import re
-import string
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +11,7 @@ from engine.contract import params_of
 from engine.mechanisms import MECHANISMS, Mechanism
 from engine.sources import SOURCES
 from engine.spec.fields import COLOURS, LANGUAGES, POOLS
+from tests.wording import facts
 
 ROOT = Path(__file__).parents[2]
 WORDS = {
@@ -19,11 +19,6 @@ WORDS = {
     for tag in LANGUAGES
 }
 MINE = {"language.short"}  # each language in its own words, whichever is shown
-
-
-def facts(words: str) -> set[str]:
-    """Names of the facts that a string takes."""
-    return {name for _, name, _, _ in string.Formatter().parse(words) if name is not None}
 
 
 def formulas(cls: type[Mechanism]) -> set[str]:

@@ -40,17 +40,29 @@ export const escaped = (s) => s.replace(/&/g, "&amp;").replace(/</g, "&lt;").rep
 /** @param {string} s */
 export const isolated = (s) => `\u2068${s}\u2069`; // keeps its own direction of writing
 
+/** @param {number} x */
+export const count = (x) => x.toLocaleString("en");
+
+// a count has more than one form in English alone
+const rules = new Intl.PluralRules("en");
+
 /**
+ * Words with facts put in: `{name}`, and counts as `{n, plural, one {# head} other {# heads}}`.
+ *
  * @param {string} words
  * @param {Facts} facts
  */
 export const fill = (words, facts) =>
-  words.replace(/\{(\w+)\}/g, (all, key) => String(facts[key] ?? all));
+  words.replace(/\{(\w+)(?:, plural,((?: \w+ \{[^{}]*\})+))?\}/g, (all, key, forms) => {
+    const fact = facts[key];
+    if (forms === undefined || typeof fact !== "number") return String(fact ?? all);
+    const said = Object.fromEntries(
+      [...forms.matchAll(/(\w+) \{([^{}]*)\}/g)].map(([, form, text]) => [form, text]),
+    );
+    return (said[rules.select(fact)] ?? said.other).replaceAll("#", count(fact));
+  });
 
 // -- numbers ----------------------------------------------------------------------------------
-
-/** @param {number} x */
-export const count = (x) => x.toLocaleString("en");
 
 /** @param {number} k an integer, as an exponent */
 const raised = (k) => String(k).replace(/[-\d]/g, (c) => "⁻⁰¹²³⁴⁵⁶⁷⁸⁹"["-0123456789".indexOf(c)]);

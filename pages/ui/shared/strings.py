@@ -3,9 +3,11 @@
 from collections.abc import Callable
 from typing import Any
 
-from engine.contract import Refusal
+from engine.contract import Id, Refusal
+from engine.contract.wording import worded
 from engine.spec.fields import LANGUAGES
 from engine.text.locale import locale as locale
+from engine.text.locale import speaker as speaker_of
 from pages.ui.url import state
 
 
@@ -25,13 +27,12 @@ def t(key: str, /, **facts: Any) -> str:
     Raises:
         KeyError: there is no such key, or a fact is missing.
     """
-    return locale(language())[key].format(**facts)
+    return speaker()(key, **facts)
 
 
 def speaker() -> Callable[..., str]:
     """`t` in the language that is spoken now, also where no page runs (in a job's thread)."""
-    words = locale(language())
-    return lambda key, /, **facts: words[key].format(**facts)
+    return speaker_of(language())
 
 
 def spoken(error: object, tag: str = "") -> str:
@@ -41,7 +42,12 @@ def spoken(error: object, tag: str = "") -> str:
         tag: the language, where no page runs.
     """
     tag = tag or language()
-    if not isinstance(error, Refusal) or tag == LANGUAGES[0]:
+    if isinstance(error, Id):
+        return locale(tag)[error.words]
+    if not isinstance(error, Refusal):
         return str(error)
-    facts = {k: spoken(v, tag) if isinstance(v, Refusal) else v for k, v in error.facts.items()}
-    return locale(f"refusals-{tag}")[error.template].format(**facts)
+    template, first = error.template, tag == LANGUAGES[0]
+    facts = {
+        k: spoken(v, tag) if isinstance(v, (Refusal, Id)) else v for k, v in error.facts.items()
+    }
+    return worded(template if first else locale(f"refusals-{tag}")[template], tag, facts)

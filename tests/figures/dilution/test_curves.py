@@ -6,11 +6,9 @@ import pytest
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.dilution import curves
 from engine.figures.dilution.curves import Curve
-from engine.text.locale import locale
+from engine.text.locale import speaker
 
-
-def t(key: str, **facts) -> str:
-    return locale("en")[key].format(**facts)
+t = speaker("en")
 
 
 def record(mechanism: str, n: int, value: float | None, seed: int = 0, **params) -> dict:

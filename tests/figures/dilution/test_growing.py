@@ -6,11 +6,9 @@ import pytest
 from engine.dilution.growth import Disturbed, Grown
 from engine.figures.base.theme import LIGHT
 from engine.figures.dilution import growing
-from engine.text.locale import locale
+from engine.text.locale import speaker
 
-
-def t(key: str, **facts) -> str:
-    return locale("en")[key].format(**facts)
+t = speaker("en")
 
 
 def test_the_chosen_head_stands_out_and_training_ends() -> None:

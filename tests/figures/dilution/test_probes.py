@@ -6,14 +6,12 @@ import pytest
 from engine.dilution.probes import CLASSES, METRICS
 from engine.figures.base.theme import theme
 from engine.figures.dilution import probes as pictures
-from engine.text.locale import locale
+from engine.text.locale import speaker
 
 NAMES = {"softmax": "Softmax", "ssmax": "<b>SSMax</b>"}
 LENGTHS = (4, 16, 64)
 
-
-def t(key, /, **facts):
-    return locale("en")[key].format(**facts)
+t = speaker("en")
 
 
 def records(kinds=tuple(NAMES), seeds=(0, 1, 2)) -> list[dict]:

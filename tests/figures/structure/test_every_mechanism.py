@@ -14,10 +14,10 @@ import engine
 from engine.contract import QKV, Layer, Refusal
 from engine.figures.base.theme import LIGHT
 from engine.figures.structure.pictures import Context, Picture, pictures
-from engine.text.locale import locale
+from engine.text.locale import speaker
 
 N, ROW = 40, 37
-WORDS = {tag: locale(tag) for tag in ("en", "zh")}
+SPOKEN = {tag: speaker(tag) for tag in ("en", "zh")}
 SMALL: dict[str, list[dict[str, Any]]] = {
     "lsh": [{"buckets": 4, "rounds": 2}, {"scope": "chunk", "chunk": 6, "shared_qk": True}],
     "linformer": [{"rank": 6}],
@@ -76,10 +76,7 @@ def contexts(
             continue
         if hide:
             att = att.hide(torch.tensor(hide))
-        yield Context(
-            att, 1, ROW, qkv, mechanism, LIGHT,
-            lambda key, /, **facts: WORDS["en"][key].format(**facts),
-        )  # fmt: skip
+        yield Context(att, 1, ROW, qkv, mechanism, LIGHT, SPOKEN["en"])
 
 
 def numbers(x: Any) -> Iterator[float]:
@@ -97,9 +94,9 @@ def numbers(x: Any) -> Iterator[float]:
 
 
 def check(picture: Picture) -> None:
-    for words in WORDS.values():
-        assert words[f"picture.{picture.key}.title"]
-        said = words[f"picture.{picture.key}.caption"].format(**picture.facts)
+    for t in SPOKEN.values():
+        assert t(f"picture.{picture.key}.title")
+        said = t(f"picture.{picture.key}.caption", **picture.facts)
         assert not re.search(r"\b(nan|inf)\b", said), said
     if picture.figure is None:
         assert picture.labels is not None and len(picture.labels) == N

@@ -1,7 +1,6 @@
 """Pictures of low rank hold the numbers of the maps they are drawn from."""
 
 import json
-import string
 
 import numpy as np
 import pytest
@@ -17,7 +16,7 @@ from engine.mechanisms import MECHANISMS
 from engine.mechanisms.linear import FEATURE_MAPS
 from engine.mechanisms.linformer import PROJECTIONS
 from engine.structure import spectra
-from engine.text.locale import locale
+from engine.text.locale import speaker
 
 
 def t(key, /, **facts):
@@ -56,13 +55,9 @@ def test_every_picture_has_its_words_and_says_its_numbers(key, parameters):
         "factors",
     ]  # fmt: skip
     for tag in ("en", "zh"):
-        words = locale(tag)
         for picture in found.values():
             for part in ("title", "caption"):
-                line = words[f"picture.{picture.key}.{part}"]
-                wanted = {name for _, name, _, _ in string.Formatter().parse(line) if name}
-                assert wanted <= set(picture.facts)
-                line.format(**picture.facts)
+                assert speaker(tag)(f"picture.{picture.key}.{part}", **picture.facts)
     text = json.dumps([p.figure.to_plotly_json() for p in found.values()], default=str)
     assert "<b>" not in text
 

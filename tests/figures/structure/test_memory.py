@@ -15,7 +15,7 @@ from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.structure.pictures import pictures
 from engine.structure import memory
 from engine.structure.memory import KEPT, LATER, OUT, OWN, Scene
-from engine.text.locale import locale
+from engine.text.locale import speaker
 
 EVIL = "<b>&%{z}$x$\u202e"
 
@@ -29,12 +29,7 @@ def context(
     tokens = tuple(EVIL if i == 1 else f" t{i}" for i in range(m or n))
     qkv = engine.QKV(q, k, v, causal=causal, tokens=tokens)
     mechanism = engine.make(key, **more)
-    words = locale("en")
-
-    def t(key, /, **facts):
-        return words[key].format(**facts)
-
-    return Context(mechanism.attend(qkv), 3, row, qkv, mechanism, LIGHT, t)
+    return Context(mechanism.attend(qkv), 3, row, qkv, mechanism, LIGHT, speaker("en"))
 
 
 def found(given: Context) -> dict:
@@ -163,11 +158,7 @@ def test_long_texts_are_pooled_and_said_so():
     qkv = engine.sources.planted(n=1500, heads=1, dim=8, causal=True)
     for key in ("transformer_xl", "memory_tokens"):
         mechanism = engine.make(key, segment=16)
-        words = locale("zh")
-        given = Context(
-            mechanism.attend(qkv), 0, 1200, qkv, mechanism, DARK,
-            lambda k, /, words=words, **f: words[k].format(**f),
-        )  # fmt: skip
+        given = Context(mechanism.attend(qkv), 0, 1200, qkv, mechanism, DARK, speaker("zh"))
         made = pictures(given)
         assert sum(len(p.figure.to_json()) for p in made if p.figure is not None) < 2**20
         moving = made[0]

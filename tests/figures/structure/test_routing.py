@@ -13,7 +13,7 @@ from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.structure.pictures import pictures
 from engine.structure import routing
-from engine.text.locale import locale
+from engine.text.locale import speaker
 
 EVIL = "<b>&%{z}$x$\u202e"
 PARAMETERS = {
@@ -30,18 +30,16 @@ def drawn(key, n=90, look=LIGHT, tokens=True, head=1, row=40, **more):
         qkv = qkv.replace(tokens=tuple(EVIL if i == 1 else f" t{i}" for i in range(n)))
     mechanism = engine.MECHANISMS[key](**PARAMETERS[key])
     att = mechanism.attend(qkv)
-    words = locale("en")
-
-    def t(name, /, **facts):
-        return words[name].format(**facts)
-
-    context = Context(att=att, head=head, row=row, qkv=qkv, mechanism=mechanism, look=look, t=t)
+    context = Context(
+        att=att, head=head, row=row, qkv=qkv, mechanism=mechanism, look=look, t=speaker("en")
+    )
     return att, {p.key: p for p in pictures(context)}, context
 
 
 def said(picture: Picture) -> list[str]:
-    return [locale(tag)[f"picture.{picture.key}.caption"].format(**picture.facts)
-            for tag in ("en", "zh")]  # fmt: skip
+    return [
+        speaker(tag)(f"picture.{picture.key}.caption", **picture.facts) for tag in ("en", "zh")
+    ]
 
 
 @pytest.mark.parametrize("look", [LIGHT, DARK], ids=lambda look: look.name)
