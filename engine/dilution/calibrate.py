@@ -46,7 +46,8 @@ def calibrate(
 ) -> Calibrated:
     """Sharpen or flatten a mechanism until a mean row statistic equals softmax's on this QKV.
 
-    Some have a parameter for that (`Mechanism.sharpened`); with all others scores are multiplied.
+    Some have a parameter for that (`Mechanism.sharpened`); with all others scores are multiplied,
+    but for those that set their own temperature, which that would only mislead.
     Where the statistic is a share of the row (both are), softmax1 needs no change: its shares are
     softmax's.
 
@@ -55,12 +56,15 @@ def calibrate(
         rows: to average over; at most 256 evenly spaced ones if None.
 
     Raises:
-        ValueError: the QKV has no needles to match by, the mechanism's rows have no entropy, or no
-            sharpness brings it to softmax's value: a pattern may leave too few keys, and sigmoid's
-            needle, which is at most 1 while others don't give way, too small a share.
+        ValueError: the QKV has no needles to match by, the mechanism sets its own temperature or
+            its rows have no entropy, or no sharpness brings it to softmax's value: a pattern may
+            leave too few keys, and sigmoid's needle, which is at most 1 while others don't give
+            way, too small a share.
     """
     if match == "needle_mass" and (qkv.needles is None or not len(qkv.needles)):
         raise Refusal("there are no needles: match the entropy instead")
+    if mechanism.sets_temperature:
+        raise Refusal("{key} sets the temperature of each row itself", key=mechanism.key)
     if rows is None:
         rows = torch.linspace(0, qkv.n - 1, min(SAMPLE, qkv.n), device=qkv.device).long()
     rows = index(rows, qkv.n, qkv.device)

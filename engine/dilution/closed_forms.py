@@ -1,4 +1,4 @@
-"""Metrics of a row with a planted needle, in closed form, at any length."""
+"""Means of a row with a planted needle, in closed form or by quadrature, at any length."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from math import lgamma
 import numpy as np
 
 from engine.contract import Refusal
-from engine.dilution import theory
+from engine.dilution import noisy, theory
+from engine.dilution.calibrate import Calibrated
 from engine.mechanisms import MECHANISMS
+from engine.mechanisms.entmax import Entmax
 
 
 @dataclass(frozen=True)
@@ -18,82 +20,97 @@ class Setting:
 
     Attributes:
         gap: logit of a needle over the others' mean. noise: standard deviation of the others.
-        needles: how many. start: length at which remedies equal softmax.
+        needles: how many. start: length at which mechanisms are matched to softmax; 0 for each at
+            its paper's own setting.
     """
 
     gap: float = 5.0
     noise: float = 0.5
     needles: int = 1
-    start: int = 64
+    start: int = 0
     mechanisms: tuple[str, ...] = field(
         default=("softmax", "ssmax", "entmax", "adaptive_temperature")
     )
 
 
-def sharpness(mechanism: str, n: np.ndarray, setting: Setting) -> np.ndarray:
-    """Factor on the logits of n keys; remedies with a parameter equal softmax at the start.
-
-    Raises:
-        ValueError: the mechanism has no such form.
-    """
+def settled(mechanism: str, setting: Setting) -> Calibrated:
+    """The mechanism as it is drawn; where it is matched, its needles have softmax's mean mass at
+    the start. One that sets its own temperature is not matched."""
     made = MECHANISMS[mechanism]()
-    made = made.sharpened(1.0, setting.start) or made
-    h = theory.entropy(n, setting.gap, setting.noise, setting.needles)
-    found = made.inverse_temperature(n, h)
-    if found is None:
-        raise Refusal("{mechanism} has no closed form with noise", mechanism=mechanism)
-    return np.broadcast_to(found, n.shape)
+    if not setting.start or made.sets_temperature:
+        return Calibrated(made)
+    if not isinstance(made, Entmax):
+        return Calibrated(made.sharpened(1.0, setting.start) or made)
+    of = (setting.start, setting.gap, setting.noise, setting.needles)
+    aim, low, high = noisy.needle_mass(*of), 0.0, 4.0
+    for _ in range(24):
+        by = (low + high) / 2
+        low, high = (by, high) if _entmax(made, of[0], by, setting).mass < aim else (low, by)
+    return Calibrated(made, low)
 
 
 def closed_form(
     mechanism: str, metric: str, n: np.ndarray, setting: Setting
 ) -> list[float | None]:
-    """The metric at lengths n; None where noise freezes and the form no longer holds."""
-    if mechanism == "entmax":
-        return entmax_form(metric, n, setting)
-    by = sharpness(mechanism, n, setting)
-    gap, noise = by * setting.gap, by * setting.noise
-    of = (n, gap, noise, setting.needles)
-    forms = {
-        "needle_mass": lambda: theory.needle_mass(*of),
-        "entropy": lambda: theory.entropy(*of),
-        "normalised_entropy": lambda: theory.entropy(*of) / np.log(n),
-        "effective_tokens": lambda: np.exp(theory.entropy(*of)),
-        "participation": lambda: theory.participation(*of),
-        "max_weight": lambda: theory.needle_mass(*of) / setting.needles,
-        "output_error": lambda: theory.output_error(*of),
-    }
-    y = forms[metric]()
-    holds = np.atleast_1d(noise < 0.75 * theory.freezing(n))
-    return [float(v) if ok else None for v, ok in zip(y, holds, strict=True)]
+    """The metric's mean at lengths n; None where what is drawn would be more than a few hundredths
+    off.
+
+    Softmax and SSMax are exact at any noise, but for effective tokens, which are e to the mean
+    entropy and within 6 % of the mean of e to the entropy while noise is below half of `freezing`
+    or the needles hold half of the row. Adaptive temperature takes β at the mean entropy, which
+    rows keep close to below a third of it. For entmax see `theory.entmax_row`.
+
+    Raises:
+        ValueError: the mechanism has no such form.
+    """
+    found = settled(mechanism, setting)
+    if isinstance(found.mechanism, Entmax):
+        return _entmax_form(metric, n, setting, found)
+    y, holds = np.full(n.shape, np.nan), np.full(n.shape, True)
+    follows = found.mechanism.follows_entropy
+    if follows:
+        holds &= setting.noise <= theory.freezing(n) / 3
+    n, k = n[holds], setting.needles
+    h = noisy.entropy(n, setting.gap, setting.noise, k) if follows else 0.0
+    by = found.mechanism.inverse_temperature(n, h)
+    if by is None:
+        raise Refusal("{mechanism} has no closed form with noise", mechanism=mechanism)
+    of = (n, by * setting.gap, by * setting.noise, k)
+    shared = ("needle_mass", "entropy", "participation", "max_weight", "output_error")
+    y[holds] = _of_entropy(
+        metric, getattr(noisy, metric if metric in shared else "entropy")(*of), n
+    )
+    if metric == "effective_tokens":
+        holds[holds] = theory.leads(n, of[2]) | (noisy.needle_mass(*of) >= 0.5)
+    return _where(holds, y)
 
 
-ALPHA = 1.5
+def _entmax(made: Entmax, n: np.ndarray | int, by: float, setting: Setting) -> theory.Row:
+    return theory.entmax_row(n, by * setting.gap, made.alpha, by * setting.noise, setting.needles)
 
 
-def entmax_form(metric: str, n: np.ndarray, setting: Setting) -> list[float | None]:
-    """The metric under entmax, sharpened so that its needles begin with softmax's mass."""
-    start, k = setting.start, setting.needles
-    aim = theory.needle_mass(start, setting.gap, setting.noise, k)
-
-    def row(n: np.ndarray | int, by: float) -> theory.Row:
-        return theory.entmax_row(n, by * setting.gap, ALPHA, by * setting.noise, k)
-
-    low, high = 0.0, 4.0
-    for _ in range(40):
-        by = (low + high) / 2
-        low, high = (by, high) if row(start, by).mass < aim else (low, by)
-    found = row(n, low)
+def _entmax_form(
+    metric: str, n: np.ndarray, setting: Setting, found: Calibrated
+) -> list[float | None]:
+    assert isinstance(found.mechanism, Entmax)
+    row = _entmax(found.mechanism, n, found.scale, setting)
     y = {
-        "needle_mass": found.mass,
-        "entropy": found.entropy,
-        "normalised_entropy": found.entropy / np.log(n),
-        "effective_tokens": np.exp(found.entropy),
-        "participation": found.participation,
-        "max_weight": found.mass / k,
-        "output_error": np.sqrt((1 - found.mass) ** 2 + k * found.rest),
-    }[metric]
-    holds = (found.mass >= 0.5) | (found.support >= 25)
+        "needle_mass": row.mass,
+        "participation": row.participation,
+        "max_weight": row.largest,
+        "output_error": np.sqrt((1 - row.mass) ** 2 + setting.needles * row.rest),
+    }.get(metric, row.entropy)
+    return _where((row.mass >= 0.5) | (row.support >= 25), _of_entropy(metric, y, n))
+
+
+def _of_entropy(metric: str, y: np.ndarray, n: np.ndarray) -> np.ndarray:
+    """What is said of the entropy y, if the metric is such a thing."""
+    if metric == "normalised_entropy":
+        return y / np.log(n)
+    return np.exp(y) if metric == "effective_tokens" else y
+
+
+def _where(holds: np.ndarray, y: np.ndarray) -> list[float | None]:
     return [float(v) if ok else None for v, ok in zip(y, holds, strict=True)]
 
 

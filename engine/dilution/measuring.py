@@ -64,10 +64,10 @@ def work(task: Task) -> float:
 
 def sorted_rows(
     mechanisms: Sequence[Choice], source: str, source_params: Pairs, lengths: Sequence[int],
-    match: str = "none",
+    match: str = "none", match_at: int = 0,
 ) -> list[dict[Choice, list[float]]]:  # fmt: skip
     """At each length, the middle row's weights of the first head from largest to smallest, by
-    mechanism; with the parameters that the sweep would use.
+    mechanism; matched as the sweep would be, at `match_at` keys (0: the shortest length).
 
     Raises:
         ValueError: as `plan` does.
@@ -75,6 +75,7 @@ def sorted_rows(
     checked = plan(
         [(key, dict(pairs)) for key, pairs in mechanisms], list(lengths), source,
         source_params=dict(source_params), match=cast(Match, "" if match == "none" else match),
+        match_at=match_at or None,
     )  # fmt: skip
     rows: dict[int, dict[Choice, list[float]]] = {}
     for task in checked.tasks:

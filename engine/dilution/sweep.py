@@ -40,7 +40,7 @@ MOST_BYTES = 2 * 10**9
 AT_ONCE = 2**30
 """Bytes beside Q, K and V, at most: of what is worked on at once, and of what the allocator keeps
 from one length to the next."""
-FORM = 2
+FORM = 3
 """Of the records on disk; raised when their meaning changes."""
 
 Record = dict[str, Any]

@@ -2,7 +2,8 @@
 
 A needle's logit lies `gap` above n − 1 equal others, unless said otherwise. Arguments are numbers
 or arrays, which broadcast; logarithms are natural, entropies in nats. Derivations: the needle's
-weight is p = e^gap / (e^gap + n − 1), the others share 1 − p.
+weight is p = e^gap / (e^gap + n − 1), the others share 1 − p. With noise, `needle_mass`, `entropy`
+and `gap_needed` are to leading order (`leads`); exact means are in `engine.dilution.noisy`.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from engine.contract import Refusal
+from engine.dilution import noisy
+from engine.dilution.noisy import erfc
 from engine.kernels.needle import Numbers, check, floats
 from engine.kernels.needle import entmax_needle_mass as entmax_needle_mass
 from engine.kernels.needle import entropy as entropy
@@ -23,34 +27,35 @@ from engine.kernels.needle import needle_mass as needle_mass
 from engine.kernels.needle import ssmax_needle_mass as ssmax_needle_mass
 from engine.mechanisms.adaptive_temperature import AdaptiveTemperature
 
-erfc = np.vectorize(math.erfc, otypes=[np.float64])
+quantile = np.vectorize(NormalDist().inv_cdf, otypes=[np.float64])
 NODES, SHARES = np.polynomial.legendre.leggauss(96)
 REACH = 9.0
 """Standard deviations that an integral over noise spans."""
+LEADING = 0.5
+"""Share of `freezing` up to which forms to leading order in the noise are within 0.025 of the mean
+mass, from 16 keys on."""
 
 
 def participation(
     n: ArrayLike, gap: ArrayLike, noise: ArrayLike = 0.0, needles: ArrayLike = 1
 ) -> Numbers:
-    """Participation ratio 1/Σw² of the needles' row under softmax."""
+    """Participation ratio 1/Σw² of the needles' row under softmax; with noise its mean."""
     n, gap, noise, k = floats(n, gap, noise, needles)
-    p = needle_mass(n, gap, noise, k)
-    return 1 / (p**2 / k + np.where(n > k, (1 - p) ** 2 / _spread(n - k, noise), 0))
+    if noise.any():
+        return noisy.participation(n, gap, noise, k)
+    p = needle_mass(n, gap, 0, k)
+    return 1 / (p**2 / k + (1 - p) ** 2 / np.maximum(n - k, 1))
 
 
 def output_error(
     n: ArrayLike, gap: ArrayLike, noise: ArrayLike = 0.0, needles: ArrayLike = 1
 ) -> Numbers:
     """√(E‖o − v*‖² / E‖v*‖²) where v* is the mean of the needles' values, and all values are
-    independent with mean 0 and one variance: (1 − p)·√(1 + k/participation of the rest)."""
+    independent with mean 0 and one variance. Without noise (1 − p)·√(1 + k/(n − k))."""
     n, gap, noise, k = floats(n, gap, noise, needles)
-    p = needle_mass(n, gap, noise, k)
-    return (1 - p) * np.sqrt(1 + np.where(n > k, k / _spread(n - k, noise), 0))
-
-
-def _spread(n: Numbers, noise: Numbers) -> Numbers:
-    """Participation of n noise keys, to leading order: n·e^(−noise²), 1 at least."""
-    return np.maximum(np.maximum(n, 1) * np.exp(-(noise**2)), 1)
+    if noise.any():
+        return noisy.output_error(n, gap, noise, k)
+    return (1 - needle_mass(n, gap, 0, k)) * np.sqrt(1 + k / np.maximum(n - k, 1))
 
 
 def gap_needed(
@@ -71,14 +76,14 @@ def gap_needed(
 
 
 def rank_gap(n: ArrayLike, noise: ArrayLike) -> Numbers:
-    """Gap at which a needle still tends to be the largest of n logits: noise·√(2 ln n).
+    """Gap at which a needle has the largest of n logits in half of the draws, `rank_kept` of ½:
+    noise·Φ⁻¹(2^(−1/(n − 1))), which tends to noise·√(2 ln n).
 
-    Never above `gap_needed` for half the mass, up to ln n against ln(n − 1): mass is diluted
-    before rank is lost.
+    Below `gap_needed` for half the mass: mass is diluted before rank is lost.
     """
     n, noise = floats(n, noise)
-    check(n)
-    return noise * freezing(n)
+    check(n, 2)
+    return -noise * quantile(-np.expm1(-math.log(2) / (n - 1)))
 
 
 def rank_kept(n: ArrayLike, gap: ArrayLike, noise: ArrayLike) -> Numbers:
@@ -94,10 +99,16 @@ def rank_kept(n: ArrayLike, gap: ArrayLike, noise: ArrayLike) -> Numbers:
 
 def freezing(n: ArrayLike) -> Numbers:
     """Noise √(2 ln n) from which a few of n random logits hold all of the mass (the random energy
-    model's transition); closed forms with noise hold well below it."""
+    model's transition); Σw² freezes at half of it."""
     (n,) = floats(n)
     check(n)
     return np.sqrt(2 * np.log(n))
+
+
+def leads(n: ArrayLike, noise: ArrayLike) -> NDArray[np.bool_]:
+    """Whether forms to leading order in the noise hold: below half of `freezing`."""
+    n, noise = floats(n, noise)
+    return noise <= LEADING * freezing(n)
 
 
 def ssmax_gap_needed(n: ArrayLike, mass: ArrayLike, s: ArrayLike) -> Numbers:
@@ -112,7 +123,7 @@ class Row:
 
     Attributes:
         mass: of the needles. entropy: nats. participation: 1/Σw². rest: Σw² of all but needles.
-        support: how many of those carry any weight.
+        support: how many of those carry any weight. largest: weight.
     """
 
     mass: Numbers
@@ -120,6 +131,7 @@ class Row:
     participation: Numbers
     rest: Numbers
     support: Numbers
+    largest: Numbers
 
 
 def entmax_row(
@@ -152,17 +164,29 @@ def entmax_row(
         density = np.exp(-(x**2) / 2) / math.sqrt(2 * math.pi)
         return (n - k) * (of(above) * density * SHARES).sum(-1) * (last - first) / 2
 
-    low, high = -1 - a * noise * REACH + 0 * n, a * gap  # Σw falls as τ rises
+    low = -1 - a * noise * REACH + 0 * n
+    high = a * np.maximum(gap, noise * REACH)  # Σw falls as τ rises
     for _ in range(80):
         tau = (low + high) / 2
         total = k * np.maximum(a * gap - tau, 0) ** (1 / a) + rest(tau, lambda u: u ** (1 / a))
         low, high = np.where(total > 1, tau, low), np.where(total > 1, high, tau)
-    each = np.maximum(a * gap - low, 1e-300) ** (1 / a)
+    each = np.maximum(np.maximum(a * gap - low, 0) ** (1 / a), 1e-300)
     square = rest(low, lambda u: u ** (2 / a))
     entropy = -k * each * np.log(each) - rest(low, lambda u: u ** (1 / a) * np.log(u) / a)
     mass = np.minimum(k * each, 1)
     support = rest(low, np.ones_like)
-    return Row(mass, np.maximum(entropy, 0), 1 / (k * each**2 + square), square, support)
+    largest = each
+    if noise:  # over the highest of the others
+        x = np.linspace(-REACH, REACH, 400)
+        above = np.minimum(0.5 * erfc(x / np.sqrt(2)), 1 - 1e-16)
+        below = np.exp((n - k)[..., None] * np.log1p(-above))
+        top = np.maximum(a * noise * x - low[..., None], 0) ** (1 / a)
+        top = np.maximum((top[..., 1:] + top[..., :-1]) / 2, each[..., None])
+        largest = (top * np.diff(below)).sum(-1) + each * below[..., 0]
+    return Row(
+        mass, np.maximum(entropy, 0), 1 / (k * each**2 + square), square, support,
+        np.minimum(largest, 1),
+    )  # fmt: skip
 
 
 def adaptive_needle_mass(n: ArrayLike, gap: ArrayLike) -> Numbers:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import ClassVar
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
@@ -18,8 +19,8 @@ from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism, visible_pairs
 
 POLYNOMIAL = (-0.037, 0.481, -2.3, 4.917, -1.791)
-"""The paper's fit, highest power first. It falls back to 1 at an entropy of 5.94 nats, so that
-very long flat rows are left as they were."""
+"""The paper's fit, highest power first. It falls back to 1 (`sharpening`), so that very long flat
+rows are left as they were."""
 SHARP = 0.5
 """Rows of an entropy at or below this are left as they are, nats."""
 
@@ -69,6 +70,14 @@ def beta(entropy: Float[Tensor, "*b"]) -> Float[Tensor, "*b"]:
     for coefficient in POLYNOMIAL:
         value = value * entropy + coefficient
     return torch.where(entropy > SHARP, value.clamp_min(1), 1)
+
+
+def sharpening() -> tuple[float, float]:
+    """Entropies between which β is above 1, nats."""
+    shifted = np.array(POLYNOMIAL)
+    shifted[-1] -= 1
+    real = sorted(r.real for r in np.roots(shifted) if abs(r.imag) < 1e-9)
+    return float(real[0]), float(real[-1])
 
 
 def entropy(att: Composed, rows: Tensor) -> Float[Tensor, "h r"]:

@@ -201,6 +201,12 @@ class Mechanism(ABC):
         return None if by is None else needle.needle_mass(n, by * np.asarray(gap, float))
 
     @property
+    def sets_temperature(self) -> bool:
+        """Each row's temperature is the mechanism's own to set, so that to sharpen its scores from
+        outside says nothing of it."""
+        return self.follows_entropy
+
+    @property
     def holding_gap(self) -> float:
         """The gap above which length alone does not thin a needle out; infinite if there is none.
 

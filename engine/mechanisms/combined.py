@@ -67,6 +67,10 @@ class Combined(Mechanism):
         return self.normaliser == "entmax" and self.alpha > 1
 
     @property
+    def sets_temperature(self) -> bool:
+        return self.scale == "adaptive"
+
+    @property
     def selects(self) -> bool:
         return self.pattern != "all"
 

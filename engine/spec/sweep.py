@@ -49,9 +49,9 @@ class Lab:
     Attributes:
         mechanisms: keys with those parameters that are not at their defaults.
         lengths: keys, rising. source, source_params: as in a Spec, without n and seed.
-        seeds: how many. match: "none", "entropy" or "needle_mass"; "" becomes what suits the
-            source, needle mass where it has needles. match_at: at this many keys, 0 for the
-            shortest length. rows: looked at in long texts.
+        seeds: how many. match: "none" for each mechanism at its paper's own setting, or what all
+            are brought to equal softmax in, "entropy" or "needle_mass". match_at: at this many
+            keys, 0 for the shortest length. rows: looked at in long texts.
 
     Raises:
         ValueError: a value that is not allowed.
@@ -64,7 +64,7 @@ class Lab:
     source: str = "planted"
     source_params: Pairs = ()
     seeds: int = 2
-    match: str = ""
+    match: str = "none"
     match_at: int = 0
     rows: int = ROWS
 
@@ -85,7 +85,6 @@ class Lab:
             raise Refusal("lengths must lie in 1 … {longest:,}", longest=LONGEST)
         if not 1 <= self.seeds <= 100:
             raise Refusal("seeds must be 1 … 100, not {seeds}", seeds=self.seeds)
-        object.__setattr__(self, "match", self.match or self.suited)
         one_of("match", self.match, MATCHES)
         if self.match == "needle_mass" and not self.needles:
             raise Refusal("this source has no needles to match: choose entropy")
@@ -101,11 +100,6 @@ class Lab:
         if "needles" not in declared:
             return False
         return bool(dict(self.source_params).get("needles", declared["needles"].default))
-
-    @property
-    def suited(self) -> str:
-        """What mechanisms are matched by where nothing is said of it."""
-        return "needle_mass" if self.needles else "entropy"
 
     def plan(
         self, device: str = "cpu", most_bytes: int = MOST_BYTES, text: str | None = None
@@ -139,7 +133,7 @@ class Lab:
             said["of"] = ",".join(map(spell_choice, self.mechanisms))
         for name in ("lengths", "source", "seeds", "match", "match_at", "rows"):
             value = getattr(self, name)
-            if value != (self.suited if name == "match" else getattr(Lab, name)):
+            if value != getattr(Lab, name):
                 said[name] = spell(value)
         return said | spell_pairs("s.", self.source_params)
 

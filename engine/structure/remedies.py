@@ -13,7 +13,7 @@ from torch import Tensor
 from engine.contract import QKV
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
-from engine.mechanisms.adaptive_temperature import POLYNOMIAL, beta, entropy
+from engine.mechanisms.adaptive_temperature import beta, entropy
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.differential import Difference
 from engine.runtime.devices import array
@@ -116,14 +116,6 @@ def temperatures(shown: Shown, qkv: QKV) -> Temperatures:
 def beta_curve(entropies: np.ndarray) -> np.ndarray:
     """β at entropies in nats."""
     return array(beta(torch.from_numpy(entropies)))
-
-
-def sharpening() -> tuple[float, float]:
-    """Entropies between which β is above 1, nats."""
-    shifted = np.array(POLYNOMIAL)
-    shifted[-1] -= 1
-    real = sorted(r.real for r in np.roots(shifted) if abs(r.imag) < 1e-9)
-    return float(real[0]), float(real[-1])
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ from tests.refusals import refused
 
 MECHANISMS = [
     ("softmax", {"temperature": 3.0}), ("ssmax", {}), ("entmax", {}), ("entmax", {"alpha": 2.0}),
-    ("softmax1", {}), ("adaptive_temperature", {}), ("sigmoid", {}), ("window", {"window": 200}),
+    ("softmax1", {}), ("sigmoid", {}), ("window", {"window": 200}),
 ]  # fmt: skip
 
 
@@ -62,3 +62,15 @@ def test_what_cannot_be_matched_is_said():
         calibrate(engine.make("window", window=2, sinks=0), qkv)
     with refused(match="brought"):
         calibrate(engine.make("sigmoid"), planted(gap=8.0), "needle_mass")
+
+
+@pytest.mark.parametrize("match", ["entropy", "needle_mass"])
+@pytest.mark.parametrize(
+    ("key", "parameters"),
+    [("adaptive_temperature", {}), ("combined", {"pattern": "all", "scale": "adaptive"})],
+)
+def test_what_sets_its_own_temperature_is_not_matched(key, parameters, match):
+    """Matched at 256 keys its scores were scaled by 0.487, and at 512 it kept less than softmax;
+    as its paper has it, it keeps nearly everything there."""
+    with refused(match="itself"):
+        calibrate(engine.make(key, **parameters), planted(), match)

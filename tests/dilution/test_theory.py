@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import engine
-from engine.dilution import theory
+from engine.dilution import noisy, theory
 from tests.refusals import refused
 
 
@@ -72,6 +72,15 @@ def test_an_entmax_row_without_noise_is_exact(n, gap, alpha):
     assert found.mass == pytest.approx(theory.entmax_needle_mass(n, gap, alpha), abs=1e-9)
     assert found.entropy == pytest.approx(made.entropy.item(), abs=1e-6)
     assert found.participation == pytest.approx(made.participation.item(), rel=1e-6)
+    assert found.largest == pytest.approx(made.max_weight.item(), abs=1e-6)
+
+
+def test_an_entmax_row_of_a_few_random_keys_is_not_mistaken_for_one_of_many():
+    """Where random keys lie above the needle, the threshold does, too."""
+    n = np.array([64.0, 4096.0, 2.0**20])
+    found = theory.entmax_row(n, 1.0, 1.5, 3.0)
+    assert (found.mass < 0.5).all() and (found.support < 25).all()
+    assert np.isfinite(found.entropy).all() and (found.largest <= 1).all()
 
 
 @pytest.mark.parametrize(("gap", "noise"), [(1.0, 0.5), (2.0, 0.5), (4.0, 1.0), (2.0, 1.0)])
@@ -88,6 +97,7 @@ def test_an_entmax_row_among_noise_is_what_draws_come_to(gap, noise, n):
     assert found.entropy == pytest.approx(float(rows.entropy.mean()), abs=0.25)
     square = float((1 / rows.participation).mean())
     assert 1 / found.participation == pytest.approx(square, rel=0.2)
+    assert found.largest == pytest.approx(float(rows.max_weight.mean()), abs=0.02)
 
 
 def test_an_entmax_row_tends_to_softmax():
@@ -156,9 +166,9 @@ def test_noise_and_several_needles_land_on_the_draws(n: int, noise: float, needl
     )
     entropy = -(w * w.log()).sum(1).mean()
     assert float(theory.entropy(n, gap, noise, needles)) == pytest.approx(float(entropy), rel=0.02)
-    participation = 1 / w.square().sum(1).mean()
+    participation = (1 / w.square().sum(1)).mean()
     found = float(theory.participation(n, gap, noise, needles))
-    assert found == pytest.approx(float(participation), rel=0.05)
+    assert found == pytest.approx(float(participation), rel=0.01)
 
 
 def test_output_error_is_that_of_random_values() -> None:
@@ -179,10 +189,15 @@ def test_rank_is_kept_longer_than_mass() -> None:
     assert float(theory.rank_kept(5, 1.0, 0.0)) == 1 and float(theory.rank_kept(1, -1.0, 1.0)) == 1
     n = np.array([16.0, 256.0, 4096.0, 2.0**20])
     for noise in (0.25, 1.0, 2.0, 3.0):
-        mass = theory.gap_needed(n + 1, 0.5, noise)  # n others
-        assert (mass >= theory.rank_gap(n, noise) - 1e-12).all()
-    at = theory.freezing(n)  # where the two touch
-    assert theory.gap_needed(n + 1, 0.5, at) == pytest.approx(theory.rank_gap(n, at))
+        rank = theory.rank_gap(n, noise)
+        np.testing.assert_allclose(theory.rank_kept(n, rank, noise), 0.5, rtol=1e-6)
+        assert (rank < noise * theory.freezing(n)).all()
+        assert (noisy.gap_needed(n, 0.5, noise) > rank).all()
+    assert float(theory.rank_gap(2.0**60, 1.0)) == pytest.approx(
+        theory.freezing(2.0**60), rel=0.05
+    )
+    at = theory.freezing(n)  # where ln n + s²/2 touches s·√(2 ln n)
+    assert theory.gap_needed(n + 1, 0.5, at) == pytest.approx(at * theory.freezing(n))
 
 
 @pytest.mark.parametrize("noise", [0.5, 1.0])

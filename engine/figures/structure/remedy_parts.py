@@ -13,7 +13,8 @@ from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import Theme, Words, figure
 from engine.figures.structure.remedy_curves import POINTS
 from engine.measure.cells import Cells
-from engine.structure.remedies import Halves, Temperatures, beta_curve, sharpening
+from engine.mechanisms.adaptive_temperature import sharpening
+from engine.structure.remedies import Halves, Temperatures, beta_curve
 from engine.text.tokens import escaped
 
 

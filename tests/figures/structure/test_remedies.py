@@ -13,8 +13,7 @@ import engine
 from engine.dilution import theory
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.structure.pictures import Context, Picture, pictures
-from engine.mechanisms.adaptive_temperature import beta
-from engine.structure.remedies import sharpening
+from engine.mechanisms.adaptive_temperature import beta, sharpening
 from tests.pages.test_locales import WORDS, facts
 
 EVIL = "<b>&%{z}$x$\u202e"
