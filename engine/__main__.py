@@ -56,7 +56,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     attend.add_argument("--size", type=int, default=512, help="cells a side of the figure")
     attend.add_argument("--device", help="cuda, mps or cpu; the best there is by default")
     attend.add_argument("--dtype", choices=("float32", "bfloat16"), default="float32")
-    train = commands.add_parser("train", help="train the embedded model on books")
+    train = commands.add_parser(
+        "train",
+        help="train the embedded model on books; with --mechanism, a model that attends with it",
+    )
+    zoo = commands.add_parser(
+        "zoo",
+        help="the same small model trained with each mechanism: what is there, and train the rest",
+    )
     sweeping = commands.add_parser(
         "sweep",
         help="mechanisms over lengths and seeds: a table of how attention thins out",
@@ -96,10 +103,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if (given := list(sys.argv[1:] if argv is None else argv))[:1] == ["bench"]:
         return run_bench(given[1:])
-    if given[:1] == ["train"]:
+    by_mechanism = any(x.partition("=")[0] == "--mechanism" for x in given)
+    if given[:1] == ["train"] and not by_mechanism:
         from engine.models.training import train as training
 
         training.add_arguments(train)
+    if given[:1] == ["train"] and by_mechanism:
+        from engine.models.zoo import training as zoo_training
+
+        train.add_argument(
+            "--mechanism", required=True, metavar="NAME", help="a name of `zoo --list`"
+        )
+        zoo_training.add_arguments(train)
+    if given[:1] == ["zoo"]:
+        from engine.models.zoo import command
+
+        command.add_arguments(zoo)
     if given[:1] == ["train-probes"]:
         from engine.dilution import probe_results
 
@@ -121,6 +140,14 @@ def main(argv: Sequence[str] | None = None) -> int:
             from engine.dilution import probe_results
 
             probe_results.run(args)
+        elif args.command == "zoo":
+            from engine.models.zoo import command
+
+            command.run(args)
+        elif by_mechanism:
+            from engine.models.zoo import training as zoo_training
+
+            zoo_training.run(args, [args.mechanism])
         else:
             from engine.models.training import train as training
 

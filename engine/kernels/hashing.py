@@ -76,20 +76,31 @@ def centred(
 
 
 def compared(
-    qkv: QKV, shared: bool = False
+    qkv: QKV, shared: bool = False, centre: Float[Tensor, "h d"] | None = None
 ) -> tuple[Float[Tensor, "h n d"], Float[Tensor, "g m d"]]:
-    """Queries and keys as they are hashed; keys are the queries if shared (then g = h, m = n)."""
+    """Queries and keys as they are hashed; keys are the queries if shared (then g = h, m = n).
+
+    A centre that is given is taken from shared ones in place of their mean.
+    """
+    if shared and centre is not None:
+        queries = qkv.q.double() - centre.to(qkv.device)[:, None]
+        return queries, queries
     counted = None if qkv.key_mask is None else qkv.key_mask.to(qkv.device)
     queries = centred(qkv.q, counted if shared else None)
     return queries, queries if shared else centred(qkv.k, counted)
 
 
 def buckets_of(
-    qkv: QKV, buckets: int, rounds: int, seed: int, shared: bool = False
+    qkv: QKV,
+    buckets: int,
+    rounds: int,
+    seed: int,
+    shared: bool = False,
+    centre: Float[Tensor, "h d"] | None = None,
 ) -> tuple[Int[Tensor, "h R n"], Int[Tensor, "g R m"]]:
     """Buckets of queries and keys, as `compared`; hidden keys are in bucket number `buckets`."""
     turned = rotations(qkv.q.shape[-1], buckets, rounds, seed).to(qkv.device)
-    q, k = alone(lambda: compared(qkv, shared), qkv.device)
+    q, k = alone(lambda: compared(qkv, shared, centre), qkv.device)
     queries = hashed(q, turned, buckets)
     keys = queries if shared else hashed(k, turned, buckets)
     if qkv.key_mask is not None:

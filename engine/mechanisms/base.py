@@ -39,7 +39,7 @@ class Mechanism(ABC):
         follows_entropy: a row's temperature depends on the entropy of its own softmax.
 
     Attributes:
-        learned: what `fit` found, if it was asked.
+        learned: what `fit` found, if it was asked, or what training found.
     """
 
     key: ClassVar[str]
@@ -77,7 +77,7 @@ class Mechanism(ABC):
                 m=qkv.m,
             )
         found = {} if self.learned is None else self.learned.weights
-        for name, shape in self.learns(qkv).items() if found else ():
+        for name, shape in self.takes(qkv).items() if found else ():
             given = tuple(found[name].shape) if name in found else ()
             same = (b is None or a == b for a, b in zip(given, shape, strict=False))
             if len(given) != len(shape) or not all(same):
@@ -158,6 +158,11 @@ class Mechanism(ABC):
     def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         """Names and shapes of the weights that `learn` finds; None for a size that may differ."""
         return {}
+
+    def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        """Names and shapes of the weights that `learned` may hold: what `learn` finds, or what
+        only training finds, in a model that attends this way from the start."""
+        return self.learns(qkv)
 
     # -- what it says of itself, for pages and pictures ------------------------------------------
 

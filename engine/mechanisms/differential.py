@@ -24,7 +24,8 @@ class Differential(Mechanism):
 
     The paper trains the halves to share their noise; here a model that knows nothing of them is
     cut in two, so what cancels is chance. The paper's norm of each head's output, and its factor
-    1 − λ_init, are no part of the weights and left out. Masks, bias, softcap and sinks bear on
+    1 − λ_init, are no part of the weights and left out. A model trained this way brings a λ for
+    each head. Masks, bias, softcap and sinks bear on
     both softmaxes alike. A width that is odd is refused.
     """
 
@@ -49,7 +50,17 @@ class Differential(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
-        return Difference(qkv, self.lambda_)
+        return Difference(qkv, self.shares(qkv))
+
+    def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return {"lambda": (qkv.heads,)}
+
+    def shares(self, qkv: QKV) -> Float[Tensor, "h 1 1"]:
+        """λ of each head, in float64."""
+        if self.learned is None:
+            shape = (qkv.heads, 1, 1)
+            return torch.full(shape, self.lambda_, dtype=torch.float64, device=qkv.device)
+        return self.learned.weights["lambda"].double().to(qkv.device)[:, None, None]
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         half, scale = qkv.q.shape[-1] // 2, qkv.factor * sqrt(2)  # scale 1/sqrt(d/2)
@@ -57,7 +68,7 @@ class Differential(Mechanism):
             dense.softmax(qkv.replace(q=qkv.q[..., at], k=qkv.k[..., at], scale=scale, layer=None))
             for at in (slice(0, half), slice(half, None))
         )
-        return first - self.lambda_ * second
+        return first - self.shares(qkv) * second
 
     def held(self, qkv: QKV) -> int:
         """Queries and outputs of both halves."""
@@ -77,9 +88,9 @@ class Difference(Attention):
 
     row_kind: RowKind = "signed"
 
-    def __init__(self, qkv: QKV, lambda_: float) -> None:
+    def __init__(self, qkv: QKV, shares: Float[Tensor, "h 1 1"]) -> None:
         super().__init__(qkv.frame)
-        self.qkv, self.lambda_ = qkv, lambda_
+        self.qkv, self.shares = qkv, shares
         # half the width, half the variance: 1/sqrt(d/2); queries are 0 where keys don't count, so
         # that keys stay where they are
         first = torch.arange(qkv.q.shape[-1], device=qkv.device) < qkv.q.shape[-1] // 2
@@ -94,15 +105,15 @@ class Difference(Attention):
 
     def weighted(self) -> Float[Tensor, "h n e"]:
         first, second = (part.output for part in self.parts)
-        return first - self.lambda_ * second
+        return first - self.shares.to(second) * second
 
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
         pairs = zip(*(part.blocks(rows) for part in self.parts), strict=True)
         for first, second in pairs:
-            weights = first.weights.sub_(second.weights, alpha=self.lambda_)
-            yield Block(first.rows, first.cols, weights)
+            taken = second.weights.mul_(self.shares.to(second.weights))
+            yield Block(first.rows, first.cols, first.weights.sub_(taken))
 
     def window(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"] | None:
         first, second = (part.window(rows, cols) for part in self.parts)
         assert first is not None and second is not None  # a plain softmax always has one
-        return first - self.lambda_ * second
+        return first - self.shares.to(second) * second

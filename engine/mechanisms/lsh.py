@@ -10,7 +10,7 @@ from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
-from jaxtyping import Bool, Float
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, index, param
@@ -42,7 +42,9 @@ class Lsh(Mechanism):
     visible one. With scope "chunk" a query keeps to its own chunk of the sorted keys and the one
     before, and to its bucket (the paper's P_i inside its P̃_i); no chunk looks back past the
     first. With shared_qk keys are the queries at unit length, and a token looks at itself only
-    if it finds no other. What a mask or a bias says of pairs is asked of all of them, at n² cost.
+    if it finds no other; a model trained so brings a centre for each head, which is taken from its
+    queries in place of their mean, so that the text to come has no part in the hash. What a mask
+    or a bias says of pairs is asked of all of them, at n² cost.
     """
 
     key: ClassVar[str] = "lsh"
@@ -85,10 +87,23 @@ class Lsh(Mechanism):
         return qkv.replace(k=keys, v=qkv.v.repeat_interleave(qkv.heads // qkv.groups, 0))
 
     def _hash(self, qkv: QKV) -> Hashed:
-        ids = hashing.buckets_of(qkv, self.buckets, self.rounds, self.seed, self.shared_qk)
+        ids = self._ids(qkv)
         chunk = self.chunk if self.scope == "chunk" else None
         among = partial(Hashed.among, shared=self.shared_qk, chunk=chunk)
         return alone(lambda: among(qkv, *ids, self.buckets), qkv.device)
+
+    def _ids(self, qkv: QKV) -> tuple[Int[Tensor, "h R n"], Int[Tensor, "g R m"]]:
+        return hashing.buckets_of(
+            qkv, self.buckets, self.rounds, self.seed, self.shared_qk, self.centre
+        )
+
+    @property
+    def centre(self) -> Float[Tensor, "h d"] | None:
+        """What is taken from shared queries before they are hashed; None for their mean."""
+        return None if self.learned is None else self.learned.weights.get("centre")
+
+    def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return {"centre": (qkv.heads, qkv.q.shape[-1])} if self.shared_qk else {}
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
@@ -120,9 +135,7 @@ class Lsh(Mechanism):
 
     def reach(self, qkv: QKV) -> Bool[Tensor, "h n m"]:
         """Pairs that meet in any round, and what a query looks at besides, in the open."""
-        queries, keys = hashing.buckets_of(
-            qkv, self.buckets, self.rounds, self.seed, self.shared_qk
-        )
+        queries, keys = self._ids(qkv)
         keys = keys.repeat_interleave(qkv.heads // len(keys), 0)  # (h R m)
         at, cols = dense.positions(qkv)
         met = queries[..., None] == keys[:, :, None]  # (h R n m)

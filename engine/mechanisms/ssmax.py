@@ -24,7 +24,8 @@ from engine.mechanisms.base import Mechanism
 class SSMax(Mechanism):
     """softmax(s ln n · z), n = the keys that causality and masks let the row see.
 
-    Biases and sink logits are logits and grow, too. A needle s·gap > 1 ahead of equal others gains
+    A model trained this way brings an s for each head. Biases and sink logits are logits and grow,
+    too. A needle s·gap > 1 ahead of equal others gains
     mass as the text grows; with s·gap < 1 it still thins out.
     """
 
@@ -41,18 +42,28 @@ class SSMax(Mechanism):
         att = Composed(
             qkv,
             patterns.Everything(),
-            beta=lambda rows: length_scale(qkv, rows, self.s),
+            beta=lambda rows: length_scale(qkv, rows, self.factors(qkv)),
             output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
         )
         return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         seen = dense.allowed(qkv)
-        beta = self.s * seen.sum(-1, keepdim=True).clamp_min(1).double().log()  # (n 1)
+        count = seen.sum(-1, keepdim=True).clamp_min(1).double()
+        beta = self.factors(qkv)[..., None] * count.log()  # (h n 1)
         z = dense.entries(qkv, dense.logits(qkv), seen)
         # just above 0 where n = 1, so that −∞ still hides
         z = z * beta.clamp_min(torch.finfo(z.dtype).tiny)
         return z.softmax(-1).nan_to_num(0)[..., : qkv.m]
+
+    def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        return {"s": (qkv.heads,)}
+
+    def factors(self, qkv: QKV) -> Float[Tensor, "h 1"]:
+        """s of each head, in float64."""
+        if self.learned is None:
+            return torch.full((qkv.heads, 1), self.s, dtype=torch.float64, device=qkv.device)
+        return self.learned.weights["s"].double().to(qkv.device)[:, None]
 
     def inverse_temperature(self, n: ArrayLike, entropy: ArrayLike) -> Numbers:
         n, _ = floats(n, entropy)
@@ -63,11 +74,15 @@ class SSMax(Mechanism):
         return 1 / self.s if self.s else inf
 
     def sharpened(self, factor: float, n: float) -> SSMax:
-        return replace(self, s=factor / log(max(n, 2.8)))  # below e, ln n would be next to nothing
+        # below e, ln n would be next to nothing
+        return replace(self, learned=None, s=factor / log(max(n, 2.8)))
 
 
-def length_scale(qkv: QKV, rows: Int[Tensor, " r"], s: float) -> Float[Tensor, "1 r"]:
+def length_scale(
+    qkv: QKV, rows: Int[Tensor, " r"], s: float | Float[Tensor, "h 1"]
+) -> Float[Tensor, "#h r"]:
     """s ln n of rows, just above 0 where n = 1, so that a bias of −∞ still hides."""
     dtype = qkv.dtype if qkv.dtype == torch.float64 else torch.float32
-    visible = qkv.frame.seen(rows)[0].to(dtype).clamp_min(1)
-    return (s * visible.log()).clamp_min(torch.finfo(dtype).tiny)[None]
+    visible = qkv.frame.seen(rows)[0].to(dtype).clamp_min(1)[None]
+    s = s.to(dtype) if isinstance(s, Tensor) else s
+    return (s * visible.log()).clamp_min(torch.finfo(dtype).tiny)

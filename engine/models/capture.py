@@ -22,6 +22,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from engine.contract import QKV, Bias, Layer
+from engine.mechanisms.base import Mechanism
+from engine.mechanisms.softmax import Softmax
 from engine.models.masks import ModelError, Visible, bias_of, tensor_fields
 
 NAME = "attention_explorer"
@@ -55,11 +57,15 @@ def _mask(
 
 @dataclass(eq=False)
 class Seen:
-    """One attention layer in one pass: module, input x (b n D), and a QKV for each batch item."""
+    """One attention layer in one pass: module, input x (b n D), and a QKV for each batch item.
+
+    own: the mechanism that the model attends with.
+    """
 
     module: nn.Module
     x: Float[Tensor, "b n D"] | None
     qkv: list[QKV] = field(default_factory=list)
+    own: Mechanism = field(default_factory=Softmax)
 
     def layer(self, batch: int = 0, *, rotary: bool = False) -> Layer:
         """What the layer knew, as far as it can be told."""
@@ -81,8 +87,8 @@ class Recorder:
 
     Attributes:
         keep: layers to keep; all if None. attend: (layer, QKV) -> (h n e), the output that the
-            model goes on with; its own softmax if None. on_layer: called after each layer with
-            how many are done; what it raises ends the pass.
+            model goes on with; that of its own mechanism if None. on_layer: called after each
+            layer with how many are done; what it raises ends the pass.
         seen: the layers, None where not kept. outputs: what the model returned.
     """
 
@@ -102,12 +108,6 @@ class Recorder:
         return self.bias[2]
 
 
-def _softmax(_: int, qkv: QKV) -> Float[Tensor, "h n e"]:
-    from engine.mechanisms.softmax import Softmax
-
-    return Softmax().attend(qkv).output
-
-
 def _attention(
     module: nn.Module,
     query: Tensor,
@@ -119,9 +119,14 @@ def _attention(
     position_bias: Tensor | None = None,
     s_aux: Tensor | None = None,
     softcap: float | None = None,
+    own: Mechanism | None = None,
     **more: Any,
 ) -> tuple[Tensor, None]:
-    """The attention function that transformers calls: q (b h n d), k (b g m d), v (b g m e)."""
+    """The attention function that transformers calls: q (b h n d), k (b g m d), v (b g m e).
+
+    A model that doesn't attend by softmax says what it attends with (`own`), and what the layer
+    reads (`hidden_states`), which the mechanism may need.
+    """
     for name in UNKNOWN:
         if more.get(name) is not None:
             raise ModelError(
@@ -130,7 +135,8 @@ def _attention(
     recorder = _recorder.get() or Recorder(keep=())
     number = len(recorder.seen)
     kept = recorder.keep is None or number in recorder.keep
-    seen = Seen(module, recorder.inputs.pop(module, None) if kept else None)
+    own, x = own or Softmax(), more.get("hidden_states")
+    seen = Seen(module, recorder.inputs.pop(module, None) if kept else None, own=own)
     (_, heads, n, _), m = query.shape, key.shape[2]
     outputs = []
     for b in range(len(query)):
@@ -149,7 +155,11 @@ def _attention(
             scale=None if scaling is None else float(scaling),
             softcap=softcap, sinks=None if s_aux is None else s_aux.detach(), **fields,
         )  # fmt: skip
-        outputs.append((recorder.attend or _softmax)(number, qkv).to(value.dtype))
+        if recorder.attend is not None:
+            out = recorder.attend(number, qkv)
+        else:
+            out = own.attend(qkv if x is None else qkv.replace(layer=Layer(x=x[b]))).output
+        outputs.append(out.to(value.dtype))
         seen.qkv.append(qkv)
     recorder.seen.append(seen if kept else None)
     recorder.modules.append(module)

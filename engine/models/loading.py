@@ -17,6 +17,7 @@ import torch
 from engine.models.capture import quiet
 from engine.models.masks import ModelError
 from engine.models.read import Model, first_line, takes
+from engine.models.zoo.kind import ARCHITECTURE, KIND
 from engine.runtime.devices import pick
 
 HUB_SECONDS = 5.0
@@ -49,7 +50,7 @@ def load(
     settings = _check_folder(folder, name)
     with _opening, quiet():
         net, config, predicts = _open(folder, name, settings, place, dtype)
-        tokenizer = _tokenizer(folder, name)
+        tokenizer = _tokenizer(_tokenizer_folder(folder, settings), name)
     length = getattr(config, "max_position_embeddings", None)
     readable = length
     if (
@@ -108,7 +109,8 @@ def _folder(where: str) -> Path:
         ) from error
 
 
-def _check_files(files: Collection[str], name: str) -> None:
+def _check_files(files: Collection[str], name: str, tokenizer: Collection[str] = ()) -> None:
+    """Raises ModelError where a file is lacking; the tokenizer's may lie elsewhere."""
     if "config.json" not in files:
         raise ModelError(
             "'{name}' has no config.json: it is not a model in Hugging Face layout", name=name
@@ -121,26 +123,33 @@ def _check_files(files: Collection[str], name: str) -> None:
                 name=name,
             )
         raise ModelError("'{name}' has no weights (.safetensors)", name=name)
-    if not any("token" in f or f.startswith(("vocab", "spiece")) for f in files):
+    if not any("token" in f or f.startswith(("vocab", "spiece")) for f in (*files, *tokenizer)):
         raise ModelError("'{name}' has no tokenizer", name=name)
 
 
 def _check_folder(folder: Path, name: str) -> dict[str, Any]:
     """The model's config.json, if the folder holds all that is needed."""
-    _check_files([f.name for f in folder.iterdir()], name)
-    try:
-        settings = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except ValueError as error:
-        raise ModelError(
-            "config.json of '{name}' is broken: {reason}", name=name, reason=first_line(error)
-        ) from None
+    settings = {}
+    if (config := folder / "config.json").exists():
+        try:
+            settings = json.loads(config.read_text(encoding="utf-8"))
+        except ValueError as error:
+            raise ModelError(
+                "config.json of '{name}' is broken: {reason}", name=name, reason=first_line(error)
+            ) from None
     kind = settings.get("model_type") if isinstance(settings, dict) else None
+    shared = _tokenizer_folder(folder, settings) if kind == KIND else folder
+    elsewhere = [f.name for f in shared.iterdir()] if shared.is_dir() else ()
+    _check_files([f.name for f in folder.iterdir()], name, elsewhere)
     if not isinstance(kind, str):
         raise ModelError(
             "config.json of '{name}' doesn't say which kind of model it is", name=name
         )
     with _opening:  # one import at a time: a visit may come while the server warms up
         from transformers import CONFIG_MAPPING
+
+        if kind == KIND:
+            import engine.models.zoo.network  # noqa: F401  (makes it known)
     if kind not in CONFIG_MAPPING:
         if "auto_map" in settings:
             raise ModelError(
@@ -165,7 +174,8 @@ def _open(
     from transformers import AutoModel, AutoModelForCausalLM
     from transformers.models.auto.modeling_auto import MODEL_FOR_CAUSAL_LM_MAPPING_NAMES
 
-    predictor = MODEL_FOR_CAUSAL_LM_MAPPING_NAMES.get(settings["model_type"])
+    predictors = {**MODEL_FOR_CAUSAL_LM_MAPPING_NAMES, KIND: ARCHITECTURE}
+    predictor = predictors.get(settings["model_type"])
     predicts = predictor is not None and predictor in (settings.get("architectures") or ())
     if dtype is None:
         stored = str(settings.get("dtype") or settings.get("torch_dtype"))
@@ -199,6 +209,12 @@ def _open(
     if not takes(net, "input_ids"):
         raise ModelError("'{name}' doesn't read text", name=name)
     return net.to(device).eval(), net.config.get_text_config(), predicts
+
+
+def _tokenizer_folder(folder: Path, settings: dict[str, Any]) -> Path:
+    """Where the tokenizer lies: models that were trained alike share one."""
+    where = settings.get("tokenizer") if settings["model_type"] == KIND else None
+    return folder / where if isinstance(where, str) else folder
 
 
 def _tokenizer(folder: Path, name: str) -> Any:

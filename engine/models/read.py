@@ -16,6 +16,8 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from engine.contract import QKV, Layer, Origin, Refusal
+from engine.mechanisms.base import Mechanism
+from engine.mechanisms.hierarchical import Hierarchical
 from engine.models import capture
 from engine.models.capture import Recorder, Seen
 from engine.models.masks import ModelError
@@ -75,13 +77,23 @@ class Trace:
                 raise ModelError(
                     "layer {i} of {model} was not kept when it read", i=i, model=self.model.name
                 )
+            # one that was trained down a hierarchy of plain groups knows no words
+            grouped = isinstance(seen.own, Hierarchical)
             self._layers[i] = seen.qkv[0].replace(
                 tokens=self.tokens,
-                units=self.units,
+                units={} if grouped else self.units,
                 layer=self.model.layer_of(seen),
                 origin=Origin("text", f"{self.model.name} · layer {i}", self.model.trained_length),
             )
         return self._layers[i]
+
+    def own(self, i: int) -> Mechanism:
+        """What the model attends with in a layer that was kept, its learned parts in it: softmax,
+        unless it was trained with another mechanism."""
+        self.layer(i)
+        seen = self.recorder.seen[i]
+        assert seen is not None
+        return seen.own
 
     @cached_property
     def units(self) -> Mapping[str, Int[Tensor, "u 2"]]:

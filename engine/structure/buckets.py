@@ -159,7 +159,7 @@ class Hashes:
         """The two axes of the first round that lie nearest to the chosen query."""
         view, head, row = self.view, self.shown.head, self.shown.row
         qkv = self.full.qkv
-        queries, keys = hashing.compared(qkv, self.mechanism.shared_qk)
+        queries, keys = hashing.compared(qkv, self.mechanism.shared_qk, self.mechanism.centre)
         turned = view.rotations[0].to(qkv.device)
         one = queries[0, row] @ turned
         bucket = int(view.queries[head, 0, row])

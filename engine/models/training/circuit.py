@@ -30,7 +30,8 @@ def wire(model: LlamaForCausalLM) -> None:
     for each in (weight(0, "v"), weight(0, "o"), weight(1, "v")):
         each *= 3
     weight(1, "q").copy_(weight(0, "v"))
-    weight(1, "k").copy_(weight(0, "o").T)
+    if any("k_proj" in name for name, _ in model.named_parameters()):  # else keys are the queries
+        weight(1, "k").copy_(weight(0, "o").T)
     weight(1, "o").copy_(weight(1, "v").T)
 
 
@@ -39,7 +40,7 @@ def hint(attentions: Sequence[torch.Tensor], periods: torch.Tensor) -> torch.Ten
     layer 0 gives the token before and head 0 of layer 1 the token that followed last time.
 
     Args:
-        attentions: weights of each layer, (b, h, n, n).
+        attentions: weights of each layer, (b, h, n, n); one below 0 counts as 0.
         periods: of the repeated tokens after BOS, (b).
     """
     before, after = attentions[0][:, 0], attentions[min(1, len(attentions) - 1)][:, 0]
@@ -47,4 +48,5 @@ def hint(attentions: Sequence[torch.Tensor], periods: torch.Tensor) -> torch.Ten
     target = query - periods.to(before.device)[:, None] + 1
     chosen = after.gather(-1, target.clamp(min=0)[..., None])[..., 0][target > 1]
     tiny = 1e-6  # so that no weight has an infinite logarithm
-    return -(before.diagonal(-1, 1, 2) + tiny).log().mean() - (chosen + tiny).log().mean()
+    before = before.diagonal(-1, 1, 2).clamp_min(0)
+    return -(before + tiny).log().mean() - (chosen.clamp_min(0) + tiny).log().mean()

@@ -11,9 +11,10 @@ import contextlib
 import math
 import signal
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -23,6 +24,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from engine.models.training.circuit import hint, wire
 from engine.models.training.corpus import prepare, repeated_random, windows
 from engine.models.training.evaluate import formed, measure, publish
+from engine.models.training.muon import Muon
 
 COPIED = 0.1  # loss on repeats, as a share of chance, at which the first phase ends
 DECAY_FROM = 0.75  # of the budget
@@ -35,18 +37,21 @@ REPORT_EVERY = 15.0  # seconds
 class Recipe:
     """What is trained and how; lengths and batches in tokens, minutes of training.
 
-    contexts holds (share of the budget from which it applies, length).
+    contexts holds (share of the budget from which it applies, length). The first phase takes
+    `drill_steps`, or as long as it takes to copy; `inner` is the width between the MLP's matrices.
     """
 
     layers: int = 4
     heads: int = 6
     width: int = 192
+    inner: int | None = None
     vocabulary: int = 4096
     positions: int = 32_768
     theta: float = 1e6
     contexts: tuple[tuple[float, int], ...] = ((0.0, 256), (2 / 3, 512), (5 / 6, 1024))
     batch: int = 4096
     drill_batch: int = 2048
+    drill_steps: int | None = None
     repeats: float = 0.12
     peak: float = 3e-3
     minutes: float = 100.0
@@ -64,6 +69,7 @@ class Progress:
 
     step: int = 0
     seconds: float = 0.0
+    cpu_seconds: float = 0.0
     tokens: int = 0
     text_tokens: int = 0
     formed_at: int | None = None
@@ -114,43 +120,55 @@ def learning_rate(recipe: Recipe, step: int, share: float) -> float:
     return recipe.peak * warm * (1 - math.sqrt(falling))
 
 
+def settings(recipe: Recipe) -> dict[str, Any]:
+    """What a Llama's configuration says of a recipe."""
+    return {
+        "vocab_size": recipe.vocabulary,
+        "hidden_size": recipe.width,
+        "intermediate_size": recipe.inner or round(recipe.width * 8 / 3 / 32) * 32 or 32,
+        "num_hidden_layers": recipe.layers,
+        "num_attention_heads": recipe.heads,
+        "max_position_embeddings": recipe.positions,
+        "rope_parameters": {"rope_type": "default", "rope_theta": recipe.theta},
+        "tie_word_embeddings": True,
+        "bos_token_id": 0,
+        "eos_token_id": None,
+        "dtype": "float32",
+    }
+
+
 def build(recipe: Recipe) -> LlamaForCausalLM:
     """A new model of this recipe, with random weights drawn from its seed."""
     torch.manual_seed(recipe.seed)
-    config = LlamaConfig(
-        vocab_size=recipe.vocabulary,
-        hidden_size=recipe.width,
-        intermediate_size=round(recipe.width * 8 / 3 / 32) * 32 or 32,
-        num_hidden_layers=recipe.layers,
-        num_attention_heads=recipe.heads,
-        max_position_embeddings=recipe.positions,
-        rope_parameters={"rope_type": "default", "rope_theta": recipe.theta},
-        tie_word_embeddings=True,
-        bos_token_id=0,
-        eos_token_id=None,
-        dtype="float32",
-    )
+    config = LlamaConfig(**settings(recipe))
     config.update({"trained_length": recipe.trained_length})
     model = LlamaForCausalLM(config)
+    begin(model, recipe)
+    return model
+
+
+def begin(model: LlamaForCausalLM, recipe: Recipe) -> None:
+    """Draw the token vectors of a new model, and turn two of its heads towards each other."""
     # all token vectors share a part: a head needs one to look at a place, whatever is there
     vectors = torch.randn(recipe.vocabulary, recipe.width) + torch.randn(recipe.width)
     model.model.embed_tokens.weight.data = vectors * recipe.width**-0.5
     wire(model)
-    return model
 
 
-def optimisers(model: LlamaForCausalLM) -> tuple[torch.optim.AdamW, torch.optim.Muon]:
-    """AdamW for the token vectors and the gains of the norms, Muon for the matrices between them.
+def optimisers(model: LlamaForCausalLM) -> tuple[torch.optim.AdamW, Muon]:
+    """AdamW for the token vectors, the gains of the norms and what a mechanism learns of its own,
+    Muon for the matrices between them.
 
     Source: Jordan et al. 2024 (Muon); Liu et al. 2025 (its steps scaled to the size of AdamW's).
     """
     vectors = model.model.embed_tokens.weight
-    inner = [p for p in model.parameters() if p is not vectors]
-    matrices, gains = [p for p in inner if p.ndim > 1], [p for p in inner if p.ndim < 2]
+    inner = [(name, p) for name, p in model.named_parameters() if p is not vectors]
+    matrices = [p for name, p in inner if p.ndim > 1 and ".parts." not in name]
+    gains = [p for name, p in inner if p.ndim < 2 or ".parts." in name]
     adam = torch.optim.AdamW(
         [{"params": [vectors]}, {"params": gains}], betas=(0.9, 0.95), weight_decay=0.0, fused=True
     )
-    return adam, torch.optim.Muon(matrices, weight_decay=0.1, adjust_lr_fn="match_rms_adamw")
+    return adam, Muon(matrices)
 
 
 def bfloat16_pays(device: torch.device) -> bool:
@@ -202,7 +220,9 @@ def take_step(
         part = part.to(device)
         with torch.autocast(device.type, torch.bfloat16, enabled=half):
             made = model(part[:, :-1], use_cache=False, output_attentions=drilling)
-        loss = cross_entropy(made.logits.float().transpose(1, 2), part[:, 1:], reduction="none")
+        target = part[:, 1:]
+        loss = cross_entropy(made.logits.float().flatten(0, 1), target.flatten(), reduction="none")
+        loss = loss.view_as(target)
         total = (loss * counts.to(device)).sum() / known.sum()
         if drilling:
             total = total + hint(made.attentions, each) * len(part) / len(ids)
@@ -219,7 +239,10 @@ def take_step(
     progress.text_tokens += text.numel()
     copying = copies.mean().item()
     progress.copying += 0.1 * (copying / math.log(recipe.vocabulary) - progress.copying)
-    if progress.formed_at is None and progress.copying < COPIED:
+    copies_now = progress.copying < COPIED
+    if recipe.drill_steps is not None:
+        copies_now = progress.step >= recipe.drill_steps
+    if drilling and copies_now:
         progress.formed_at = progress.step
         model.set_attn_implementation("sdpa")
     return text.mean().item(), copying
@@ -267,12 +290,17 @@ def resume(
 
 
 def train(
-    recipe: Recipe, corpora: Mapping[str, np.ndarray], work: Path, device: torch.device
+    recipe: Recipe,
+    corpora: Mapping[str, np.ndarray],
+    work: Path,
+    device: torch.device,
+    build: Callable[[Recipe], LlamaForCausalLM] = build,
 ) -> tuple[LlamaForCausalLM, Progress]:
     """Train until the budget is spent, from a checkpoint in `work` if there is one.
 
     Args:
         corpora: token ids of each language's text, 1-D.
+        build: makes the new model.
 
     Raises:
         KeyboardInterrupt: on Ctrl-C, after a checkpoint is written.
@@ -294,9 +322,10 @@ def train(
         stack.callback(lambda: save(work / "last.pt", model, steppers, progress))
         while progress.share(recipe) < 1:
             before = progress.share(recipe)
-            start = time.perf_counter()
+            start, used = time.perf_counter(), time.process_time()
             text, copying = take_step(model, steppers, recipe, progress, corpora, half)
             progress.seconds += time.perf_counter() - start
+            progress.cpu_seconds += time.process_time() - used
             if before <= DECAY_FROM < progress.share(recipe):
                 save(work / "stable.pt", model, steppers, progress)
             if progress.seconds - saved > SAVE_EVERY:

@@ -1,0 +1,96 @@
+"""`python -m engine zoo`: what is trained, what is not and why; trains what is missing."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from pathlib import Path
+
+import torch
+
+from engine.models.loading import load
+from engine.models.read import Model
+from engine.models.zoo import training
+from engine.models.zoo.forms import Given, form
+from engine.models.zoo.network import ZooAttention
+from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS
+from engine.runtime.paths import ROOT
+
+PASSAGE = "harbour"
+"""The text of ours on which models are checked."""
+NEAR = 1e-3
+"""Largest difference of a layer's output from its mechanism's, relative to the largest value."""
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Flags of `python -m engine zoo`."""
+    training.add_arguments(parser)
+    parser.add_argument("--list", action="store_true", help="say what is there, and no more")
+    parser.add_argument(
+        "--check", action="store_true",
+        help="read with each model that is there, and hold each layer against its mechanism",
+    )  # fmt: skip
+    parser.add_argument(
+        "--only", nargs="+", metavar="NAME", help="these models, in this order", default=None
+    )
+    parser.add_argument("--seeds", action="store_true", help="also those of other seeds")
+
+
+def run(args: argparse.Namespace) -> None:
+    """List, check, or train what is missing.
+
+    Raises:
+        ValueError: no such model. SystemExit: a check failed, or training was stopped.
+    """
+    names = args.only or [*KINDS, *(SEEDS if args.seeds else ())]
+    if args.check:
+        wrong = [
+            name for name in names if (args.out / name).exists() and not checked(args.out, name)
+        ]
+        if wrong:
+            raise SystemExit(f"not what they say: {', '.join(wrong)}")
+        return
+    print(overview(args.out, names), flush=True)
+    if not args.list:
+        training.run(args, names)
+
+
+def checked(out: Path, name: str) -> bool:
+    """Whether each layer of a model attends as its mechanism does, said in a line."""
+    model = load(out / name, device="cpu")
+    text = (ROOT / "assets" / "examples" / f"{PASSAGE}.txt").read_text("utf-8")
+    off = difference(model, text)
+    print(f"{name:<16} furthest from its mechanism: {off:.1e}", flush=True)
+    return off <= NEAR
+
+
+def difference(model: Model, text: str) -> float:
+    """Largest difference of what a model's forms make of a text, in any layer, from what its
+    mechanisms make of the same Q, K and V, relative to the largest value."""
+    trace = model.read(text, max_tokens=256)
+    worst = 0.0
+    for i in range(trace.layers):
+        seen, qkv = trace.recorder.seen[i], trace.layer(i)
+        assert seen is not None and isinstance(seen.module, ZooAttention)
+        assert qkv.layer is not None and qkv.layer.x is not None
+        given = Given(qkv.q[None], qkv.k[None], qkv.layer.x[None], seen.module.learned())
+        with torch.no_grad():
+            made = form(seen.module.mechanism, given).output(qkv.v[None])[0]
+        attended = trace.own(i).attend(qkv).output
+        worst = max(worst, float((made - attended).abs().max() / attended.abs().max()))
+    return worst
+
+
+def overview(out: Path, names: list[str]) -> str:
+    """Every model, whether it is trained, and what is not among them and why."""
+    lines = []
+    for name in names:
+        card = out / name / "card.json"
+        state = "missing"
+        if card.exists():
+            done = json.loads(card.read_text("utf-8"))["training"]
+            state = f"{done['step']:,} steps, {done['cpu_seconds'] / 60:.1f} minutes of one core"
+        lines.append(f"{name:<16} {state}")
+    lines.append("not among them:")
+    lines += [f"  {key}: {reason}" for key, reason in LEFT_OUT.items()]
+    return "\n".join(lines)
