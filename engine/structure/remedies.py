@@ -144,7 +144,7 @@ def two_parts(shown: Shown) -> Halves | None:
     )
     if (hidden := shown.att.hidden_keys) is not None:
         first[array(hidden)], second[array(hidden)] = 0, 0
-    return Halves(first, second, att.lambda_)
+    return Halves(first, second, float(att.shares[shown.head]))
 
 
 @dataclass(frozen=True, eq=False)

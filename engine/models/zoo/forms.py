@@ -339,7 +339,12 @@ def segmented(mechanism: Segmented, given: Given) -> Form:
     pool = torch.cat(kinds, 2)  # (b h kS n)
     read = (name < (at // mechanism.segment)[:, None]).repeat(1, len(kinds))  # (n kS)
     keys = torch.cat([given.k, pool @ given.k], 2)
-    return Softmaxed(given.q, keys, given.scale, torch.cat([own, read], 1), pool)
+    seen = torch.cat([own, read], 1)
+    if not mechanism.corrected:
+        return Softmaxed(given.q, keys, given.scale, seen, pool)
+    size = (holds.sum(-1).to(given.q) / len(kinds)).log().repeat(len(kinds))
+    more = torch.cat([size.new_zeros(given.n), size]).expand(seen.shape)
+    return Softmaxed(given.q, keys, given.scale, more.masked_fill(~seen, -torch.inf), pool)
 
 
 def memory_tokens(mechanism: MemoryTokens, given: Given) -> Form:

@@ -19,6 +19,7 @@ OTHERS = {
     "segments": Kind("segmented", {"segment": 32, "integrate": "none"}),
     "pooled": Kind("segmented", {"segment": 24, "integrate": "pool"}),
     "concat": Kind("segmented", {"segment": 32, "integrate": "concat"}),
+    "unsized": Kind("segmented", {"segment": 24, "integrate": "pool", "corrected": False}),
     "sparsemax": Kind("entmax", {"alpha": 2.0}),
     "three levels": Kind("hierarchical", {"levels": 3}),
     "no slots": Kind("memory_tokens", {"slots": 0}),
