@@ -231,7 +231,7 @@ class Probe(nn.Module):
         if kind == "entmax":
             return Entmaxed.apply(z, Entmax().alpha)
         if kind == "window":
-            seen = patterns.Window(WINDOW).allows(torch.tensor([n - 1]), torch.arange(n))
+            seen = patterns.SlidingWindow(WINDOW).allows(torch.tensor([n - 1]), torch.arange(n))
             z = z.masked_fill(~seen, -torch.inf)
         elif kind == "ssmax":
             z = z * (self.s * math.log(n))[:, None, None]

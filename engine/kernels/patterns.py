@@ -68,7 +68,7 @@ class Everything(Pattern):
 
 
 @dataclass(frozen=True)
-class Window(Pattern):
+class SlidingWindow(Pattern):
     """|i − j| < window, and the first `sinks` keys (arXiv 2004.05150, 2309.17453)."""
 
     window: int

@@ -151,7 +151,7 @@ class Combined(Mechanism):
         size, count = self.size, self.count
         match self.pattern:
             case "window":
-                return patterns.Window(size)
+                return patterns.SlidingWindow(size)
             case "segments":
                 return patterns.Segments(size)
             case "recurrent":

@@ -39,7 +39,7 @@ class Window(Mechanism):
         self.check(qkv)
         att = Composed(
             qkv,
-            patterns.Window(self.window, self.sinks),
+            patterns.SlidingWindow(self.window, self.sinks),
             output=(lambda: sdpa_blocks(att, min(256, max(64, self.window // 4))))
             if fits_sdpa(qkv)
             else None,
