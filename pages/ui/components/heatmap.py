@@ -15,7 +15,7 @@ from engine.measure.attention import Attention
 from pages.ui.components.looks import LOOKS, registered, script, words
 from pages.ui.server.windows import PLOTLY, REGISTRY
 
-Span = tuple[int, int, int, int]
+Zoom = tuple[int, int, int, int]
 """Rows r0:r1 and columns c0:c1."""
 
 HTML = """
@@ -57,7 +57,7 @@ def heatmap(
     head: int = 0,
     pool: Pool = "max",
     colour: str = "weight",
-    window: Span | None = None,
+    window: Zoom | None = None,
     query: int | None = None,
     height: int = 560,
     file: str = "attention",
@@ -65,7 +65,7 @@ def heatmap(
     lead: bool = True,
     top: float | None = None,
     on_query: Callable[[int], None] | None = None,
-    on_window: Callable[[Span | None], None] | None = None,
+    on_window: Callable[[Zoom | None], None] | None = None,
 ) -> None:
     """Draw one head, and call back with what the person chooses.
 
