@@ -171,6 +171,18 @@ class Attention(ABC):
         found._whole, found.hidden_keys = self.whole, keys
         return found
 
+    def removed(self, rows: Index | None = None) -> Float[Tensor, "h r"]:
+        """Mass that was on hidden keys, of all rows or of those asked for; 0 if none are hidden.
+
+        What is left of a row was scaled up by as much, unless its weights are signed.
+        """
+        at = index(rows, self.frame.n, self.device)
+        if self.hidden_keys is None or not len(self.hidden_keys):
+            return torch.zeros(self.frame.heads, len(at), device=self.device)
+        height = max(1, windows.LARGEST // (self.frame.heads * len(self.hidden_keys)))
+        parts = [self.whole.weights(part, self.hidden_keys).sum(-1) for part in at.split(height)]
+        return torch.cat(parts, 1)
+
     def _without(self, keys: Int[Tensor, " k"]) -> Attention:
         return Hidden(self, keys)
 

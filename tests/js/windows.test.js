@@ -6,6 +6,7 @@ import {
   coloured,
   covers,
   describe,
+  emptied,
   following,
   integerTicks,
   parse,
@@ -29,6 +30,7 @@ const WORDS = {
   colour_row: "share of the row’s largest weight",
   value_weight: "weight {x}",
   value_uniform: "{x} × an equal share",
+  removed: "{x} set aside",
 };
 
 /** An answer as the server packs it: the header's length, the header to a multiple of 4, float32. */
@@ -54,6 +56,7 @@ const TILE = {
   bottom: 0,
   queries: ["a", "b", "c"],
   keys: ["x", "y", "z"],
+  removed: [],
   cells: new Float32Array([0.1, NaN, NaN, 0.2, 0.3, NaN, 0.4, 0.5, 0]),
   window: [10, 16, 20, 29],
   colour: "weight",
@@ -136,6 +139,23 @@ test("a cell is said in three lines", () => {
     "Key 23–25 \u2068y\u2069",
     "largest weight 0.3",
   ]);
+});
+
+test("a cell says what its rows lost to tokens set aside", () => {
+  const tile = { ...TILE, removed: [0.1, 0.956, 1] };
+  const said = describe(cellAt(tile, 12, 23), tile, WORDS);
+  assert.deepEqual(said.slice(2), ["96% set aside", "largest weight 0.3"]);
+});
+
+test("rows of which next to nothing is left are told in stretches", () => {
+  const all = (removed, rows = TILE.rows) => emptied({ ...TILE, rows, removed });
+  assert.deepEqual(all([]), []);
+  assert.deepEqual(all([0.2, 0.89, 0.5]), []);
+  assert.deepEqual(all([0.95, 0.2, 0.9]), [
+    [10, 12],
+    [14, 16],
+  ]);
+  assert.deepEqual(all([0, 0.95, 1], [10, 15]), [[12, 15]]);
 });
 
 test("a cell that may not be seen has no value, and one without a name has a number", () => {

@@ -11,6 +11,8 @@ import torch
 
 import engine
 from engine.contract.views import Buckets, Factors, Memory, Routing, Segments
+from engine.measure import windows
+from engine.measure.attention import Attention
 from engine.structure import buckets, factors, memory, remedies, routing, segments, spectra
 from engine.structure.shown import Shown
 
@@ -160,3 +162,26 @@ def test_buckets():
     grown = found.by_rounds()
     assert all(0 <= x <= 1 + 1e-6 for part in (grown.mass, grown.recall, grown.cost) for x in part)
     assert not found.seen[:, HIDDEN].any()
+
+
+def test_what_was_removed_is_the_mass_on_hidden_keys():
+    """By hand: of three causal rows, the first had all of it on the key that is hidden."""
+    w = torch.tensor([[[1.0, 0.0, 0.0], [0.75, 0.25, 0.0], [0.2, 0.3, 0.5]]])
+    att = Attention.from_weights(w, causal=True)
+    assert torch.equal(att.removed(), torch.zeros(1, 3))
+    hidden = att.hide(torch.tensor([0]))
+    torch.testing.assert_close(hidden.removed(), torch.tensor([[1.0, 0.75, 0.2]]))
+    torch.testing.assert_close(hidden.removed(slice(1, 2)), torch.tensor([[0.75]]))
+    again = hidden.hide(torch.tensor([2]))
+    torch.testing.assert_close(again.removed(), torch.tensor([[1.0, 0.75, 0.7]]))
+
+
+@pytest.mark.parametrize("key", ["softmax", "lsh", "hierarchical", "entmax"])
+def test_what_was_removed_and_what_was_kept_add_up(key, monkeypatch):
+    """In pieces, too: kept rows before scaling and the rest are the whole row."""
+    qkv = engine.sources.planted(n=50, heads=2, dim=8, causal=True)
+    att = engine.attend(qkv, key)
+    keys = torch.tensor([0, 7, 30])
+    expected = att.weights()[..., keys].sum(-1)
+    monkeypatch.setattr(windows, "LARGEST", 2 * 3 * 11)
+    torch.testing.assert_close(att.hide(keys).removed(), expected, atol=1e-6, rtol=1e-5)

@@ -60,6 +60,8 @@ export interface Answer {
   /** Names of the cells' rows and columns; none if they have none. */
   queries: string[];
   keys: string[];
+  /** Mean mass that keys set aside took from a cell's rows; none if there are none. */
+  removed: number[];
   /** Row by row; NaN where the query may not look. */
   cells: Float32Array;
 }

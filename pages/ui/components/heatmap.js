@@ -9,6 +9,7 @@ import {
   coloured,
   covers,
   describe,
+  emptied,
   following,
   parse,
   placed,
@@ -350,7 +351,7 @@ class Heatmap extends Component {
       },
       yaxis: { ...axis, range: [r1 - 0.5, r0 - 0.5], tickvals: y.vals, ticktext: y.text },
       annotations: this.follower ? captions : [...captions, ...own],
-      shapes: this.mark(look),
+      shapes: this.mark(look, tile),
     };
     const config = {
       displayModeBar: false,
@@ -375,22 +376,34 @@ class Heatmap extends Component {
       b: tile.cell[1],
       pool: words[`pool_${tile.pool}`],
     };
-    this.note.textContent = fill(words[pooled(tile) ? "note_pooled" : "note_exact"], facts);
+    const told = fill(words[pooled(tile) ? "note_pooled" : "note_exact"], facts);
+    this.note.textContent = emptied(tile).length ? `${told}. ${words.note_removed}` : told;
   }
 
   /**
-   * A frame around the chosen row.
+   * A frame around the chosen row, and a bar beside those of which next to nothing is left.
    *
    * @param {Look} look
+   * @param {Tile | null} tile
    */
-  mark(look) {
+  mark(look, tile = this.tile) {
     const q = this.query;
     const [r0, r1] = this.window;
-    if (q === null || q < r0 || q >= r1) return [];
+    const bars = (tile ? emptied(tile) : []).map(([y0, y1]) => ({
+      type: "rect",
+      xref: "paper",
+      x0: 1.002,
+      x1: 1.01,
+      y0: y0 - 0.5,
+      y1: y1 - 0.5,
+      line: { width: 0 },
+      fillcolor: look.faint,
+    }));
+    if (q === null || q < r0 || q >= r1) return bars;
     const rim = (r1 - r0) / this.inside; // a pixel: the row itself stays free
     const line = { color: look.accent, width: 2 };
     const rows = { y0: q - 0.5 - rim, y1: q + 0.5 + rim };
-    return [{ type: "rect", x0: -0.5, x1: this.data.m - 0.5, ...rows, line }];
+    return [...bars, { type: "rect", x0: -0.5, x1: this.data.m - 0.5, ...rows, line }];
   }
 
   listenToPlotly() {

@@ -43,8 +43,9 @@ component = registered(
 WORDS = (
     "aria", "query", "key", "unseen", "failed", "whole", "whole_help", "in", "in_help", "out",
     "out_help", "png", "png_help", "svg", "svg_help", "fit", "fit_help", "note_exact",
-    "note_pooled", "pool_max", "pool_mean", "pool_sum", "colour_weight", "colour_log",
-    "colour_uniform", "colour_row", "value_weight", "value_log", "value_uniform", "value_row",
+    "note_pooled", "note_removed", "removed", "pool_max", "pool_mean", "pool_sum",
+    "colour_weight", "colour_log", "colour_uniform", "colour_row", "value_weight", "value_log",
+    "value_uniform", "value_row",
 )  # fmt: skip
 
 

@@ -4,6 +4,8 @@ import { clamp, count, decadesBelow, escaped, fill, isolated, number, same } fro
 
 /** @import { Answer, Cell, Colour, Scale, Span, Ticks, Tile, Words } from "./data" */
 
+const NEARLY_ALL = 0.9; // of a row's mass
+
 /**
  * The server's answer: the length of a header (four bytes, little-endian), the header as JSON,
  * float32 weights.
@@ -116,10 +118,10 @@ export function cellAt({ shape, rows, cols, cell, cells, queries, keys }, y, x) 
 }
 
 /**
- * A cell in three lines: the query, the key, the value.
+ * A cell in three lines: the query, the key, the value; before it, what keys set aside took.
  *
  * @param {Cell} cell
- * @param {Pick<Tile, "cell" | "colour" | "pool">} tile
+ * @param {Pick<Tile, "cell" | "colour" | "pool" | "removed" | "rows">} tile
  * @param {Words} words
  */
 export function describe(cell, tile, words) {
@@ -133,11 +135,35 @@ export function describe(cell, tile, words) {
     const said = fill(words[`value_${tile.colour}`], { x: number(cell.value) });
     return pooled(tile) ? `${words[`pool_${tile.pool}`]} ${said}` : said;
   };
+  const removed = tile.removed[Math.floor((cell.top - tile.rows[0]) / tile.cell[0])];
   return [
     `${words.query} ${named(cell.top, cell.bottom, cell.query)}`,
     `${words.key} ${named(cell.left, cell.right, cell.key)}`,
+    ...(removed === undefined
+      ? []
+      : [fill(words.removed, { x: `${Math.round(100 * removed)}%` })]),
     value(),
   ];
+}
+
+/**
+ * Stretches of rows that had nearly all of their weight on keys set aside.
+ *
+ * @param {Pick<Tile, "removed" | "rows" | "cell">} tile
+ * @returns {[first: number, stop: number][]}
+ */
+export function emptied({ removed, rows: [first, last], cell: [tall] }) {
+  /** @type {[number, number][]} */
+  const runs = [];
+  removed.forEach((mass, i) => {
+    if (mass < NEARLY_ALL) return;
+    const start = first + i * tall;
+    const stop = Math.min(start + tall, last);
+    const run = runs.at(-1);
+    if (run?.[1] === start) run[1] = stop;
+    else runs.push([start, stop]);
+  });
+  return runs;
 }
 
 // -- colours ----------------------------------------------------------------------------------

@@ -256,6 +256,9 @@ def sentence(scene: Scene, seen: Look) -> None:
         ]
         if seen.key > 0 and seen.first >= 0.005:
             parts.append(t("sentence.first", first=seen.first))
+        if att.hidden_keys is not None:
+            removed = float(att.removed(slice(scene.query, scene.query + 1))[scene.head])
+            parts.append(t("sentence.removed", removed=removed))
         words = t("sentence.join").join(parts)
     with st.container(key="sentence"):
         st.text(words)

@@ -157,6 +157,7 @@ def answer(entry: Entry, asked: Question) -> bytes:
     tops, lefts = down.edges()[:-1].numpy(), across.edges()[:-1].numpy()
     cells[(pairs(frame, down, across, attention.device) == 0).cpu().numpy()] = np.nan
     some = bool(np.isfinite(cells).any())
+    removed = _removed(attention, asked.head, down)
     header = {
         "shape": cells.shape,
         "rows": asked.rows,
@@ -166,10 +167,20 @@ def answer(entry: Entry, asked: Question) -> bytes:
         "bottom": float(np.nanmin(cells)) if some else 0.0,
         "queries": _names(entry.queries, tops, down.width, r1),
         "keys": _names(entry.keys, lefts, across.width, c1),
+        "removed": [round(x, 4) for x in removed],
     }
     said = json.dumps(finite(header)).encode()
     said += b" " * (-len(said) % 4)
     return len(said).to_bytes(4, "little") + said + cells.tobytes()
+
+
+def _removed(attention: Attention, head: int, down: Cells) -> list[float]:
+    """Mean mass that keys set aside took from the rows of each cell; none if there are none."""
+    if attention.hidden_keys is None or attention.row_kind == "signed":
+        return []
+    with torch.inference_mode():
+        mass = attention.removed(slice(down.start, down.stop))[head].double().cpu()
+    return [float(x.mean()) for x in mass.split(down.width)]
 
 
 def _names(tokens: tuple[str, ...] | None, starts: np.ndarray, step: int, stop: int) -> list[str]:
