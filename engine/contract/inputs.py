@@ -111,9 +111,17 @@ class Frame:
         if self.key_mask is not None and (
             self.key_mask.shape != (self.m,) or self.key_mask.dtype != torch.bool
         ):
-            raise Refusal("key_mask must be {keys} booleans, one a key", keys=self.m)
+            raise Refusal(
+                "key_mask must be {keys, plural, one {# boolean} other {# booleans}}, one per key",
+                keys=self.m,
+            )
         if self.tokens is not None and len(self.tokens) != self.m:
-            raise Refusal("{tokens} tokens for {keys} keys", tokens=len(self.tokens), keys=self.m)
+            raise Refusal(
+                "{tokens, plural, one {# token was} other {# tokens were}} given for {keys, "
+                "plural, one {# key} other {# keys}}",
+                tokens=len(self.tokens),
+                keys=self.m,
+            )
         if self.needles is not None:
             index(self.needles, self.m)
         for name, spans in self.units.items():
@@ -121,7 +129,8 @@ class Frame:
             whole = len(edges) >= 2 and edges[0] == 0 and edges[-1] == self.m
             if not whole or (spans[1:, 0] != spans[:-1, 1]).any():
                 raise Refusal(
-                    "units '{name}' must partition the {keys} keys in order",
+                    "units '{name}' must partition {keys, plural, one {# key} other {# keys}} "
+                    "in order",
                     name=name,
                     keys=self.m,
                 )
@@ -235,15 +244,24 @@ class QKV:
             raise Refusal("q, k and v must not be empty")
         if self.v.shape[:2] != (g, m):
             k, v = tuple(self.k.shape), tuple(self.v.shape)
-            raise Refusal("k is {k} but v {v}: heads and positions differ", k=k, v=v)
+            raise Refusal(
+                "k has shape {k} but v has {v}: their heads and positions must agree", k=k, v=v
+            )
         if h % g:
-            raise Refusal("{g} key heads do not divide {h} query heads", g=g, h=h)
+            raise Refusal(
+                "{g, plural, one {# key head does} other {# key heads do}} not divide {h, "
+                "plural, one {# query head} other {# query heads}}",
+                g=g,
+                h=h,
+            )
         if len({(x.device, x.dtype) for x in (self.q, self.k, self.v)}) > 1:
             raise Refusal("q, k and v must share one device and one data type")
         if self.scale is None:
             object.__setattr__(self, "scale", self.q.shape[-1] ** -0.5)
         if self.sinks is not None and self.sinks.shape != (h,):
-            raise Refusal("sinks must be {h} logits, one a head", h=h)
+            raise Refusal(
+                "sinks must be {h, plural, one {# logit} other {# logits}}, one per head", h=h
+            )
         if self.softcap is not None and not self.softcap > 0:
             raise Refusal("softcap must be above 0")
         self.frame  # noqa: B018  (checks masks, tokens, units and needles)

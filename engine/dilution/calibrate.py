@@ -8,7 +8,7 @@ from typing import Literal
 
 import torch
 
-from engine.contract import QKV, Index, Refusal, index
+from engine.contract import QKV, Id, Index, Refusal, index
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
@@ -80,7 +80,11 @@ def calibrate(
     seen = float(qkv.frame.seen(rows)[0].double().mean())
     target = value(Calibrated(Softmax()))
     if target != target or (now := value(at(1.0))) != now:
-        raise Refusal("{key} has no {match}: its rows are signed", key=mechanism.key, match=match)
+        raise Refusal(
+            "{key} has no {match}: its weights can be negative",
+            key=mechanism.called,
+            match=Id(match, f"stat.{match}"),
+        )
     if abs(now - target) < 1e-6:
         return at(1.0)
     for low, high, above in _brackets(lambda x: value(at(2.0**x)) - target, now - target):
@@ -93,8 +97,8 @@ def calibrate(
         return at(2.0 ** ((low + high) / 2))
     raise Refusal(
         "{key} can't be brought to softmax's mean {match} of {target:.3g} here",
-        key=mechanism.key,
-        match=match,
+        key=mechanism.called,
+        match=Id(match, f"stat.{match}"),
         target=target,
     )
 

@@ -92,10 +92,14 @@ def cut(model: Model, text: str, n: int, needle: Needle | None = None) -> str:
     room = n - (0 if needle is None else _length(model, needle.sentence + needle.cue) + 4)
     spans = _spans(model, text)
     if room < 1:
-        raise Refusal("{n} tokens are too few for this needle", n=n)
+        raise Refusal(
+            "{n, plural, one {# token is} other {# tokens are}} too few for this needle", n=n
+        )
     if len(spans) < room:
         raise Refusal(
-            "the text has {found:,} tokens; {room:,} are needed", found=len(spans), room=room
+            "the text has {found, plural, one {# token} other {# tokens}}; it needs {room:,}",
+            found=len(spans),
+            room=room,
         )
     filler = text[: int(spans[room - 1, 1])]
     if needle is None:
@@ -181,7 +185,8 @@ def disturb(
     pool = [p.strip() for p in filler.split("\n\n") if SENTENCE.search(p)]
     if max(passages) > len(pool):
         raise Refusal(
-            "the filler has {have} paragraphs; {want} are needed",
+            "the filler has {have, plural, one {# paragraph} other {# paragraphs}}; it needs "
+            "{want}",
             have=len(pool), want=max(passages),
         )  # fmt: skip
     for i, count in enumerate(passages):

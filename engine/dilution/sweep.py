@@ -136,14 +136,14 @@ def plan(
     if isinstance(source, str):
         one_of("source", source, SWEPT)
         if taken := {"n", "seed"} & set(params):
-            raise Refusal("{name} is the sweep's to choose", name=min(taken))
+            raise Refusal("{name} is chosen by the sweep itself", name=min(taken))
     named = [SWEPT[name](n=n, seed=drawn[0], **params) for n in lengths] if name else []
     longest = max(lengths[-1], (match_at or 0) if match else 0)
     if named:  # refused before any key is made
         bounded(2 * named[-1].bytes // lengths[-1] * longest + AT_ONCE, longest, most_bytes)
     shortest = make_source(name, params, lengths[0], drawn[0], make)
     if match == "needle_mass" and shortest.needles is None:
-        raise Refusal("this source has no needles to match: choose entropy")
+        raise Refusal("this source has no needles: match the entropy instead")
     for mechanism in made:
         mechanism.check(shortest)
     beside = ""
@@ -180,8 +180,8 @@ def bounded(needed: int, n: int, most_bytes: int) -> None:
     """Refuse what would take more memory than there may be."""
     if needed > most_bytes:
         raise Refusal(
-            "{n:,} keys take up to {needed} of memory, and the bound is {bound}: fewer keys, or "
-            "narrower or fewer heads, take less",
+            "{n, plural, one {# key takes} other {# keys take}} up to {needed} of memory, and "
+            "the bound is {bound}: fewer keys, or narrower or fewer heads, take less",
             n=n, needed=quantities.memory(needed), bound=quantities.memory(most_bytes),
         )  # fmt: skip
 

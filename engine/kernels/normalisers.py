@@ -126,7 +126,7 @@ class Sigmoid(Normaliser):
         self, logits: Tensor, allowed: Tensor | None, sinks: Tensor | None, visible: Tensor
     ) -> Tensor:
         if sinks is not None:
-            raise Refusal("sigmoid can't honour sinks: it has no denominator that they'd join")
+            raise Refusal("a sigmoid can't use sinks: it has no denominator for them to join")
         weights = (logits - visible.to(logits).clamp_min(1).log()[:, None]).sigmoid_()
         return weights if allowed is None else weights.masked_fill_(~allowed, 0)
 

@@ -120,7 +120,7 @@ class Additive(Scoring):
         found = (len(self.w_q), self.w_q.shape[-1], self.w_k.shape[-1])
         if found != (qkv.heads, qkv.q.shape[-1], qkv.k.shape[-1]):
             raise Refusal(
-                "additive weights are of other heads or widths than these queries and keys"
+                "these additive weights belong to other heads or widths than the queries and keys"
             )
 
     def head(self, h: int) -> Additive:

@@ -70,7 +70,8 @@ def projected(
         raise Refusal("a sequence of no tokens has nothing to attend to")
     if len(w_q) % heads or len(w_v) % heads:
         raise Refusal(
-            "{heads} heads do not divide projections of {queries} and {values}",
+            "{heads, plural, one {# head does} other {# heads do}} not divide projections of "
+            "width {queries} and {values}",
             heads=heads,
             queries=len(w_q),
             values=len(w_v),

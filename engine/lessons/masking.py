@@ -121,7 +121,8 @@ def read(text: str) -> Bool[Tensor, "r c"]:
     digits = SIDE * SIDE // 4
     if len(text) != digits or not set(text.lower()) <= set("0123456789abcdef"):
         raise Refusal(
-            "a mask is {digits} hexadecimal digits, two for each of {side} rows",
+            "a mask is {digits} hexadecimal digits, two for each of {side, plural, one {# row} "
+            "other {# rows}}",
             digits=digits,
             side=SIDE,
         )

@@ -49,7 +49,9 @@ def drawn(
     """
     if min(queries, keys) < 1:
         raise Refusal(
-            "at least one query and one key, not {queries} and {keys}", queries=queries, keys=keys
+            "at least one query and one key are needed, not {queries} and {keys}",
+            queries=queries,
+            keys=keys,
         )
     generator = torch.Generator().manual_seed(seed)
 

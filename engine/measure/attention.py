@@ -304,7 +304,9 @@ class Hidden(Attention):
         return self.att.device
 
     def weighted(self) -> Tensor:
-        raise Refusal("hiding keys is a way to look at weights; it has no output")
+        raise Refusal(
+            "with keys hidden there is no output: hiding is only a way to look at weights"
+        )
 
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
         for block in self.att.blocks(rows):

@@ -114,7 +114,8 @@ def _same(att: Attention, reference: Attention) -> Frame:
     shapes = [(f.heads, f.n, f.m) for f in (own, other)]
     if shapes[0] != shapes[1]:
         raise Refusal(
-            "only attentions over the same heads, queries and keys compare, not {one} and {other}",
+            "only attentions over the same heads, queries and keys can be compared, not {one} "
+            "and {other}",
             one=" × ".join(map(str, shapes[0])),
             other=" × ".join(map(str, shapes[1])),
         )

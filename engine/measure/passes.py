@@ -61,7 +61,7 @@ class Asked:
 
     def __post_init__(self) -> None:
         if self.rows is not None and (self.pools or self.output):
-            raise Refusal("output and maps are of all rows")
+            raise Refusal("output and maps cover all rows; only statistics can be of some")
         if unknown := set(self.pools) - {"max", "mean", "sum"}:
             raise Refusal(
                 "a heatmap pools by max, mean or sum, not {unknown}",

@@ -24,8 +24,8 @@ def window(att: Weighted, rows: Index | None, cols: Index | None) -> Float[Tenso
     at, keys = index(rows, frame.n, att.device), index(cols, frame.m, att.device)
     if frame.heads * len(at) * len(keys) > LARGEST:
         raise Refusal(
-            "{heads} heads × {rows:,} rows × {columns:,} columns are too many weights for "
-            "one window; take a smaller one, a heatmap, or blocks",
+            "a window of {heads} × {rows:,} × {columns:,} (heads × rows × columns) holds too "
+            "many weights; take a smaller one, a heatmap, or blocks",
             heads=frame.heads,
             rows=len(at),
             columns=len(keys),
@@ -75,13 +75,13 @@ def heatmap(
     if size < 1:
         raise Refusal("a heatmap needs at least one cell a side")
     if isinstance(rows, Tensor) or isinstance(cols, Tensor):
-        raise Refusal("a heatmap is of consecutive rows and columns: give slices")
+        raise Refusal("a heatmap covers consecutive rows and columns: give slices")
     a, b, down = (rows or slice(None)).indices(frame.n)
     c, d, across = (cols or slice(None)).indices(frame.m)
     for step in (down, across):
         if step != 1:
             raise Refusal(
-                "a heatmap is of consecutive rows and columns: a step of {step} is not taken",
+                "a heatmap covers consecutive rows and columns: a step of {step} is not possible",
                 step=step,
             )
     row_cells, col_cells = Cells(a, b, size), Cells(c, d, size)
@@ -117,14 +117,18 @@ def group(att: Weighted, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups
     """Mass that each row gives to each group; see Attention.group."""
     frame = att.frame
     if labels.shape != (frame.m,) or labels.is_floating_point() or int(labels.min()) < -1:
-        raise Refusal("labels must be {keys} whole numbers from −1 up, one a key", keys=frame.m)
+        raise Refusal(
+            "labels must be {keys, plural, one {# whole number} other {# whole numbers}} from −1 "
+            "up, one per key",
+            keys=frame.m,
+        )
     labels = labels.to(att.device).long()
     count = int(labels.max()) + 1
     if count < 1:
-        raise Refusal("every key is in no group")
+        raise Refusal("none of the keys is in a group")
     if frame.heads * frame.n * count > LARGEST:
         raise Refusal(
-            "{count:,} groups of {rows:,} rows are too many; take larger groups",
+            "{count:,} × {rows:,} cells (groups × rows) are too many; take larger groups",
             count=count,
             rows=frame.n,
         )

@@ -56,7 +56,7 @@ class Additive(Mechanism):
 
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
-        refuse_levels(self.key, qkv)
+        refuse_levels(self.called, qkv)
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)

@@ -12,7 +12,7 @@ from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from engine.contract import QKV, Learned, Refusal, params_of
+from engine.contract import QKV, Id, Learned, Refusal, params_of
 from engine.kernels import needle
 from engine.kernels.needle import Numbers
 from engine.kernels.rows import BLOCK
@@ -63,16 +63,22 @@ class Mechanism(ABC):
         for name, declared in params_of(type(self)).items():
             object.__setattr__(self, name, declared.check(name, getattr(self, name)))
 
+    @property
+    def called(self) -> Id:
+        """Its key, in a refusal; where people read that, its name."""
+        return Id(self.key, f"mechanism.{self.key}.name")
+
     def check(self, qkv: QKV) -> None:
         """Raises ValueError, with the field's name, where this mechanism can't honour the QKV."""
         if qkv.causal and not self.causal_ok:
             raise Refusal(
-                "{key} mixes positions before it weighs them: causal must be False", key=self.key
+                "{key} mixes positions before it weighs them, so it can't use a causal mask",
+                key=self.called,
             )
         if self.square_only and qkv.n != qkv.m:
             raise Refusal(
                 "{key} needs as many queries as keys, not {n} and {m}",
-                key=self.key,
+                key=self.called,
                 n=qkv.n,
                 m=qkv.m,
             )
@@ -84,7 +90,7 @@ class Mechanism(ABC):
                 raise Refusal(
                     "{key} was fitted to another layer, or with other parameters: its {name} is "
                     "{given}, not {shape}; fit it anew",
-                    key=self.key,
+                    key=self.called,
                     name=name,
                     given=_sizes(given),
                     shape=_sizes(shape),

@@ -60,7 +60,7 @@ class Combined(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         if self.normaliser == "sigmoid" and qkv.sinks is not None:
-            raise Refusal("a sigmoid can't honour sinks: it has no denominator they'd join")
+            raise Refusal("a sigmoid can't use sinks: it has no denominator for them to join")
 
     @property
     def exact_zeros(self) -> bool:

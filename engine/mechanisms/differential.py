@@ -42,8 +42,8 @@ class Differential(Mechanism):
         super().check(qkv)
         if qkv.q.shape[-1] % 2 or qkv.k.shape[-1] % 2:
             raise Refusal(
-                "differential cuts queries and keys in two: their width must be even, not "
-                "{queries} and {keys}",
+                "differential attention splits queries and keys in half: their width must be "
+                "even, not {queries} and {keys}",
                 queries=qkv.q.shape[-1],
                 keys=qkv.k.shape[-1],
             )

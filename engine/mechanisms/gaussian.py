@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.contract import QKV, Refusal, param
+from engine.contract import QKV, Id, Refusal, param
 from engine.kernels import dense
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
@@ -42,7 +42,7 @@ class Gaussian(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         Kernel(self.width).check(qkv)
-        refuse_levels(self.key, qkv)
+        refuse_levels(self.called, qkv)
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
@@ -81,15 +81,15 @@ class Gaussian(Mechanism):
         return replace(self, width=factor**-0.5)
 
 
-def refuse_levels(key: str, qkv: QKV) -> None:
+def refuse_levels(key: Id, qkv: QKV) -> None:
     """Raises ValueError for what compares a score with a level of its own."""
     for name in ("sinks", "softcap"):
         if getattr(qkv, name) is not None:
             raise Refusal(
-                "{key} can't honour {name}: a level learned beside scaled dot products "
-                "means nothing beside other scores",
+                "{key} can't use {name}: a level learned for scaled dot products means nothing "
+                "for other scores",
                 key=key,
-                name=name,
+                name=Id(name, f"qkv.{name}"),
             )
 
 

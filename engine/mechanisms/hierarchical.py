@@ -14,7 +14,7 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engine.contract import QKV, Refusal, param
+from engine.contract import QKV, Id, Refusal, param
 from engine.kernels import dense, patterns, selection
 from engine.kernels.composed import Composed
 from engine.kernels.scoring import Dot
@@ -59,10 +59,9 @@ class Hierarchical(Mechanism):
         for name in ("mask", "bias"):
             if self.sparse and getattr(qkv, name) is not None:
                 raise Refusal(
-                    "hierarchical can't honour a {name} with open={open}: a unit that is "
-                    "not opened has no scores pair by pair",
-                    name=name,
-                    open=self.open,
+                    "units that stay closed have no score for each pair, so they can't use a "
+                    "{name}: open all units",
+                    name=Id(name, f"qkv.{name}"),
                 )
 
     @property

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.contract import QKV, Refusal, RowKind, Steps, as_slice, param
+from engine.contract import QKV, Id, Refusal, RowKind, Steps, as_slice, param
 from engine.contract.views import Factors
 from engine.kernels import dense
 from engine.kernels.composed import Composed
@@ -60,8 +60,9 @@ class Linear(Mechanism):
         for name in ("sinks", "softcap", "bias"):
             if getattr(qkv, name) is not None:
                 raise Refusal(
-                    "linear can't honour {name}: its weights are not exponentials of a score",
-                    name=name,
+                    "linear attention can't use {name}: its weights are not exponentials of a "
+                    "score",
+                    name=Id(name, f"qkv.{name}"),
                 )
 
     def attend(self, qkv: QKV) -> Attention:

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract import QKV, Block, Id, Index, Refusal, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Factors
 from engine.kernels import dense
@@ -72,8 +72,9 @@ class Linformer(Mechanism):
         for name in ("mask", "bias"):
             if getattr(qkv, name) is not None:
                 raise Refusal(
-                    "linformer can't honour a {name}: a slot mixes keys and has no position",
-                    name=name,
+                    "a Linformer slot mixes keys and has no position of its own, so it can't use "
+                    "a {name}",
+                    name=Id(name, f"qkv.{name}"),
                 )
 
     def attend(self, qkv: QKV) -> Attention:

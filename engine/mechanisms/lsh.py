@@ -69,14 +69,15 @@ class Lsh(Mechanism):
             Dot().check(qkv)
         if self.shared_qk and qkv.n != qkv.m:
             raise Refusal(
-                "lsh with shared_qk needs as many queries as keys, not {n} and {m}",
+                "hashing with shared queries and keys needs as many queries as keys, not {n} and "
+                "{m}",
                 n=qkv.n,
                 m=qkv.m,
             )
         if self.shared_qk and qkv.mask is not None:
             raise Refusal(
-                "lsh with shared_qk can't honour a mask: a token looks at itself only "
-                "where it finds no other"
+                "hashing with shared queries and keys can't use a mask: a token reads itself "
+                "only where it finds no other"
             )
 
     def _given(self, qkv: QKV) -> QKV:

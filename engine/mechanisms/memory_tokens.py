@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract import QKV, Block, Id, Index, Refusal, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Memory, Slots
 from engine.kernels import dense, normalisers, patterns
@@ -62,8 +62,8 @@ class MemoryTokens(Mechanism):
         for name in ("mask", "bias"):
             if getattr(qkv, name) is not None:
                 raise Refusal(
-                    "memory_tokens can't honour a {name}: a slot has no position of its own",
-                    name=name,
+                    "a memory slot has no position of its own, so it can't use a {name}",
+                    name=Id(name, f"qkv.{name}"),
                 )
 
     def attend(self, qkv: QKV) -> Attention:

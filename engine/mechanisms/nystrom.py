@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract import QKV, Block, Id, Index, Refusal, index, param
 from engine.contract.views import Factors
 from engine.kernels import dense
 from engine.kernels.composed import Composed
@@ -55,8 +55,9 @@ class Nystrom(Mechanism):
         for name in ("mask", "bias"):
             if getattr(qkv, name) is not None:
                 raise Refusal(
-                    "nystrom can't honour a {name}: a landmark mixes positions and has none",
-                    name=name,
+                    "a Nyström landmark mixes positions and has none of its own, so it can't use "
+                    "a {name}",
+                    name=Id(name, f"qkv.{name}"),
                 )
 
     def attend(self, qkv: QKV) -> Attention:

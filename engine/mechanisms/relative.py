@@ -192,7 +192,7 @@ def bias_of_kind(
     assert learned is not None
     features, table = features_of(qkv, kind).to(exact(qkv)), learned.weights[kind]
     if (len(table), table.shape[-1]) != (qkv.heads, features.shape[-1]):
-        raise Refusal("what {kind} learned is of other heads or another width", kind=kind)
+        raise Refusal("what {kind} learned belongs to other heads or another width", kind=kind)
     names = named(qkv, kind, max_distance, table.shape[1])
     return positions.Embedded(features, table.to(features), names)
 

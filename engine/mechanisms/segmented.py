@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract import QKV, Block, Id, Index, Refusal, index, param
 from engine.contract.views import Segments
 from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
@@ -62,10 +62,9 @@ class Segmented(Mechanism):
         for name in ("mask", "bias"):
             if getattr(qkv, name) is not None:
                 raise Refusal(
-                    "segmented can't honour a {name} with integrate={integrate}: a "
-                    "summary has no position of its own",
-                    name=name,
-                    integrate=self.integrate,
+                    "a segment's summary has no position of its own, so it can't use a {name}: "
+                    "read nothing across segments",
+                    name=Id(name, f"qkv.{name}"),
                 )
 
     def attend(self, qkv: QKV) -> Attention:

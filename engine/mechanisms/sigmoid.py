@@ -30,7 +30,7 @@ class Sigmoid(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         if qkv.sinks is not None:
-            raise Refusal("sigmoid can't honour sinks: it has no denominator that they'd join")
+            raise Refusal("a sigmoid can't use sinks: it has no denominator for them to join")
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)

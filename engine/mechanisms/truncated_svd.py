@@ -48,11 +48,13 @@ class TruncatedSVD(Mechanism):
         super().check(qkv)
         Dot().check(qkv)
         if qkv.mask is not None:
-            raise Refusal("truncated_svd can't honour a mask: the truncated map would cross it")
+            raise Refusal(
+                "truncated SVD can't use a mask: the truncated map would reach across it"
+            )
         if max(qkv.n, qkv.m) > MOST:
             raise Refusal(
-                "truncated_svd lays out the whole map and takes at most {most:,} queries "
-                "and keys, not {n:,}",
+                "truncated SVD lays out the whole map: it takes at most {most:,} of queries and "
+                "of keys, not {n:,}",
                 most=MOST,
                 n=max(qkv.n, qkv.m),
             )

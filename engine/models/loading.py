@@ -156,7 +156,7 @@ def _check_folder(folder: Path, name: str) -> dict[str, Any]:
                 "'{name}' needs code of its own, and such code is never run here", name=name
             )
         raise ModelError(
-            "'{name}' is of a kind that this transformers doesn't know: '{kind}'",
+            "the installed transformers doesn't know the model type '{kind}' of '{name}'",
             name=name,
             kind=kind,
         )
@@ -199,7 +199,8 @@ def _open(
     missing = sorted(k for k in report["missing_keys"] if "pooler" not in k)
     if missing:
         raise ModelError(
-            "the weights of '{name}' lack {count} tensors: {first} …",
+            "the weights of '{name}' lack {count, plural, one {# tensor} other {# tensors}}: "
+            "{first} …",
             name=name,
             count=len(missing),
             first=missing[0],

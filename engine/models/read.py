@@ -109,7 +109,7 @@ class Trace:
         if self.logits is None:
             name = self.model.name
             raise ModelError(
-                "{name} doesn't predict a next token: it has no head for that", name=name
+                "{name} doesn't predict a next token: it has no output head for that", name=name
             )
         best = self.logits.softmax(0).topk(min(k, len(self.logits)))
         ids = best.indices.tolist()
@@ -227,7 +227,8 @@ class Model:
             text.encode()
         except UnicodeEncodeError as error:
             raise ModelError(
-                "the text holds half a character at {position}", position=error.start
+                "the text holds an incomplete character at position {position}",
+                position=error.start,
             ) from None
         with self._lock:  # a tokenizer keeps settings, and refuses to be shared while they change
             coded = self.tokenizer(
@@ -297,7 +298,9 @@ class Model:
             if "memory" not in str(error) and not isinstance(error, MemoryError):
                 raise
             raise ModelError(
-                "{count} tokens are too many for the memory there is", count=len(ids)
+                "{count, plural, one {# token is} other {# tokens are}} too many for the "
+                "available memory",
+                count=len(ids),
             ) from error
         except ValueError as error:
             if type(error) not in (ValueError, Refusal):  # said by whoever listens to on_layer
@@ -340,8 +343,8 @@ class Model:
         self.check = float(difference / own.abs().max().clamp_min(1e-9))
         if not self.check <= (1e-3 if self.dtype == torch.float32 else 0.1):
             raise ModelError(
-                "{name} weighs its attention in a way that can't be read: what it makes "
-                "of a few tokens differs from its own by {check:.0%}",
+                "{name} computes attention in a way that can't be read: on a few tokens, what "
+                "was read differs from its own by {check:.0%}",
                 name=self.name,
                 check=self.check,
             )

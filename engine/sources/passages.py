@@ -56,11 +56,14 @@ def passage(
 def _check(reader: Model, total: int, n: int) -> None:
     if n > total:
         raise Refusal(
-            "the text has {total:,} tokens: no passage of {n:,} can be taken", total=total, n=n
+            "the text has {total, plural, one {# token} other {# tokens}}: no passage of {n:,} "
+            "can be taken",
+            total=total,
+            n=n,
         )
     if reader.context is not None and n > reader.context:
         raise Refusal(
-            "{name} reads at most {context:,} tokens, not {n:,}",
+            "{name} reads at most {context, plural, one {# token} other {# tokens}}, not {n:,}",
             name=reader.name, context=reader.context, n=n,
         )  # fmt: skip
 

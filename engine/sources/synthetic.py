@@ -8,7 +8,7 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from engine.contract import QKV, Origin, Refusal, param, params_of
+from engine.contract import QKV, Id, Origin, Refusal, param, params_of
 from engine.text.units import group_units
 
 LAYOUTS = ("shared", "paired", "topics")
@@ -71,7 +71,11 @@ class Planted(Declared):
                 most=self.n - 1,
             )
         if self.layout != "shared" and self.needles < 1:
-            raise Refusal("layout {layout} needs at least one needle", layout=self.layout)
+            raise Refusal("the {layout} layout needs at least one needle", layout=self._layout)
+
+    @property
+    def _layout(self) -> Id:
+        return Id(self.layout, f"source.planted.param.layout.{self.layout}")
 
     @property
     def bytes(self) -> int:
@@ -115,9 +119,9 @@ class Planted(Declared):
         if left < 0:
             least = float((along / d**0.5).max())
             raise Refusal(
-                "layout {layout} with gap {gap:g} in {d} dimensions needs a noise of at "
-                "least {least:.2f}: a query that points at one key leans on all others",
-                layout=self.layout,
+                "the {layout} layout with gap {gap:g} in {d} dimensions needs noise of at least "
+                "{least:.2f}: a query that points at one key also leans towards all others",
+                layout=self._layout,
                 gap=self.gap,
                 d=d,
                 least=least,

@@ -70,13 +70,15 @@ class Lab:
 
     def __post_init__(self) -> None:
         if not 1 <= len(self.mechanisms) <= MOST_MECHANISMS:
-            raise Refusal("a sweep compares 1 … {most} mechanisms", most=MOST_MECHANISMS)
+            raise Refusal(
+                "a sweep compares at least one mechanism and at most {most}", most=MOST_MECHANISMS
+            )
         checked = [
             (key, canonical(declarations(MECHANISMS, mechanism(key)), pairs, f"{key}:"))
             for key, pairs in self.mechanisms
         ]
         if len(set(checked)) < len(checked):
-            raise Refusal("the same mechanism with the same parameters stands there twice")
+            raise Refusal("the same mechanism with the same parameters is listed twice")
         object.__setattr__(self, "mechanisms", tuple(checked))
         one_of("source", self.source, SWEPT)
         params = canonical(_declared(self.source), self.source_params, "s.")
@@ -87,7 +89,7 @@ class Lab:
             raise Refusal("seeds must be 1 … 100, not {seeds}", seeds=self.seeds)
         one_of("match", self.match, MATCHES)
         if self.match == "needle_mass" and not self.needles:
-            raise Refusal("this source has no needles to match: choose entropy")
+            raise Refusal("this source has no needles: match the entropy instead")
         if not 0 <= self.match_at <= LONGEST:
             raise Refusal("match_at must lie in 0 … {longest:,}", longest=LONGEST)
         if not 1 <= self.rows <= 2**16:
@@ -180,7 +182,7 @@ def parsed(query: Mapping[str, str]) -> Lab:
         elif key.startswith("s.") and name in declared:
             pairs.append((name, declared[name].parse(key, value)))
         else:
-            raise Refusal("a sweep has no {key!r}", key=key)
+            raise Refusal("a sweep has no setting {key!r}", key=key)
     return Lab(**found, source_params=tuple(pairs))
 
 

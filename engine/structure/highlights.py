@@ -82,6 +82,11 @@ class Look:
     visible: int
     first: float
 
+    @property
+    def even(self) -> bool:
+        """True if all keys that it may see have the same weight, to about a per cent."""
+        return self.visible > 1 and self.effective > (1 - 1e-4) * self.visible
+
 
 def look(weights: Float[Tensor, " m"], stats: RowStats, frame: Frame, head: int, row: int) -> Look:
     """What row `row` of a head does."""
@@ -235,7 +240,8 @@ def group_mass(
     frame, groups = att.frame, max(groups, int(label.max()) + 1)
     if groups > MOST_GROUPS:
         raise Refusal(
-            "{groups:,} groups are too many; at most {most} can be shown",
+            "{groups, plural, one {# group is} other {# groups are}} too many; at most {most} "
+            "can be shown",
             groups=groups,
             most=MOST_GROUPS,
         )

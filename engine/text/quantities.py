@@ -35,6 +35,14 @@ def duration(seconds: float) -> str:
     return f"{minutes} min {rest} s"
 
 
+def share(value: float) -> str:
+    """A share of 1 in per cent, to two digits where it is small: 39%, 3.9%, 0.39%."""
+    percent = 100 * value
+    if percent >= 9.95 or percent == 0:
+        return f"{percent:.0f}%"
+    return f"{percent:.2g}%" if percent >= 0.001 else "< 0.001%"
+
+
 def tiny(value: float) -> str:
     """A number near 0, to one digit: 2×10⁻⁷."""
     if value == 0:

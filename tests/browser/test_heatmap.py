@@ -92,7 +92,7 @@ def test_a_cell_says_its_pair_and_its_weight(tab) -> None:
         r"Query [\d,]+–[\d,]+\nKey [\d,]+–[\d,]+\nlargest weight \S+$", tip.inner_text()
     )
     page.mouse.move(box["x"] + 0.8 * box["width"], box["y"] + 0.1 * box["height"])
-    expect(tip).to_contain_text("may not be seen")
+    expect(tip).to_contain_text("not visible")
 
 
 def test_the_wheel_zooms_with_control_only(tab) -> None:

@@ -99,7 +99,7 @@ def test_a_variant_comes_when_its_family_is_opened(tab) -> None:
 def test_what_is_said_is_what_is_drawn(tab) -> None:
     page = opened(tab)
     said = page.locator(".home-said").inner_text()
-    assert said.startswith("“Quill”") and re.search(r"\d %", said)
+    assert said.startswith("“Quill”") and re.search(r"\d%", said)
     assert page.locator(".home-story .chosen").count() == 1
     assert page.locator(".home-story .chosen").inner_text().strip()[0] in "Quill"
     assert page.locator(".home-story").inner_text().startswith("On a rock in the bay, Quill")

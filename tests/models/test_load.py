@@ -223,7 +223,11 @@ def test_bfloat16(tiny):
 
 def test_texts_that_hold_nothing_to_read_are_refused(tiny):
     model = load(tiny, device="cpu")
-    for text, most, said in (("", 9, "empty"), ("ab\ud800", 9, "at 2"), ("a", 0, "at least 1")):
+    for text, most, said in (
+        ("", 9, "empty"),
+        ("ab\ud800", 9, "position 2"),
+        ("a", 0, "at least 1"),
+    ):
         with pytest.raises(ModelError, match=said):
             model.read(text, max_tokens=most)
 
@@ -342,13 +346,13 @@ def no_tokenizer(folder: Path) -> None:
 DAMAGE = {
     "config.json of 'copy' is broken": damage_config,
     "could not be opened": damage_weights,
-    "lack 1 tensors: model.layers.1.self_attn.q_proj": drop_a_tensor,
+    "lack 1 tensor: model.layers.1.self_attn.q_proj": drop_a_tensor,
     "only safetensors are read": only_pickled,
     "has no weights": lambda f: (f / "model.safetensors").unlink(),
     "has no config.json": lambda f: (f / "config.json").unlink(),
     "has no tokenizer": no_tokenizer,
     "tokenizer of 'copy' could not be opened": lambda f: (f / "tokenizer.json").write_text("{"),
-    "this transformers doesn't know: 'novel'": lambda f: (
+    "doesn't know the model type 'novel'": lambda f: (
         rewrite(f / "config.json", model_type="novel")
     ),
     "needs code of its own": lambda f: rewrite(

@@ -225,7 +225,7 @@ def test_uploads_are_drawn(explore):
     page = uploaded(explore(), packed(**qkv())).healthy()
     assert any("given.npz" in words for words in page.words) and components(page)
     page = uploaded(explore(), packed(weights=np.eye(9, dtype=np.float32)[None])).healthy()
-    assert any("mechanism needs" in words for words in page.words) and components(page)
+    assert any("To apply a mechanism" in words for words in page.words) and components(page)
 
 
 def test_stop_says_so_and_goes_on(explore):

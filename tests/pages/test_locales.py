@@ -106,3 +106,14 @@ def test_every_key_in_the_code_has_words():
 def test_keys_are_sorted_so_that_edits_stay_small():
     for words in WORDS.values():
         assert list(words) == sorted(words)
+
+
+def test_an_id_in_a_refusal_has_words():
+    """Ids are made where a refusal is raised, `Id(name, "qkv.…")`; their keys are all there."""
+    stems = set()
+    for path in ROOT.glob("engine/**/*.py"):
+        stems |= set(re.findall(r"""\bId\([^()]*f"([a-z_.]+)\.\{""", path.read_text("utf-8")))
+    assert {"mechanism", "qkv", "stat"} <= stems
+    for stem in stems:
+        assert any(key.startswith(f"{stem}.") for key in WORDS["en"])
+    assert {f"qkv.{name}" for name in ("mask", "bias", "sinks", "softcap")} <= WORDS["en"].keys()

@@ -29,7 +29,7 @@ def refusal(page) -> str:
 
 def test_a_mechanism_that_cannot_take_the_text(explore):
     words = refusal(explore(mechanism="linformer", sight="own", lang="zh"))
-    assert words == ("无法展示：linformer 先混合位置再加权：须去掉因果掩码（causal 为 False）。")
+    assert words == "无法展示：“Linformer 投影”先混合位置再加权，须去掉因果掩码。"
 
 
 @pytest.mark.parametrize(
@@ -37,7 +37,7 @@ def test_a_mechanism_that_cannot_take_the_text(explore):
     [
         (packed(**qkv(q=np.ones(3, np.float32))), "q 的形状为 (3,)"),
         (packed(q=np.ones((2, 3), np.float32)), "文件中没有 k, v"),
-        (packed(**qkv(k=np.ones((2, 5, 7), np.float32))), "头数和位置数不一致"),
+        (packed(**qkv(k=np.ones((2, 5, 7), np.float32))), "头数和位置数须一致"),
     ],
 )
 def test_an_upload_of_the_wrong_shape(explore, data, about):
@@ -87,4 +87,4 @@ def test_a_job_speaks_the_language_of_whoever_started_it(monkeypatch):
     assert job is not None
     while not job.done:
         time.sleep(0.005)
-    assert job.error == "质量须在 0 与 1 之间"
+    assert job.error == "权重须在 0 与 1 之间"

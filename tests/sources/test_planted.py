@@ -109,7 +109,7 @@ def test_random_keys_leave_six_tenths():
         ({"noise": -1.0}, "noise must be at least 0"),
         ({"noise": float("nan")}, "noise must be a number"),
         ({"layout": "sideways"}, "layout must be one of"),
-        ({"layout": "paired", "noise": 0.1}, "needs a noise of at least"),
+        ({"layout": "paired", "noise": 0.1}, "needs noise of at least"),
         ({"layout": "topics", "needles": 0}, "at least one needle"),
     ],
 )

@@ -2,7 +2,7 @@
 
 import pytest
 
-from engine.text.quantities import duration, memory, operations
+from engine.text.quantities import duration, memory, operations, share
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,12 @@ from engine.text.quantities import duration, memory, operations
         (duration(0.9999), "1.0 s"),
         (duration(59.99), "1 min 0 s"),
         (duration(125), "2 min 5 s"),
+        (share(0.0), "0%"),
+        (share(1 / 256), "0.39%"),
+        (share(0.0302), "3%"),
+        (share(0.0996), "10%"),
+        (share(0.994), "99%"),
+        (share(1e-6), "< 0.001%"),
     ],
 )
 def test_words(said, words):

@@ -153,7 +153,7 @@ class Heatmap extends Component {
 
   label() {
     const { n, m, pool, colour, words } = this.data;
-    this.plot.setAttribute("aria-label", fill(words.aria, { n: count(n), m: count(m) }));
+    this.plot.setAttribute("aria-label", fill(words.aria, { n, m }));
     for (const button of this.buttons) {
       const name = String(button.dataset.do);
       button.title = words[`${name}_help`];

@@ -4,7 +4,6 @@
 import {
   arrow,
   clamp,
-  count,
   fill,
   isolated,
   lookOf,
@@ -336,12 +335,12 @@ class Home extends Component {
     const share = row.signed ? number : percent;
     const facts = {
       name,
-      back: count(reading.query - reading.target),
+      back: reading.query - reading.target,
       target: share(row.target),
       first: percent(row.first),
       best: share(row.weights[best]),
       token: isolated(shown[skip + best]),
-      n: count(reading.n),
+      n: reading.n,
       alone: effective(alone.effective),
     };
     const hit = best + 1 === reading.target;
@@ -355,7 +354,7 @@ class Home extends Component {
     this.part("beyond").textContent = reading.beyond ? words.beyond : "";
     this.slider.setAttribute("aria-valuetext", length);
     this.part("low").textContent = "0";
-    this.part("high").textContent = `${percent(this.top)} %`;
+    this.part("high").textContent = `${percent(this.top)}%`;
     this.part("share").textContent = words.share;
     this.part("ramp").style.background = ramp(this.look);
     this.door.href = doors[this.mechanism][this.step];

@@ -243,11 +243,14 @@ def sentence(scene: Scene, seen: Look) -> None:
     """What the chosen row does, with its numbers."""
     att = scene.attention
     query = name(scene, scene.query + max(0, att.frame.m - att.frame.n), "query")
-    facts = {"weight": seen.weight, "back": abs(seen.back)}
+    facts = {"weight": quantities.share(seen.weight), "back": abs(seen.back)}
     if seen.key < 0:
         words = t("sentence.nothing", query=query)
     elif att.row_kind == "signed":
-        words = t("sentence.signed", query=query, key=name(scene, seen.key, "key"), **facts)
+        key = name(scene, seen.key, "key")
+        words = t("sentence.signed", query=query, key=key, weight=seen.weight)
+    elif seen.even:
+        words = t("sentence.even", query=query, visible=seen.visible, **facts)
     else:
         kind = {0: "self", 1: "previous"}.get(seen.back, "back" if seen.back > 0 else "ahead")
         parts = [
@@ -255,7 +258,7 @@ def sentence(scene: Scene, seen: Look) -> None:
             t("sentence.spread", effective=seen.effective, visible=seen.visible),
         ]
         if seen.key > 0 and seen.first >= 0.005:
-            parts.append(t("sentence.first", first=seen.first))
+            parts.append(t("sentence.first", first=quantities.share(seen.first)))
         if att.hidden_keys is not None:
             removed = float(att.removed(slice(scene.query, scene.query + 1))[scene.head])
             parts.append(t("sentence.removed", removed=removed))

@@ -201,7 +201,7 @@ def test_only_so_many_at_once_and_the_others_in_their_order() -> None:
     for i, job in enumerate(later):
         assert job is not None
         until(lambda job=job: bool(job.state))
-        assert job.state == {"note": f"Waiting: {i + 1} before you"}
+        assert job.state == {"note": f"Waiting: {i + 1} ahead of you"}
     leaving = later[1]
     assert leaving is not None
     leaving.stopping = True
