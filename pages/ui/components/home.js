@@ -1,17 +1,7 @@
 // The Home picture: a story, one query, and more and more text before it. See home.py for `data`.
 // All numbers come with `data`; the slider and the chips move without the server.
 
-import {
-  arrow,
-  clamp,
-  fill,
-  isolated,
-  lookOf,
-  number,
-  ramp,
-  STEPS,
-  tintRules,
-} from "./common.js";
+import { arrow, clamp, fill, isolated, lookOf, number, ramp, STEPS, tintRules } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { arc, effective, fitted, kindOf, largest, percent, pixels, unpacked } from "./rows.js";
 
