@@ -18,7 +18,7 @@ from engine.dilution.sweep import run as run_plan
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.mechanisms import MECHANISMS
-from engine.runtime.paths import ROOT
+from engine.runtime.paths import ROOT, TINY
 from engine.sources import SOURCES
 from engine.spec import picture, sweep
 from engine.spec.fields import CONTENT, FIELDS
@@ -90,6 +90,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     probing = commands.add_parser(
         "train-probes", help="train the lab's small probes on few items, test them on many"
     )
+    opening = commands.add_parser(
+        "measure-lab", help="measure what the lab's parts open with, kept in assets/lab"
+    )
+    opening.add_argument("--out", type=Path, help="another folder")
     listing = commands.add_parser(
         "mechanisms", help="every mechanism with its parameters, as a table"
     )
@@ -140,6 +144,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             from engine.dilution import probe_results
 
             probe_results.run(args)
+        elif args.command == "measure-lab":
+            from engine.dilution import opening as opens
+
+            tiny = engine.models.load(TINY, device="cpu")
+            opens.write(args.out or opens.FOLDER, sweep.Lab().plan(), tiny, TINY, print)
         elif args.command == "zoo":
             from engine.models.zoo import command
 

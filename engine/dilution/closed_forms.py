@@ -74,7 +74,9 @@ def closed_form(
     h = noisy.entropy(n, setting.gap, setting.noise, k) if follows else 0.0
     by = found.mechanism.inverse_temperature(n, h)
     if by is None:
-        raise Refusal("{mechanism} has no closed form with noise", mechanism=found.mechanism.called)
+        raise Refusal(
+            "{mechanism} has no closed form with noise", mechanism=found.mechanism.called
+        )
     of = (n, by * setting.gap, by * setting.noise, k)
     shared = ("needle_mass", "entropy", "participation", "max_weight", "output_error")
     y[holds] = _of_entropy(

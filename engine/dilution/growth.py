@@ -7,7 +7,7 @@ stands what softmax alone would do: random logits of the same spread over as man
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
@@ -21,6 +21,9 @@ from engine.models import Model
 from engine.text.offsets import whole_offsets
 from engine.text.units import SENTENCE
 
+FIRST, LEAST = 128, 16
+"""Tokens of the shortest text; fewer, but not below LEAST, where a model was trained on less than
+eight times as many."""
 ROWS = 64
 """Rows at the end of the text that are looked at."""
 DRAWS = 32
@@ -44,6 +47,13 @@ class Needle:
             raise Refusal("the cue must be a beginning of the needle sentence, and not all of it")
         if not 0 <= self.depth <= 1:
             raise Refusal("depth must lie between 0 (the start) and 1 (the end)")
+
+
+NEEDLES = {
+    "en": Needle("The password is Orvixa Tumbrel.", "The password is Orvixa T"),
+    "zh": Needle("守门人的暗号是铜雀衔枝。", "守门人的暗号是铜雀"),
+}
+"""Sentences that stand in no text, by language."""
 
 
 @dataclass(frozen=True)
@@ -72,12 +82,16 @@ class Grown:
     beyond: bool
 
 
-def lengths(model: Model, text: str, first: int = 128) -> list[int]:
-    """Doublings of `first` up to what the text has and the model can read, the end included."""
+def lengths(model: Model, text: str, needle: Needle | None = None) -> list[int]:
+    """Doublings of FIRST up to what the text has and the model can read; from an eighth of what
+    the model was trained on where that is less, and so that a needle fits in twice."""
     most = len(_spans(model, text))
     if model.context:
         most = min(most, model.context)
-    found = [first]
+    n = max(LEAST, min(FIRST, (model.trained_length or 8 * FIRST) // 8))
+    while n < 2 * _taken(model, needle):
+        n *= 2
+    found = [n]
     while found[-1] * 2 <= most:
         found.append(found[-1] * 2)
     return [n for n in found if n <= most] or [most]
@@ -89,7 +103,7 @@ def cut(model: Model, text: str, n: int, needle: Needle | None = None) -> str:
     Raises:
         ValueError: the text is too short, or n too few for the needle.
     """
-    room = n - (0 if needle is None else _length(model, needle.sentence + needle.cue) + 4)
+    room = n - _taken(model, needle)
     spans = _spans(model, text)
     if room < 1:
         raise Refusal(
@@ -308,16 +322,17 @@ def random_effective(n: int, spread: float) -> float:
 
 
 def exponents(grown: Sequence[Grown]) -> dict[tuple[int, int], float]:
-    """(layer, head) -> d ln(effective tokens)/d ln n by least squares: 1 thins out as the text
-    grows, 0 holds.
+    """(layer, head) -> d ln(effective tokens)/d ln n by least squares over the lengths that the
+    model was trained on: 1 thins out as the text grows, 0 holds. What lies beyond is left out.
 
     Raises:
-        ValueError: fewer than two lengths.
+        ValueError: fewer than two lengths within the training.
     """
-    if len({g.n for g in grown}) < 2:
-        raise Refusal("an exponent needs at least two lengths")
+    within = [g for g in grown if not g.beyond]
+    if len({g.n for g in within}) < 2:
+        raise Refusal("an exponent needs at least two lengths that the model was trained on")
     by_head: dict[tuple[int, int], list[tuple[float, float]]] = {}
-    for g in grown:
+    for g in within:
         point = (math.log(g.n), math.log(max(g.effective_tokens, 1.0)))
         by_head.setdefault((g.layer, g.head), []).append(point)
     found = {}
@@ -328,9 +343,19 @@ def exponents(grown: Sequence[Grown]) -> dict[tuple[int, int], float]:
     return found
 
 
+def middle(exponents: Mapping[tuple[int, int], float]) -> tuple[int, int]:
+    """The head that as many thin out less than as more."""
+    return sorted(exponents, key=exponents.__getitem__)[len(exponents) // 2]
+
+
 def _spans(model: Model, text: str) -> Int[Tensor, "n 2"]:
     coded = model.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
     return whole_offsets(text, torch.tensor(coded).reshape(-1, 2))
+
+
+def _taken(model: Model, needle: Needle | None) -> int:
+    """Tokens that a needle and its cue take."""
+    return 0 if needle is None else _length(model, needle.sentence + needle.cue) + 4
 
 
 def _length(model: Model, text: str) -> int:

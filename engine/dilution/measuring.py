@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
 from pathlib import Path
 from typing import cast
 
@@ -11,6 +13,7 @@ import torch
 from jaxtyping import Float
 
 from engine.contract import Choice, Pairs
+from engine.dilution.calibrate import Calibrated
 from engine.dilution.sweep import (
     SAMPLED,
     Match,
@@ -18,10 +21,10 @@ from engine.dilution.sweep import (
     Record,
     Task,
     calibrated,
-    found,
     hits,
     kept,
     make_source,
+    output_error,
     plan,
     sampled_rows,
 )
@@ -30,8 +33,8 @@ from engine.sources import planted
 
 STARTING, CALIBRATING = 1e6, 2e7
 """What a task takes whatever its length, and what it takes to be calibrated, in scores."""
-NOISE_ROWS = 256
-"""Rows that are looked at for each noise and length."""
+NOISE_ROWS, DRAWN = 256, 128
+"""Rows that are looked at for each noise and length; for each draw beside a curve."""
 
 
 def gathered(
@@ -46,15 +49,6 @@ def gathered(
     return made
 
 
-def done(checked: Plan, folder: Path) -> list[Record]:
-    """The records of a plan that are in the folder already."""
-    return [
-        record
-        for task in checked.tasks
-        for record in found(folder / f"{task.digest()}.json") or ()
-    ]
-
-
 def work(task: Task) -> float:
     """Scores that a task has to compute, about: what it takes is proportional to them."""
     heads = dict(task.source_params).get("heads", 4)
@@ -62,12 +56,25 @@ def work(task: Task) -> float:
     return float(heads) * rows * task.n + (CALIBRATING if task.match else STARTING)
 
 
+@dataclass(frozen=True)
+class Rows:
+    """One row of each mechanism at each length.
+
+    Attributes:
+        settings: how each mechanism was set, and whether it could be matched.
+        weights: at each length, the row's from largest to smallest.
+    """
+
+    settings: dict[Choice, tuple[Calibrated, bool]]
+    weights: list[dict[Choice, list[float]]]
+
+
 def sorted_rows(
     mechanisms: Sequence[Choice], source: str, source_params: Pairs, lengths: Sequence[int],
     match: str = "none", match_at: int = 0,
-) -> list[dict[Choice, list[float]]]:  # fmt: skip
-    """At each length, the middle row's weights of the first head from largest to smallest, by
-    mechanism; matched as the sweep would be, at `match_at` keys (0: the shortest length).
+) -> Rows:  # fmt: skip
+    """The middle row of the first head, with the first seed; matched as a sweep would be, at
+    `match_at` keys (0: the shortest length).
 
     Raises:
         ValueError: as `plan` does.
@@ -77,15 +84,18 @@ def sorted_rows(
         source_params=dict(source_params), match=cast(Match, "" if match == "none" else match),
         match_at=match_at or None,
     )  # fmt: skip
-    rows: dict[int, dict[Choice, list[float]]] = {}
-    for task in checked.tasks:
-        made = make_source(task.source, dict(task.source_params), task.n, task.seed, None)
-        qkv = made.head(0)
-        with torch.inference_mode():
-            w = calibrated(task)[0].attend(qkv).weights(torch.tensor([qkv.n // 2]))[0, 0]
-        name = task.mechanism, task.params
-        rows.setdefault(task.n, {})[name] = w.double().sort(descending=True).values.tolist()
-    return list(rows.values())
+    settings: dict[Choice, tuple[Calibrated, bool]] = {}
+    weights = []
+    for n, tasks in groupby(checked.tasks, lambda task: task.n):
+        qkv = make_source(source, dict(source_params), n, 0, None).head(0)
+        rows = {}
+        for choice, task in zip(mechanisms, tasks, strict=True):
+            settings[choice] = calibrated(task)
+            with torch.inference_mode():
+                w = settings[choice][0].attend(qkv).weights(torch.tensor([n // 2]))[0, 0]
+            rows[choice] = w.double().sort(descending=True).values.tolist()
+        weights.append(rows)
+    return Rows(settings, weights)
 
 
 def against_noise(
@@ -108,3 +118,22 @@ def against_noise(
         if progress is not None:
             progress((i + 1) / len(noises))
     return mass, first
+
+
+def needles(
+    lengths: Sequence[int], gap: float, noise: float, needles: int, seeds: int = 2, heads: int = 2
+) -> list[Record]:
+    """What softmax makes of planted needles, in records as a sweep's, of DRAWN rows each."""
+    found = []
+    for n in lengths:
+        for seed in range(seeds):
+            qkv = planted(n=n, gap=gap, noise=noise, needles=needles, heads=heads, seed=seed)
+            at = sampled_rows(n, DRAWN, seed)
+            stats, output = Softmax().attend(qkv).sampled(at, qkv.v)
+            means, error = stats.means(), output_error(output, qkv)
+            found += [
+                {"mechanism": Softmax.key, "params": {}, "n": n, "output_error": float(error[h])}
+                | {name: float(value[h]) for name, value in means.items()}
+                for h in range(heads)
+            ]
+    return found

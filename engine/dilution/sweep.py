@@ -11,7 +11,8 @@ import json
 import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Literal
@@ -299,9 +300,16 @@ def measure(task: Task, make: Made | None = None) -> list[Record]:
 
 def calibrated(task: Task, make: Made | None = None) -> tuple[Calibrated, bool]:
     """The mechanism, set to equal softmax at the task's reference length if that can be."""
+    if not task.match:
+        return Calibrated(make_mechanism(task.mechanism, dict(task.params))), False
+    if make is not None:
+        return _calibrated(task, make)
+    return _calibrated_once(replace(task, n=task.match_at, rows=0))
+
+
+def _calibrated(task: Task, make: Made | None = None) -> tuple[Calibrated, bool]:
     mechanism, match = make_mechanism(task.mechanism, dict(task.params)), task.match
-    if not match:
-        return Calibrated(mechanism), False
+    assert match
     source = dict(task.source_params)
     qkv = make_source(task.source, source, task.match_at, task.seed, make).to(task.device)
     try:
@@ -309,6 +317,10 @@ def calibrated(task: Task, make: Made | None = None) -> tuple[Calibrated, bool]:
             return alone(lambda: calibrate(mechanism, qkv, match), qkv.device), True
     except Refusal:  # no sharpness does it: as it is, and the record says so
         return Calibrated(mechanism), False
+
+
+_calibrated_once = lru_cache(256)(_calibrated)
+"""Once for all lengths of a sweep."""
 
 
 def _number(value: float) -> float | None:

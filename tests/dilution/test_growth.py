@@ -1,6 +1,7 @@
 """How heads thin out as one text grows."""
 
 import math
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -52,15 +53,33 @@ def test_measured_on_known_heads() -> None:
         assert head.effective_tokens == pytest.approx(head.baseline, rel=0.1)
 
 
-def test_exponents() -> None:
-    def head(n: int, h: int, effective: float) -> Grown:
-        return Grown(n, 0, h, n, 0.0, effective, 0.0, None, 0.0, 0.0, False)
+def grown(n: int, h: int, effective: float, beyond: bool = False) -> Grown:
+    return Grown(n, 0, h, n, 0.0, effective, 0.0, None, 0.0, 0.0, beyond)
 
-    grown = [g for n in (64, 128, 256) for g in (head(n, 0, n / 2), head(n, 1, 7.0))]
-    found = growth.exponents(grown)
+
+def test_exponents() -> None:
+    found = growth.exponents(
+        [g for n in (64, 128, 256) for g in (grown(n, 0, n / 2), grown(n, 1, 7.0))]
+    )
     assert found[0, 0] == pytest.approx(1) and found[0, 1] == pytest.approx(0)
+    assert growth.middle(found | {(0, 2): 0.5}) == (0, 2)
+
+
+def test_what_lies_beyond_training_is_not_fitted() -> None:
+    """A head that holds as far as it was trained, and not beyond."""
+    held = [grown(n, 0, 2.0) for n in (128, 256, 512, 1024)]
+    far = [grown(n, 0, n / 300, beyond=True) for n in (2048, 4096)]
+    assert growth.exponents(held + far) == growth.exponents(held)
+    assert growth.exponents(held + far)[0, 0] == pytest.approx(0)
     with refused(match="two lengths"):
-        growth.exponents(grown[:2])
+        growth.exponents(held[:1] + far)
+
+
+def test_the_first_head_of_the_model_here_holds_within_training(tiny) -> None:
+    """Fitted over all lengths, with extrapolation, it would be 0.3."""
+    found = [g for some in growth.grow(tiny, TEXT, [128, 512, 1024, 2048]) for g in some]
+    assert {g.n for g in found if g.beyond} == {2048}
+    assert growth.exponents(found)[0, 0] == pytest.approx(0.02, abs=0.01)
 
 
 def test_a_text_grows(tiny) -> None:
@@ -77,7 +96,7 @@ def test_a_text_grows(tiny) -> None:
 
 
 def test_a_needle_is_found_by_a_head_that_copies(tiny) -> None:
-    needle = Needle("The password is Orvixa Tumbrel.", "The password is Orvixa T", 0.3)
+    needle = replace(growth.NEEDLES["en"], depth=0.3)
     short, long = growth.grow(tiny, TEXT, [300, 1000], needle)
     best = max(short, key=lambda head: head.needle_mass or 0)
     same = next(g for g in long if (g.layer, g.head) == (best.layer, best.head))
@@ -89,7 +108,7 @@ def test_a_needle_is_found_by_a_head_that_copies(tiny) -> None:
 
 
 STORY = "Quill kept a lamp. Every evening she climbed the steps. Boats came. She slept."
-NEEDLE = Needle("The password is Orvixa Tumbrel.", "The password is Orvixa T")
+NEEDLE = growth.NEEDLES["en"]
 
 
 def test_passages_are_inserted_between_the_needle_and_its_cue() -> None:
@@ -142,3 +161,13 @@ def test_lengths_double_up_to_the_text(tiny) -> None:
     found = growth.lengths(tiny, TEXT)
     assert found[0] == 128 and all(b == 2 * a for a, b in pairwise(found))
     assert growth.lengths(tiny, "A short text.") == [len(growth._spans(tiny, "A short text."))]
+    assert growth.lengths(tiny, TEXT, NEEDLE) == found
+
+
+def test_lengths_begin_within_what_a_model_was_trained_on(tiny, monkeypatch) -> None:
+    monkeypatch.setattr(tiny, "trained_length", 256)
+    assert growth.lengths(tiny, TEXT)[:4] == [32, 64, 128, 256]
+    first = growth.lengths(tiny, TEXT, NEEDLE)[0]
+    assert growth.cut(tiny, TEXT, first, NEEDLE).count(NEEDLE.sentence) == 1
+    monkeypatch.setattr(tiny, "trained_length", 64)
+    assert growth.lengths(tiny, TEXT)[0] == growth.LEAST

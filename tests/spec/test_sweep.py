@@ -7,7 +7,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.dilution import measuring, theory
+import engine
+from engine.dilution import measuring, noisy, theory
+from engine.dilution.sweep import measure
 from engine.spec import sweep
 from engine.spec.spelling import doublings, from_flags, parse_choice, spell_choice
 from engine.spec.sweep import Lab, parsed, read
@@ -125,10 +127,48 @@ def test_noise_takes_mass_and_then_rank() -> None:
 
 
 def test_rows_from_largest_to_smallest() -> None:
-    rows = measuring.sorted_rows([("softmax", ()), ("entmax", ())], "planted", (), (16, 64))
+    rows = measuring.sorted_rows(
+        [("softmax", ()), ("entmax", ())], "planted", (), (16, 64)
+    ).weights
     assert [len(row["softmax", ()]) for row in rows] == [16, 64]
     for row in rows:
         for weights in row.values():
             assert sum(weights) == pytest.approx(1, abs=1e-5)
             assert weights == sorted(weights, reverse=True)
     assert rows[1]["entmax", ()][-1] == 0 < rows[1]["softmax", ()][-1]
+
+
+def test_rows_are_set_as_a_sweep_sets_them() -> None:
+    """Matched at the sweep's length, not at their own shortest."""
+    chosen = [("softmax", ()), ("entmax", ()), ("window", (("window", 16), ("sinks", 0)))]
+    at = {
+        n: measuring.sorted_rows(chosen, "planted", (), (16, 64), "needle_mass", n).settings
+        for n in (16, 64)
+    }
+    record = next(engine.sweep([("entmax", {})], [64], match="needle_mass"))
+    assert at[64][chosen[1]][0].scale == pytest.approx(record["scale"])
+    assert at[16][chosen[1]][0].scale != pytest.approx(record["scale"], rel=0.05)
+    assert set(at[64]) == set(chosen)
+
+
+def test_the_default_is_each_at_its_own_setting() -> None:
+    """Unmatched, adaptive temperature and entmax keep what softmax loses."""
+    assert Lab().match == "none" and all(task.match == "" for task in Lab().plan().tasks)
+    of = (("softmax", ()), ("entmax", ()), ("adaptive_temperature", ()))
+    plan = Lab(mechanisms=of, lengths=(512,), seeds=1).plan()
+    kept = {task.mechanism: measure(task) for task in plan.tasks}
+    mass = {key: sum(r["needle_mass"] for r in found) / 4 for key, found in kept.items()}
+    assert mass["softmax"] == pytest.approx(0.325, abs=0.03)
+    assert mass["adaptive_temperature"] > 0.99 and mass["entmax"] > 0.99
+    matched = Lab(mechanisms=of, lengths=(256, 512), match="needle_mass", seeds=1).plan()
+    entmax, adaptive = (measure(task)[0] for task in matched.tasks[-2:])
+    assert (adaptive["matched"], adaptive["scale"]) == (False, 1)
+    assert entmax["matched"] and entmax["scale"] == pytest.approx(0.27, abs=0.02)
+
+
+def test_needles_drawn_beside_a_curve_are_what_the_curve_says() -> None:
+    found = measuring.needles([256], 6.0, 2.0, 1, seeds=8)
+    assert len(found) == 16
+    for name in ("needle_mass", "participation", "max_weight", "output_error"):
+        mean = sum(r[name] for r in found) / 16
+        assert mean == pytest.approx(float(getattr(noisy, name)(256, 6.0, 2.0)), rel=0.15), name

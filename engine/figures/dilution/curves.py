@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import plotly.graph_objects as go
 
-from engine.dilution import theory
+from engine.dilution import noisy, theory
 from engine.dilution.closed_forms import Setting, closed_form, limits
 from engine.figures.base.theme import Theme, Words, figure, scale
 from engine.figures.lessons.grid import numbers
@@ -25,6 +25,8 @@ METRICS = (
 LOG = ("effective_tokens", "participation", "max_weight", "seconds")
 ANY = ("entropy", "seconds", "output_error")
 """Of those that are not on a logarithmic axis, the ones that are no shares."""
+POINTS, PLACES = 96, 200
+"""Lengths of a curve; places of a row that are drawn, at most."""
 DASHES = ("solid", "dash", "dot", "dashdot")
 
 
@@ -98,10 +100,12 @@ def curves(
                     showlegend=False,
                 )
             )  # fmt: skip
+            falls = y[0] > y[-1]  # where it is low, other lines are, too
+            x, high = (first, y[0]) if falls else (last, y[-1])
             shape.add_annotation(
-                x=np.log10(last), y=np.log10(max(y[-1], 1e-12)) if log else y[-1],
-                text=escaped(t(f"dilution.limit.{name}")), showarrow=False, xanchor="right",
-                yanchor="bottom", font={"size": 12, "color": look.faint},
+                x=np.log10(x), y=np.log10(max(high, 1e-12)) if log else high, text=words,
+                showarrow=False, xanchor="left" if falls else "right", yanchor="bottom",
+                font={"size": 12, "color": look.faint},
             )  # fmt: skip
     for line in lines:
         style, x = pen(look, line.pen), list(line.n)
@@ -147,11 +151,16 @@ def curves(
     return shape
 
 
-def shade(shape: go.Figure, trained: int, last: float, look: Theme) -> None:
-    """Shade the lengths that a model was not trained on."""
+def shade(shape: go.Figure, trained: int, last: float, look: Theme, words: str = "") -> None:
+    """Shade the lengths that a model was not trained on, and say so on the picture."""
     shape.add_vrect(
         x0=trained, x1=last, fillcolor=look.grid, opacity=0.45, line_width=0, layer="below"
     )
+    if words:
+        shape.add_annotation(
+            x=np.log10(last), y=1, yref="paper", xanchor="right", yanchor="top", xshift=-6,
+            showarrow=False, text=escaped(words), font={"size": 12, "color": look.faint},
+        )  # fmt: skip
 
 
 def powers(first: float, last: float) -> list[int]:
@@ -214,7 +223,7 @@ def theoretical(
 ) -> list[Curve]:
     """A smooth curve a mechanism, from the first length that holds more than needles to `last`."""
     first = max(4, setting.needles + 1)
-    n = np.geomspace(first, max(last, first + 1), 160)
+    n = np.geomspace(first, max(last, first + 1), POINTS)
     return [
         Curve(names[key], n.tolist(), closed_form(key, metric, n, setting), pen=i)
         for i, key in enumerate(setting.mechanisms)
@@ -224,11 +233,11 @@ def theoretical(
 def threshold(
     setting: Setting, last: float, at: float, *, look: Theme, t: Words, height: int = 360
 ) -> go.Figure:
-    """The gap needed for half the mass over length, and that for being the largest at all."""
-    n = np.geomspace(max(4, setting.needles + 1), last, 160)
+    """The gap needed over length for half the mass, and for being first in half of the rows."""
+    n = np.geomspace(max(4, setting.needles + 1), last, POINTS // 2)
     shape = figure(look, height)
     rank = theory.rank_gap(n, setting.noise)
-    mass = theory.gap_needed(n, 0.5, setting.noise, setting.needles)
+    mass = noisy.gap_needed(n, 0.5, setting.noise, setting.needles)
     for y, key, i, fill in ((rank, "rank", 2, None), (mass, "mass", 1, "tonexty")):
         shape.add_trace(
             go.Scatter(
@@ -255,44 +264,83 @@ def threshold(
 
 def noise_map(
     values: np.ndarray, lengths: Sequence[int], noises: Sequence[float], *, title: str,
-    look: Theme, t: Words, height: int = 360,
+    look: Theme, t: Words, holds: np.ndarray | None = None, height: int = 360,
 ) -> go.Figure:  # fmt: skip
-    """Shares 0 … 1 over length (across) and noise (up), with their values written in."""
+    """Shares 0 … 1 over length (across) and noise (up), with their values written in.
+
+    Args:
+        holds: cells in which they hold; the others are hatched and left without a value.
+    """
     shape = figure(look, height)
     names = [[f"n = {n:,}<br>s = {s:g}" for n in lengths] for s in noises]
+    holds = np.full(values.shape, True) if holds is None else holds
     shape.add_trace(
         go.Heatmap(
-            z=values, zmin=0, zmax=1, colorscale=scale(look.weight), showscale=False, text=names,
+            z=np.where(holds, values, np.nan), zmin=0, zmax=1, colorscale=scale(look.weight),
+            showscale=False, text=names, hoverongaps=False,
             hovertemplate="%{text}<br>%{z:.1%}<extra></extra>",
         )
     )  # fmt: skip
-    shape.add_trace(numbers(values, ".0%", 1.0, look=look))
+    shape.add_trace(numbers(values, ".0%", 1.0, look=look, shown=holds))
+    if not holds.all():
+        x, y = hatching(np.argwhere(~holds))
+        shape.add_trace(
+            go.Scatter(
+                x=x, y=y, mode="lines", line={"color": look.faint, "width": 1}, hoverinfo="skip",
+                showlegend=False,
+            )
+        )  # fmt: skip
     for axis, key, ticks in (
         (shape.update_xaxes, "n", [f"{n:,}" for n in lengths]),
         (shape.update_yaxes, "noise", [f"{s:g}" for s in noises]),
     ):
         axis(
             title_text=escaped(t(f"dilution.axis.{key}")), tickvals=list(range(len(ticks))),
-            ticktext=ticks, range=[-0.5, len(ticks) - 0.5], showgrid=False,
+            ticktext=ticks, range=[-0.5, len(ticks) - 0.5], showgrid=False, zeroline=False,
         )  # fmt: skip
     shape.update_layout(title_text=escaped(title), margin={"t": 36})
     return shape
 
 
+def hatching(cells: np.ndarray) -> tuple[list[float | None], list[float | None]]:
+    """Diagonals across cells (row, column), as x and y of one line with gaps."""
+    x: list[float | None] = []
+    y: list[float | None] = []
+    for row, col in cells.tolist():
+        for shift in (-0.5, 0.0, 0.5):
+            low, high = max(-0.5, shift - 0.5), min(0.5, shift + 0.5)
+            x += [col + low, col + high, None]
+            y += [row + low - shift, row + high - shift, None]
+    return x, y
+
+
 def rank_row(
     rows: Mapping[str, Sequence[float]], *, look: Theme, t: Words, longest: int, least: float,
-    height: int = 420,
+    ghosts: Mapping[str, Sequence[float]] | None = None, height: int = 420,
 ) -> go.Figure:  # fmt: skip
     """One row's weights from largest to smallest, a line a mechanism, on logarithmic axes that
-    stay as n grows."""
+    stay as n grows.
+
+    Args:
+        ghosts: the same rows of a shorter text, faint.
+    """
     shape = figure(look, height)
     for i, (name, y) in enumerate(rows.items()):
         places = ranks(len(y))
         shape.add_trace(
             go.Scatter(
-                x=places, y=[y[i - 1] or None for i in places], mode="lines",
+                x=places, y=[y[i - 1] or None for i in places], mode="lines+markers",
                 name=escaped(name), line=pen(look, i),
+                marker={"size": [7] + [0] * PLACES},  # a row on one key is a point
                 hovertemplate="%{x:,}: %{y:.2g}<extra></extra>",
+            )
+        )  # fmt: skip
+    for i, y in enumerate((ghosts or {}).values()):
+        places = ranks(len(y))
+        shape.add_trace(
+            go.Scatter(
+                x=places, y=[y[i - 1] or None for i in places], mode="lines", opacity=0.4,
+                line=pen(look, i) | {"width": 1.4}, hoverinfo="skip", showlegend=False,
             )
         )  # fmt: skip
     ticks = powers(1, longest)
@@ -309,5 +357,5 @@ def rank_row(
 
 
 def ranks(count: int) -> list[int]:
-    """1 … count, thinned out to about 200 places even on a logarithmic axis."""
-    return np.unique(np.geomspace(1, count, min(count, 200)).round().astype(int)).tolist()
+    """1 … count, thinned out to about PLACES even on a logarithmic axis."""
+    return np.unique(np.geomspace(1, count, min(count, PLACES)).round().astype(int)).tolist()

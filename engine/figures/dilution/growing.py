@@ -16,16 +16,6 @@ from engine.text.tokens import escaped
 MOST_HEADS = 40
 
 
-def beyond(shape: go.Figure, trained: int, last: float, look: Theme, t: Words) -> None:
-    """Shade them, and say so on the picture."""
-    shade(shape, trained, last, look)
-    shape.add_annotation(
-        x=np.log10(last), y=1, yref="paper", xanchor="right", yanchor="top", showarrow=False,
-        text=escaped(t("dilution.beyond", trained=trained)), xshift=-6,
-        font={"size": 12, "color": look.faint},
-    )  # fmt: skip
-
-
 GROWN = ("effective_tokens", "normalised_entropy", "sink_mass", "needle_mass")
 """What is measured of every head as a text grows."""
 
@@ -82,7 +72,7 @@ def heads(
             )
         )  # fmt: skip
     if trained is not None and trained < lengths[-1]:
-        beyond(shape, trained, lengths[-1], look, t)
+        shade(shape, trained, lengths[-1], look, t("dilution.beyond", trained=trained))
     ticks = powers(lengths[0], lengths[-1])
     shape.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks],
                        title_text=escaped(t("dilution.axis.n")))  # fmt: skip
@@ -131,7 +121,7 @@ def disturbed(
             )
         )  # fmt: skip
     if trained is not None and trained < x[-1]:
-        beyond(shape, trained, x[-1], look, t)
+        shade(shape, trained, x[-1], look, t("dilution.beyond", trained=trained))
     shape.update_xaxes(
         type="log", tickvals=x, ticktext=[f"{d.tokens:,.0f}<br>+{d.passages}" for d in mine],
         title_text=escaped(t("dilution.axis.inserted")),
@@ -173,13 +163,14 @@ def ranking(
 
 
 def head_maps(
-    maps: Mapping[int, np.ndarray], *, look: Theme, t: Words, height: int = 620
-) -> go.Figure:
+    maps: Mapping[int, np.ndarray], *, trained: int | None, look: Theme, t: Words,
+    height: int = 620,
+) -> go.Figure:  # fmt: skip
     """One head at several lengths, two in a row, each cell in multiples of an even share, on one
     scale.
 
     Args:
-        maps: length -> (a b) pooled cells.
+        maps: length -> (a b) pooled cells. trained: longer ones are said to be extrapolation.
     """
     top = max(1.0, max(float(np.log10(np.maximum(cells, 1e-9)).max()) for cells in maps.values()))
     across, down = min(2, len(maps)), -(-len(maps) // 2)
@@ -219,8 +210,10 @@ def head_maps(
                 },
             }
         )  # fmt: skip
+        far = trained is not None and n > trained
+        words = escaped(t("dilution.maps.beyond", n=n)) if far else f"n = {n:,}"
         shape.add_annotation(
-            x=0, y=1, xref=f"x{axis} domain", yref=f"y{axis} domain", text=f"n = {n:,}",
+            x=0, y=1, xref=f"x{axis} domain", yref=f"y{axis} domain", text=words,
             showarrow=False, xanchor="left", yanchor="bottom",
             font={"size": 14, "color": look.ink},
         )  # fmt: skip

@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from engine.dilution.probes import CLASSES, METRICS
 from engine.figures.base.theme import Theme, Words, figure
-from engine.figures.dilution.curves import Curve, curves
+from engine.figures.dilution.curves import Curve, curves, shade
 from engine.text.tokens import escaped
 
 Point = tuple[int, float, float]
@@ -22,7 +22,7 @@ def lengths(
     metric: str,
     names: Mapping[str, str],
     *,
-    trained: tuple[int, int],
+    trained: int,
     look: Theme,
     t: Words,
     own: Sequence[Mapping[str, Any]] = (),
@@ -30,11 +30,11 @@ def lengths(
     height: int = 460,
 ) -> go.Figure:
     """A line a mechanism, the mean over seeds with a band from least to most, with what pure
-    chance would give; the lengths of the training shaded.
+    chance would give; what lies beyond the training shaded.
 
     Args:
         records: of one task. names: key of the mechanism -> what it is called, in their order.
-        own: records of a person's own probe, dashed. trained: fewest and most items.
+        own: records of a person's own probe, dashed. trained: most items in training.
     """
     lines = [
         _curve([r for r in records if r["mechanism"] == key], metric, name, i)
@@ -43,7 +43,7 @@ def lengths(
     if own:
         lines.append(_curve(own, metric, own_name, -1))
     known = [n for line in lines for n in line.n]
-    first, last = min(known, default=trained[0]), max(known, default=2 * trained[1])
+    first, last = min(known, default=1), max(known, default=2 * trained)
     shape = curves(lines, metric=metric, look=look, t=t, height=height, limits=False, log=False,
                    span=(first, last))  # fmt: skip
     if own:
@@ -56,15 +56,8 @@ def lengths(
             line={"color": look.faint, "width": 1.2, "dash": "dot"},
         )
     )  # fmt: skip
-    shape.add_vrect(
-        x0=max(trained[0], first), x1=trained[1], fillcolor=look.grid, opacity=0.45, line_width=0,
-        layer="below",
-    )  # fmt: skip
-    shape.add_annotation(
-        x=np.log10((max(trained[0], first) * trained[1]) ** 0.5), y=0, yref="paper",
-        yanchor="bottom", showarrow=False, text=escaped(t("probes.trained")),
-        font={"size": 12, "color": look.faint},
-    )  # fmt: skip
+    if trained < last:
+        shade(shape, trained, last, look, t("probes.beyond", trained=trained))
     shape.update_xaxes(title_text=escaped(t("probes.axis.n")))
     shape.update_yaxes(title_text=escaped(t(f"probes.metric.{metric}")))
     return shape

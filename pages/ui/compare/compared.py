@@ -9,14 +9,13 @@ import torch
 import engine
 from engine.contract import QKV
 from engine.measure.comparison import Comparison, Difference, difference
-from engine.mechanisms import MECHANISMS
 from engine.mechanisms.cost import Effort
 from engine.spec.picture import FULL, Spec
-from engine.spec.spelling import declarations
 from pages.ui.explore.scene import Scene, colour_of, scene
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared.guard import REFUSED, worded
+from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
 
 
@@ -92,16 +91,6 @@ def names(spec: Spec) -> list[str]:
         ]
         found.append(" · ".join([name, *words]))
     return found
-
-
-def setting(mechanism: str, name: str, value: int | float | bool | str) -> str:
-    """One parameter and its value, as people read them."""
-    stem = f"mechanism.{mechanism}.param.{name}"
-    if declarations(MECHANISMS, mechanism)[name].choices:
-        return f"{t(stem)} {t(f'{stem}.{value}')}"
-    if isinstance(value, bool):
-        return f"{t(stem)} {'✓' if value else '✗'}"
-    return f"{t(stem)} {value:g}" if isinstance(value, float) else f"{t(stem)} {value}"
 
 
 def compared(spec: Spec) -> Compared:

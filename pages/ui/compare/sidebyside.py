@@ -12,11 +12,12 @@ from engine.mechanisms import MECHANISMS
 from engine.spec.fields import MOST_COLUMNS
 from engine.spec.spelling import declarations
 from engine.text import quantities
-from pages.ui.compare.compared import Column, Compared, differing, end_of_scale, setting
+from pages.ui.compare.compared import Column, Compared, differing, end_of_scale
 from pages.ui.components.heatmap import heatmap
 from pages.ui.explore import panels
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import controls, frame
+from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
 from pages.ui.url import state
 

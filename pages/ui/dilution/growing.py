@@ -1,11 +1,14 @@
 """One text through a real model as it grows: which heads thin out, which hold."""
 
+from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
-from engine.dilution import growth
+from engine.dilution import growth, opening
 from engine.dilution.growth import Grown, Needle
+from engine.dilution.opening import Heads
 from engine.figures.dilution import growing as pictures
 from engine.mechanisms.softmax import Softmax
 from engine.models import Model
@@ -13,17 +16,14 @@ from engine.sources import samples
 from engine.spec.picture import digest
 from pages.ui.dilution.shared import OWN, caption, pick, place, sentence, slider, toggle
 from pages.ui.server.waiting import Trouble, obtain
-from pages.ui.shared import frame, intake
-from pages.ui.shared.reading import model, text_of
+from pages.ui.shared import frame, intake, reading
+from pages.ui.shared.reading import text_of
 from pages.ui.shared.strings import language, t
 from pages.ui.url import state
 
-LONGEST = 4096  # tokens
-NEEDLES = {
-    "en": ("The password is Orvixa Tumbrel.", "The password is Orvixa T"),
-    "zh": ("守门人的暗号是铜雀衔枝。", "守门人的暗号是铜雀"),
-}
 CELLS = 64
+Place = tuple[int, int]
+"""Layer and head."""
 
 
 def draw() -> None:
@@ -40,30 +40,24 @@ def draw() -> None:
             "needle_mass" if planted else "effective_tokens", lambda key: t(f"stat.{key}"),
         )  # fmt: skip
     try:
-        reader = model(spec.model)
         content = text_of(spec) if text == OWN else samples.text(text)
         tag = language() if text == OWN else samples.listing()[text]["language"]
-        needle = Needle(*NEEDLES[tag], depth) if planted else None
-        lengths = [n for n in growth.lengths(reader, content) if n <= LONGEST]
-        grown = obtain(
-            f"grown:{reader.digest}:{digest(content)}:{needle}",
-            t("gate.reading", model=reader.name),
-            lambda report: [
-                g for some in growth.grow(reader, content, lengths, needle, report) for g in some
-            ],
-            lambda made: 200 * len(made),
-        )  # fmt: skip
+        needle = replace(growth.NEEDLES[tag], depth=depth) if planted else None
+        kept = opening.kept_grown(reading.TINY, content, needle) if spec.model == "tiny" else None
+        grown = kept or measured(reading.model(spec.model), content, needle)
     except Trouble as trouble:
         with st.container(key="trouble"):
             st.text(str(trouble))
         return
-    if len(lengths) < 2:
+    lengths = sorted({g.n for g in grown.found})
+    within = sorted({g.n for g in grown.found if not g.beyond})
+    if len(within) < 2:
         with st.container(key="trouble"):
-            st.text(t("dilution.grown.short", n=lengths[0]))
+            st.text(t("dilution.grown.short", n=lengths[-1]))
         return
-    exponents = growth.exponents(grown)
-    heads = {f"{layer}.{head}": (layer, head) for layer, head in exponents}
-    best = most_needle(grown) if needle else min(exponents, key=lambda key: abs(exponents[key]))
+    exponents = growth.exponents(grown.found)
+    heads = {f"{layer}.{head}": (layer, head) for layer, head in sorted(exponents)}
+    best = most_needle(grown.found) if needle else growth.middle(exponents)
     with st.sidebar:
         name = pick(
             "which", list(heads), f"{best[0]}.{best[1]}",
@@ -74,32 +68,25 @@ def draw() -> None:
     chosen = heads[name]
     place(
         pictures.heads(
-            grown, chosen=chosen, trained=reader.trained_length, look=frame.look(), t=t,
+            grown.found, chosen=chosen, trained=grown.trained, look=frame.look(), t=t,
             metric=metric,
         ),
         "grown",
     )  # fmt: skip
-    mine = [g for g in grown if (g.layer, g.head) == chosen]
-    facts: dict[str, Any] = {
-        "layer": chosen[0], "head": chosen[1], "first": mine[0].n, "last": mine[-1].n,
-        "before": mine[0].effective_tokens, "after": mine[-1].effective_tokens,
-        "exponent": exponents[chosen], "random": mine[-1].baseline,
-    }  # fmt: skip
-    words = t("dilution.grown.says", **facts)
-    if needle is not None:
-        words += " " + t(
-            "dilution.grown.needle", before=mine[0].needle_mass, after=mine[-1].needle_mass,
-            first=mine[0].n, last=mine[-1].n,
-        )  # fmt: skip
-    sentence(words)
-    caption(t("dilution.grown.caption", model=reader.name, rows=growth.ROWS), "grown")
+    told(grown, chosen, exponents)
+    caption(t("dilution.grown.caption", model=grown.model, rows=growth.ROWS), "grown")
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.subheader(t("dilution.ranking"), anchor=False)
         place(pictures.ranking(exponents, chosen, look=frame.look(), t=t), "ranking")
+        caption(t("dilution.ranking.caption", first=within[0], last=within[-1]), "ranking")
     with right:
         st.subheader(t("dilution.maps"), anchor=False)
-        maps(reader, content, lengths, chosen)
+        try:
+            maps(reading.model(spec.model), content, lengths, chosen)
+        except Trouble as trouble:
+            with st.container(key="trouble"):
+                st.text(str(trouble))
 
 
 def title(text: str) -> str:
@@ -107,14 +94,47 @@ def title(text: str) -> str:
     return t("dilution.text.own") if text == OWN else t(samples.listing()[text]["title"])
 
 
-def most_needle(grown: list[Grown]) -> tuple[int, int]:
+def measured(reader: Model, content: str, needle: Needle | None) -> Heads[Grown]:
+    """A text as it grows."""
+    return obtain(
+        f"grown:{reader.digest}:{digest(content)}:{needle}",
+        t("gate.reading", model=reader.name),
+        lambda report: opening.grown(reader, content, needle, report),
+        lambda made: 200 * len(made.found),
+    )
+
+
+def most_needle(grown: list[Grown]) -> Place:
     """The head that gives the needle most at the shortest length."""
     shortest = min(g.n for g in grown)
     best = max((g for g in grown if g.n == shortest), key=lambda g: g.needle_mass or 0)
     return best.layer, best.head
 
 
-def maps(reader: Model, content: str, lengths: list[int], chosen: tuple[int, int]) -> None:
+def told(grown: Heads[Grown], chosen: Place, exponents: Mapping[Place, float]) -> None:
+    """What the chosen head does within the lengths of the training, and, apart, beyond."""
+    mine = [g for g in grown.found if (g.layer, g.head) == chosen]
+    within = [g for g in mine if not g.beyond]
+    first, last = within[0], within[-1]
+    facts: dict[str, Any] = {
+        "layer": chosen[0], "head": chosen[1], "first": first.n, "last": last.n,
+        "before": first.effective_tokens, "after": last.effective_tokens,
+        "exponent": exponents[chosen], "random": last.baseline,
+    }  # fmt: skip
+    words = [t("dilution.grown.says", **facts)]
+    if first.needle_mass is not None:
+        facts |= {"before": first.needle_mass, "after": last.needle_mass}
+        words.append(t("dilution.grown.needle", **facts))
+    sentence(t("dilution.sentences").join(words))
+    if len(within) < len(mine):
+        caption(
+            t("dilution.grown.beyond", trained=grown.trained, last=mine[-1].n,
+              after=mine[-1].effective_tokens),
+            "beyond",
+        )  # fmt: skip
+
+
+def maps(reader: Model, content: str, lengths: list[int], chosen: Place) -> None:
     """The head's maps at three lengths, each cell in multiples of an even share."""
     layer, head = chosen
     shown = sorted({lengths[0], lengths[len(lengths) // 2], lengths[-1]})
@@ -133,5 +153,6 @@ def maps(reader: Model, content: str, lengths: list[int], chosen: tuple[int, int
         t("gate.reading", model=reader.name), made,
         lambda found: 4 * CELLS**2 * len(found),
     )  # fmt: skip
-    place(pictures.head_maps(cells, look=frame.look(), t=t), "maps")
+    look = frame.look()
+    place(pictures.head_maps(cells, trained=reader.trained_length, look=look, t=t), "maps")
     caption(t("dilution.maps.caption", layer=layer, head=head), "maps")

@@ -1,15 +1,17 @@
 """Any mechanisms over lengths and seeds, measured: charts that fill as records come."""
 
 import time
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 import streamlit as st
 
 from engine.contract import params_of
-from engine.dilution import measuring
-from engine.dilution.sweep import MOST_BYTES, Plan, kept
+from engine.dilution import measuring, opening
+from engine.dilution.sweep import MOST_BYTES, Plan
 from engine.figures.base.moving import change
+from engine.figures.base.theme import Words
 from engine.figures.dilution import curves
 from engine.mechanisms import MECHANISMS
 from engine.sources import SWEPT, Passage, samples
@@ -19,7 +21,7 @@ from engine.spec.sweep import Lab
 from engine.store import records
 from engine.text import quantities
 from pages.ui.components.moving import moving
-from pages.ui.dilution.shared import SWEEP, caption, pick, place, sentence
+from pages.ui.dilution.shared import SWEEP, caption, label, pick, place, sentence
 from pages.ui.server.jobs import JOBS, Busy, Say
 from pages.ui.server.waiting import Trouble
 from pages.ui.shared import frame
@@ -61,8 +63,7 @@ def draw() -> None:
         with st.container(key="trouble"):
             st.text(t("error.refused", reason=spoken(error)))
         return
-    found = measuring.done(plan, folder("sweeps"))
-    names = {spell_choice(one): named(one) for one in choice.mechanisms}
+    found = opening.done(plan, folder("sweeps"))
     span = (choice.lengths[0], max(choice.lengths[-1], choice.lengths[0] + 1))
     job = running(choice)
 
@@ -71,7 +72,7 @@ def draw() -> None:
     causal = reads or bool(dict(choice.source_params).get("causal"))
 
     def chart(made: list[dict[str, Any]], of: str, **how: Any) -> Any:
-        lines = curves.measured(made, names, of)
+        lines = curves.measured(made, names(choice, made, say), of)
         trained = next((r["trained_length"] for r in made), None)
         return curves.curves(
             lines, metric=of, look=look, t=say, span=span, causal=causal, trained=trained, **how
@@ -81,10 +82,10 @@ def draw() -> None:
            on_done=finished)  # fmt: skip
     whole = len(plan.tasks) * (found[0]["heads"] if found else 1)
     start(choice, plan, len(found) < whole or not found, job, chart, metric)
+    told(found, choice, metric)
     notes(found, choice)
     if not found:
         return
-    told(found, names, metric)
     st.subheader(t("dilution.others"), anchor=False)
     columns = st.columns(2, gap="large")
     for i, other in enumerate(of for of in BESIDE if of in metrics and of != metric):
@@ -132,11 +133,10 @@ def controls(choice: Lab) -> None:
     def sourced() -> None:
         source = st.session_state["lab-source"]
         read = source == Passage.key
-        suited = source == "planted" or choice.match == "needle_mass"
         choose(
             source=source,
             source_params=(("sample", samples.long(language())[0]),) if read else (),
-            match="" if suited else choice.match,
+            match="entropy" if choice.match == "needle_mass" else choice.match,
             lengths=tuple(n for n in choice.lengths if n <= READ or not read) or (READ // 4, READ),
         )  # fmt: skip
 
@@ -183,11 +183,16 @@ def layers(name: str) -> int:
         return 1 + int((params_of(Passage)["layer"].slider or (0, 0))[1])
 
 
-def named(one: tuple[str, Any]) -> str:
-    """What a mechanism is called in a legend, with the parameters that are not at defaults."""
-    key, pairs = one
-    name = t(f"mechanism.{key}.name")
-    return f"{name} ({', '.join(f'{k} {v}' for k, v in pairs)})" if pairs else name
+def names(choice: Lab, found: Sequence[Mapping[str, Any]], t: Words) -> dict[str, str]:
+    """Spelling of each mechanism -> what it is called, with how it was set, as far as is known."""
+    settings: dict[str, dict[int, tuple[Mapping[str, Any], float]]] = {}
+    for r in found:
+        one = spell_choice((r["mechanism"], tuple(r["params"].items())))
+        settings.setdefault(one, {})[r["seed"]] = r["calibrated"], r["scale"]
+    return {
+        spell_choice(one): label(one, list(settings.get(spell_choice(one), {}).values()), t)
+        for one in choice.mechanisms
+    }
 
 
 def running(choice: Lab) -> str | None:
@@ -251,7 +256,7 @@ def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
     for task in plan.tasks:
         say({"share": done / total})
         try:
-            made += kept(task, plan.make, folder("sweeps"))
+            made += opening.records(task, plan.make, folder("sweeps"))
         except OSError as error:
             raise Trouble(full) from error
         done += measuring.work(task)
@@ -261,15 +266,19 @@ def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
 
 
 def notes(found: list[dict[str, Any]], choice: Lab) -> None:
-    """What about the figures is not the plain mean of all rows of softly set mechanisms."""
-    lines = []
+    """What about the figures is not the plain mean of all rows of mechanisms as they are."""
+    lines = [t("dilution.own")]
     if choice.match != "none":
         at = choice.match_at or choice.lengths[0]
-        lines.append(t("dilution.matched", what=t(f"stat.{choice.match}"), n=at))
-        lost = {r["mechanism"] for r in found if not r["matched"]}
-        if lost:
-            names = ", ".join(t(f"mechanism.{key}.name") for key in sorted(lost))
-            lines.append(t("dilution.unmatched", names=names))
+        lines = [t(f"dilution.matched.{choice.match}", n=at)]
+        lost = {r["mechanism"]: r["calibrated"] for r in found if not r["matched"]}
+        alone = {key for key, own in lost.items() if MECHANISMS[key](**own).sets_temperature}
+        for words, keys in (("alone", alone), ("unmatched", lost.keys() - alone)):
+            if keys:
+                listed = t("dilution.join").join(
+                    t(f"mechanism.{key}.name") for key in sorted(keys)
+                )
+                lines.append(t(f"dilution.{words}", names=listed))
     if any(r["extrapolated"] for r in found):
         rows = next(r["rows_sampled"] for r in found if r["extrapolated"])
         lines.append(t("dilution.sampled", rows=rows))
@@ -277,22 +286,34 @@ def notes(found: list[dict[str, Any]], choice: Lab) -> None:
     if trained is not None and any(r["n"] > trained for r in found):
         lines.append(t("dilution.shaded", trained=trained))
     lines.append(t("dilution.band"))
-    caption(" ".join(lines), "sweep")
+    caption(t("dilution.sentences").join(lines), "sweep")
 
 
-def told(found: list[dict[str, Any]], names: dict[str, str], metric: str) -> None:
-    """Which holds and which thins out, from the shortest to the longest length measured."""
+def told(found: list[dict[str, Any]], choice: Lab, metric: str) -> None:
+    """Which holds and which thins out, from the shortest to the longest length measured; of a
+    model, within the lengths that it was trained on."""
     share = metric not in (*curves.LOG, *curves.ANY) or metric == "max_weight"
     words = "dilution.told.share" if share else "dilution.told"
+    within = [r for r in found if r["n"] <= (r["trained_length"] or r["n"])]
     ends = [
         (curve.name, curve.y[0], curve.y[-1])
-        for curve in curves.measured(found, names, metric)
+        for curve in curves.measured(within, short(choice), metric)
         if len(curve.n) > 1 and curve.y[0] is not None and curve.y[-1] is not None
     ]
     if metric in ("needle_mass", "needle_hit", "max_weight"):  # the one that holds best is first
         ends.sort(key=lambda end: -end[2])
     if ends:
         parts = [t(words, name=name, first=first, last=last) for name, first, last in ends]
-        first, last = (of(r["n"] for r in found) for of in (min, max))
+        first, last = (of(r["n"] for r in within) for of in (min, max))
         sentence(t("dilution.told.all", metric=t(f"stat.{metric}"), first=first, last=last,
                    parts=t("dilution.told.join").join(parts)))  # fmt: skip
+
+
+def short(choice: Lab) -> dict[str, str]:
+    """What each mechanism is called in a sentence: its name alone, where no other has it."""
+    keys = [key for key, _ in choice.mechanisms]
+    return {
+        spell_choice(one): label(one, (), t) if keys.count(one[0]) > 1
+        else t(f"mechanism.{one[0]}.name")
+        for one in choice.mechanisms
+    }  # fmt: skip

@@ -3,50 +3,49 @@
 import numpy as np
 import streamlit as st
 
-from engine.dilution import growth, measuring, theory
-from engine.dilution.growth import Needle
+from engine.dilution import opening, theory
+from engine.dilution.growth import Disturbed
+from engine.dilution.opening import DRAWS, LENGTHS, NOISES, Heads
 from engine.figures.dilution import curves
 from engine.figures.dilution import growing as pictures
-from engine.sources import samples
-from pages.ui.dilution.growing import NEEDLES
 from pages.ui.dilution.shared import caption, place, sentence, slider
 from pages.ui.server.waiting import Trouble, obtain
-from pages.ui.shared import frame
-from pages.ui.shared.reading import model
+from pages.ui.shared import frame, reading
 from pages.ui.shared.strings import language, t
 from pages.ui.url import state
 
-LENGTHS = (16, 64, 256, 1024, 4096)
-NOISES = (0.25, 0.5, 1.0, 1.5, 2.0, 3.0)
-PASSAGES = (0, 1, 2, 3, 5, 8)
-DRAWS = 4
+TOLD = NOISES.index(1.0)  # the noise that the sentence is about
 
 
 def draw() -> None:
     """Mass and rank over noise and length, measured beside the closed form."""
     with st.sidebar:
         gap = slider("gap")
-    mass, first = obtain(
-        f"noise:{gap}", t("gate.source"),
-        lambda report: measuring.against_noise(gap, LENGTHS, NOISES, progress=report),
+    found = opening.kept_noise(gap) or obtain(
+        f"noise:{gap}", t("gate.source"), lambda report: opening.noise(gap, report),
         lambda made: 2**12,
     )  # fmt: skip
     look = frame.look()
-    for values, key in ((mass, "needle_mass"), (first, "needle_hit")):
-        left, right = st.columns(2, gap="large")
-        n, s = np.meshgrid(LENGTHS, NOISES)
-        form = (
-            theory.needle_mass(n, gap, s) if key == "needle_mass" else theory.rank_kept(n, gap, s)
-        )
-        for column, what, how in ((left, values, "measured"), (right, form, "theory")):
+    n, s = np.meshgrid(LENGTHS, NOISES)
+    forms = {
+        "needle_mass": (found.mass, theory.needle_mass(n, gap, s), theory.leads(n, s)),
+        "needle_hit": (found.first, theory.rank_kept(n, gap, s), None),
+    }
+    for key, (values, form, holds) in forms.items():
+        columns = st.columns(2, gap="large")
+        each = (("measured", values, None), ("theory", form, holds))
+        for column, (how, what, where) in zip(columns, each, strict=True):
             title = f"{t(f'stat.{key}')} · {t(f'dilution.noise.{how}')}"
-            figure = curves.noise_map(what, LENGTHS, NOISES, title=title, look=look, t=t)
+            figure = curves.noise_map(
+                what, LENGTHS, NOISES, title=title, look=look, t=t, holds=where
+            )
             with column:
                 place(figure, f"noise-{key}-{how}")
-    kept, ranked = float(mass[2, -1]), float(first[2, -1])
-    sentence(t("dilution.noise.says", noise=NOISES[2], n=LENGTHS[-1], mass=kept, first=ranked))
+    mass, first = float(found.mass[TOLD, -1]), float(found.first[TOLD, -1])
+    sentence(t("dilution.noise.says", noise=NOISES[TOLD], n=LENGTHS[-1], gap=gap, mass=mass,
+               first=first))  # fmt: skip
     caption(t("dilution.noise.caption"), "noise")
-    for i in (1, 2):
+    for i in (1, 2, 3):
         st.text(t(f"dilution.noise.text.{i}"))
     in_a_text()
 
@@ -55,38 +54,49 @@ def in_a_text() -> None:
     """The same with words: a sentence to find, and ever more passages that have nothing to do
     with it."""
     st.subheader(t("dilution.noise.real"), anchor=False)
-    story, filler = samples.first(language()), samples.long(language())[0]
-    needle = Needle(*NEEDLES[language()])
+    tag, name = language(), state.spec().model
     try:
-        reader = model(state.spec().model)
-        found = obtain(
-            f"disturbed:{reader.digest}:{story}:{filler}", t("gate.reading", model=reader.name),
-            lambda report: [
-                one
-                for some in growth.disturb(
-                    reader, samples.text(story), samples.text(filler), needle, PASSAGES, DRAWS,
-                    report,
-                )
-                for one in some
-            ],
-            lambda made: 100 * len(made),
-        )  # fmt: skip
+        found = opening.kept_disturbed(reading.TINY, tag) if name == "tiny" else None
+        found = found or measured(name, tag)
     except Trouble as trouble:
         with st.container(key="trouble"):
             st.text(str(trouble))
         return
-    best = max((one for one in found if not one.passages), key=lambda one: one.needle_mass)
+    best = max((one for one in found.found if not one.passages), key=lambda one: one.needle_mass)
     chosen = (best.layer, best.head)
     place(
-        pictures.disturbed(found, chosen, trained=reader.trained_length, look=frame.look(), t=t),
+        pictures.disturbed(found.found, chosen, trained=found.trained, look=frame.look(), t=t),
         "disturbed",
     )
-    mine = [one for one in found if (one.layer, one.head) == chosen]
-    last = mine[-1]
-    sentence(
-        t("dilution.noise.real.says", layer=best.layer, head=best.head, before=best.needle_mass,
-          passages=last.passages, tokens=last.tokens, after=last.needle_mass,
-          first=best.needle_hit, hit=last.needle_hit),
-        "-real",
+    told(found, best)
+    caption(t("dilution.noise.real.caption", model=found.model, draws=DRAWS), "disturbed")
+
+
+def measured(name: str, tag: str) -> Heads[Disturbed]:
+    """The text as a model reads it."""
+    reader = reading.model(name)
+    return obtain(
+        f"disturbed:{reader.digest}:{tag}", t("gate.reading", model=reader.name),
+        lambda report: opening.disturbed(reader, tag, report),
+        lambda made: 100 * len(made.found),
     )  # fmt: skip
-    caption(t("dilution.noise.real.caption", model=reader.name, draws=DRAWS), "disturbed")
+
+
+def told(found: Heads[Disturbed], best: Disturbed) -> None:
+    """What a head keeps of the sentence within the lengths of its training, and, apart, beyond."""
+
+    def facts(one: Disturbed) -> dict[str, float]:
+        return {"passages": one.passages, "tokens": one.tokens, "after": one.needle_mass,
+                "hit": one.needle_hit}  # fmt: skip
+
+    mine = [one for one in found.found if (one.layer, one.head) == (best.layer, best.head)]
+    within = [one for one in found.within(lambda one: one.tokens) if one in mine]
+    if len(within) > 1:
+        sentence(
+            t("dilution.noise.real.says", layer=best.layer, head=best.head,
+              before=best.needle_mass, first=best.needle_hit, **facts(within[-1])),
+            "-real",
+        )  # fmt: skip
+    if found.trained is not None and len(within) < len(mine):
+        last = t("dilution.noise.real.beyond", trained=found.trained, **facts(mine[-1]))
+        caption(last, "beyond")

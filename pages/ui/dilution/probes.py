@@ -52,7 +52,7 @@ def draw() -> None:
     place(
         pictures.lengths(
             records, metric, {key: t(f"probes.kind.{key}") for key in probes.KINDS},
-            trained=trained, look=frame.look(), t=t,
+            trained=trained[1], look=frame.look(), t=t,
             own=own["records"] if own else (), own_name=named(own["recipe"]) if own else "",
         ),
         "probes",
@@ -62,8 +62,9 @@ def draw() -> None:
         for name, facts in probe_results.findings(records, task, trained[1])
     ]
     sentence(t("probes.join").join(said[:2]))
+    caption(t("probes.setup", task=t(f"probes.task.{task}.text")), "probes-setup")
     caption(
-        t("probes.caption", task=t(f"probes.task.{task}.text"), sets=found["sets"],
+        t("probes.caption", sets=found["sets"],
           seeds=len(found["recipe"]["seeds"]), steps=found["recipe"]["steps"],
           shortest=trained[0], longest=trained[1], torch=found["torch"],
           seconds=quantities.duration(max(r["seconds"] for r in found["training"]))),

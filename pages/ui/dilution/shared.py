@@ -1,17 +1,21 @@
 """What the parts of the lab share: controls in the URL, charts."""
 
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import streamlit as st
 
-from engine.figures.base.theme import Figure
+from engine.contract import Choice, params_of
+from engine.figures.base.theme import Figure, Words
 from engine.figures.dilution import curves, growing
+from engine.mechanisms import MECHANISMS
+from engine.mechanisms.softmax import Softmax
 from engine.sources import samples
 from engine.spec import sweep
 from engine.spec.spelling import Field, doublings
 from engine.spec.sweep import Lab
+from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
 from pages.ui.url import linked, owner
 from pages.ui.url.linked import Fields, flag, number, one_of
@@ -31,6 +35,7 @@ LAB = Fields(
         "noise": number(0.0, 3.0, 0.5, 0.05),
         "needles": number(1, 16, 1),
         "draws": flag(True),
+        "matched": flag(),
         "text": one_of((OWN, *samples.ids())),
         "hidden": flag(),
         "depth": number(0.0, 1.0, 0.3, 0.05),
@@ -81,3 +86,33 @@ def caption(words: str, key: str) -> None:
     """Small words under a picture."""
     with st.container(key=f"caption-{key}"):
         st.text(words)
+
+
+def label(choice: Choice, settings: Sequence[tuple[Mapping[str, Any], float]], t: Words) -> str:
+    """What a mechanism is called in a legend: its name, what was chosen of it, and what decides
+    how sharp it is or how far it sees.
+
+    Args:
+        settings: all its parameters as they were used, and the factor on its scores; several
+            where each seed has its own.
+    """
+    key, pairs = choice
+    declared, own = params_of(MECHANISMS[key]), dict(pairs)
+    telling = {k for k, p in declared.items() if p.kind is float} | {*MECHANISMS[key].sizes, *own}
+    words = []
+    for name, param in declared.items():
+        used = [of[name] for of, _ in settings] or [own.get(name, param.default)]
+        if name in telling and (key, used) != (Softmax.key, [param.default] * len(used)):
+            words.append(setting(key, name, span(used), t))
+    if any(factor != 1 for _, factor in settings):
+        words.append(t("dilution.scaled", by=span([factor for _, factor in settings])))
+    name = t(f"mechanism.{key}.name")
+    return f"{name} ({t('dilution.join').join(words)})" if words else name
+
+
+def span(values: Sequence[Any]) -> Any:
+    """One value, or from the least to the most of several numbers that differ."""
+    if not isinstance(values[0], float):
+        return values[0]
+    low, high = f"{min(values):.2g}", f"{max(values):.2g}"
+    return low if low == high else f"{low}–{high}"

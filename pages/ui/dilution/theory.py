@@ -1,13 +1,25 @@
-"""The closed forms of dilution, live, with draws from the engine on top."""
+"""How dilution goes in theory, live, with draws from the engine on top."""
 
 import streamlit as st
 
-from engine.dilution import measuring
+from engine.dilution import measuring, noisy
 from engine.dilution import theory as forms
+from engine.dilution.closed_forms import Setting, settled
+from engine.dilution.sweep import parameters
 from engine.figures.dilution import curves
-from engine.figures.dilution.curves import Curve, Setting
-from engine.spec import sweep
-from pages.ui.dilution.shared import LAB, caption, pick, place, sentence, slider, toggle
+from engine.figures.dilution.curves import Curve
+from engine.mechanisms.adaptive_temperature import sharpening
+from engine.mechanisms.entmax import Entmax
+from pages.ui.dilution.shared import (
+    LAB,
+    caption,
+    label,
+    pick,
+    place,
+    sentence,
+    slider,
+    toggle,
+)
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import frame
 from pages.ui.shared.strings import t
@@ -19,6 +31,7 @@ METRICS = (
 )  # fmt: skip
 LONGEST = 2**20
 DRAWN = (64, 256, 1024, 4096)  # lengths of the draws
+START = 64  # keys at which mechanisms are matched
 
 
 def draw() -> None:
@@ -29,22 +42,23 @@ def draw() -> None:
         gap = slider("gap")
         noise = slider("noise")
         needles = slider("needles")
+        matched = toggle("matched")
         drawn = toggle("draws")
-    setting = Setting(gap=gap, noise=noise, needles=needles)
-    names = {key: t(f"mechanism.{key}.name") for key in setting.mechanisms}
-    lines = curves.theoretical(metric, setting, LONGEST, names)
+    setting = Setting(gap=gap, noise=noise, needles=needles, start=START * matched)
+    lines = curves.theoretical(metric, setting, LONGEST, names(setting))
     if drawn:
         lines.append(draws(metric, setting))
     place(
         curves.curves(lines, metric=metric, look=frame.look(), t=t, span=(8, LONGEST), at=n),
         "theory",
     )
-    mass = float(forms.needle_mass(n, gap, noise, needles))
-    needed = float(forms.gap_needed(n, 0.5, noise, needles))
-    sentence(
-        t("dilution.theory.says", n=n, gap=gap, mass=mass, needed=needed,
-          doubling=float(forms.needle_mass(2 * n, gap, noise, needles)))
-    )  # fmt: skip
+    mass, doubling = noisy.needle_mass([n, 2 * n], gap, noise, needles).tolist()
+    needed = float(noisy.gap_needed(max(n, needles + 1), 0.5, noise, needles))
+    says = "dilution.theory.says" if needles == 1 else "dilution.theory.says.many"
+    sentence(t(says, n=n, gap=gap, mass=mass, needed=needed, doubling=doubling))
+    by = settled("entmax", setting).scale
+    facts = {"n": START, "by": by, "lead": Entmax().holding_gap / by}
+    caption(t("dilution.theory.matched" if matched else "dilution.theory.own", **facts), "theory")
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader(t("dilution.threshold.title"), anchor=False)
@@ -52,30 +66,40 @@ def draw() -> None:
         rank = float(forms.rank_gap(n, noise))
         caption(t("dilution.threshold.caption", n=n, needed=needed, rank=rank), "threshold")
     with right:
-        st.latex(
-            rf"p = \frac{{k\,e^{{\Delta}}}}{{k\,e^{{\Delta}} + (n-k)\,e^{{s^2/2}}}} = {mass:.3g}"
-        )
-        st.latex(
-            r"\Delta_{1/2} = \ln\frac{n-k}{k} + \frac{s^2}{2}" + rf" = {needed:.2f},"
-            rf"\qquad \Delta_{{\mathrm{{max}}}} = s\sqrt{{2\ln n}} = {rank:.2f}"
-        )
+        formulas(n, gap, noise, needles)
         with st.container(key="lesson-more-theory"):
-            for i in range(1, 5):
-                st.text(t(f"dilution.theory.text.{i}"))
+            for i in range(1, 7):
+                st.text(t(f"dilution.theory.text.{i}", end=sharpening()[1]))
+
+
+def names(setting: Setting) -> dict[str, str]:
+    """What each mechanism is called, with what decides how sharp it is."""
+    found = {key: settled(key, setting) for key in setting.mechanisms}
+    return {
+        key: label((key, ()), [(parameters(of.mechanism), of.scale)], t)
+        for key, of in found.items()
+    }
+
+
+def formulas(n: int, gap: float, noise: float, needles: int) -> None:
+    """Mass and gap to leading order, with their numbers where that is good enough."""
+    mass, needed = "", ""
+    if forms.leads(n, noise) and n > needles:
+        mass = f" = {float(forms.needle_mass(n, gap, noise, needles)):.3g}"
+        needed = f" = {float(forms.gap_needed(n, 0.5, noise, needles)):.2f}"
+    st.latex(rf"p \approx \frac{{k\,e^{{\Delta}}}}{{k\,e^{{\Delta}} + (n-k)\,e^{{s^2/2}}}}{mass}")
+    st.latex(
+        rf"\Delta_{{1/2}} \approx \ln\frac{{n-k}}{{k}} + \frac{{s^2}}{{2}}{needed},"
+        r"\qquad \Delta_{\mathrm{max}} \lesssim s\sqrt{2\ln n}"
+    )
 
 
 def draws(metric: str, setting: Setting) -> Curve:
     """The same metric measured by the engine on planted needles, softmax, two seeds."""
-    params = (
-        ("gap", setting.gap), ("heads", 2), ("needles", setting.needles), ("noise", setting.noise),
-    )  # fmt: skip
-    lengths = tuple(n for n in DRAWN if n > setting.needles)
-    plan = sweep.Lab(
-        mechanisms=(("softmax", ()),), lengths=lengths, source_params=params, match="none",
-        rows=128,
-    ).plan()  # fmt: skip
+    of = (setting.gap, setting.noise, setting.needles)
     records = obtain(
-        f"theory:{params}", t("gate.source"), lambda report: measuring.gathered(plan, report),
+        f"theory:{of}", t("gate.source"),
+        lambda report: measuring.needles([n for n in DRAWN if n > setting.needles], *of),
         lambda made: 1000 * len(made),
     )  # fmt: skip
     (curve,) = curves.measured(records, {"softmax": t("dilution.draws.name")}, metric)

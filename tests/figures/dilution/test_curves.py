@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from engine.dilution import noisy, theory
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.dilution import curves
 from engine.figures.dilution.curves import Curve
@@ -88,3 +89,57 @@ def test_a_map_of_noise_writes_its_shares_where_they_can_be_read() -> None:
         "#ffffff",
         "#000000",
     )  # in the dark theme small shares are dark cells
+
+
+def test_cells_in_which_a_form_does_not_hold_are_hatched_and_left_without_a_number() -> None:
+    lengths, noises = (16, 4096), (0.5, 3.0)
+    n, s = np.meshgrid(lengths, noises)
+    holds = theory.leads(n, s)
+    assert holds.tolist() == [[True, True], [False, False]]
+    values = theory.needle_mass(n, 6.0, s)  # at 16 keys and noise 3 23 %, where rows have 55 %
+    shape = curves.noise_map(values, lengths, noises, title="m", look=LIGHT, t=t, holds=holds)
+    cells, written, hatched = shape.data
+    assert np.isnan(np.array(cells.z, float)).tolist() == (~holds).tolist()
+    assert list(written.text) == ["96%", "8%"]
+    x, y = np.array(hatched.x, float), np.array(hatched.y, float)
+    assert np.nanmin(y) == 0.5 and np.nanmax(y) == 1.5  # the upper row: noise rises upwards
+    assert (np.nanmin(x), np.nanmax(x)) == (-0.5, 1.5)
+    assert shape.layout.yaxis.range[0] < shape.layout.yaxis.range[1]
+    whole = curves.noise_map(values, lengths, noises, title="m", look=LIGHT, t=t)
+    assert len(whole.data) == 2
+
+
+def test_hatching_stays_inside_its_cell() -> None:
+    x, y = (np.array(line, float) for line in curves.hatching(np.array([[2, 5]])))
+    assert np.nanmin(x) == 4.5 and np.nanmax(x) == 5.5
+    assert np.nanmin(y) == 1.5 and np.nanmax(y) == 2.5
+
+
+def test_a_row_stands_before_its_ghost() -> None:
+    rows = {"full": [0.5, 0.25, 0.25, 0.0], "sparse": [1.0, 0.0, 0.0, 0.0]}
+    ghosts = {"full": [0.75, 0.25], "sparse": [1.0, 0.0]}
+    shape = curves.rank_row(rows, look=LIGHT, t=t, longest=16, least=1e-6, ghosts=ghosts)
+    assert [trace.name for trace in shape.data if trace.showlegend is None] == ["full", "sparse"]
+    ghost = shape.data[2]
+    assert list(ghost.y) == [0.75, 0.25] and ghost.opacity < 0.5
+    assert ghost.line.color == shape.data[0].line.color
+    assert shape.data[1].marker.size[0] > 0 == sum(shape.data[1].marker.size[1:])
+
+
+def test_the_threshold_is_where_half_of_the_weight_and_the_first_rank_are() -> None:
+    setting = curves.Setting(6.0, 2.0)
+    rank, mass = curves.threshold(setting, 4096, 256, look=LIGHT, t=t).data
+    n, needed, first = np.array(mass.x), np.array(mass.y), np.array(rank.y)
+    np.testing.assert_allclose(noisy.needle_mass(n, needed, 2.0), 0.5, atol=1e-5)
+    np.testing.assert_allclose(theory.rank_kept(n, first, 2.0), 0.5, rtol=1e-6)
+    assert (first < needed).all()
+
+
+def test_a_limit_is_named_where_it_is_clear_of_the_lines() -> None:
+    line = Curve("full", [256, 4096], [0.5, 0.1])
+    for metric, sides in (
+        ("needle_mass", ("left", "right")),
+        ("effective_tokens", ("right",) * 2),
+    ):
+        shape = curves.curves([line], metric=metric, look=LIGHT, t=t)
+        assert tuple(a.xanchor for a in shape.layout.annotations) == sides

@@ -26,7 +26,10 @@ def test_the_chosen_head_stands_out_and_training_ends() -> None:
 
 def test_maps_share_one_scale() -> None:
     maps = {64: np.full((4, 4), 2.0), 128: np.full((4, 4), 50.0)}
-    shape = growing.head_maps(maps, look=LIGHT, t=t)
+    shape = growing.head_maps(maps, trained=100, look=LIGHT, t=t)
+    assert [a.text for a in shape.layout.annotations] == [
+        "n = 64", t("dilution.maps.beyond", n=128)
+    ]  # fmt: skip
     assert {trace.zmax for trace in shape.data} == {np.log10(50.0)}
     assert float(shape.data[0].z[0][0]) == pytest.approx(np.log10(2.0))
 
@@ -64,7 +67,7 @@ def test_a_disturbed_text() -> None:
     ]  # fmt: skip
     shape = growing.disturbed(found, (0, 1), trained=150, look=LIGHT, t=t)
     lines = {x.name: x for x in shape.data if x.showlegend is not False}
-    assert list(lines["needle mass"].y) == pytest.approx([0.5, 0.5 / 3])
-    assert list(lines["needle first"].y) == [1.0, 0.5]
+    assert list(lines[t("stat.needle_mass")].y) == pytest.approx([0.5, 0.5 / 3])
+    assert list(lines[t("stat.needle_hit")].y) == [1.0, 0.5]
     assert list(shape.layout.xaxis.ticktext) == ["100<br>+0", "300<br>+2"]
     assert shape.layout.shapes[0].x0 == 150

@@ -25,7 +25,7 @@ def records(kinds=tuple(NAMES), seeds=(0, 1, 2)) -> list[dict]:
 @pytest.mark.parametrize("dark", [False, True])
 def test_lines_bands_and_chance(metric, dark) -> None:
     shape = pictures.lengths(
-        records(), metric, NAMES, trained=(4, 16), look=theme(dark), t=t,
+        records(), metric, NAMES, trained=16, look=theme(dark), t=t,
         own=records(("ssmax",), (7,)), own_name="mine",
     )  # fmt: skip
     shown = [trace for trace in shape.data if trace.showlegend is not False]
@@ -42,7 +42,7 @@ def test_lines_bands_and_chance(metric, dark) -> None:
     chance = [1 / CLASSES] * 3 if metric == "accuracy" else [1 / n for n in LENGTHS]
     np.testing.assert_allclose(np.interp(LENGTHS, shown[3].x, shown[3].y), chance, rtol=1e-3)
     (shaded,) = [one for one in shape.layout.shapes if one.type == "rect"]
-    assert (shaded.x0, shaded.x1) == (4, 16)
+    assert (shaded.x0, shaded.x1) == (16, 64)  # beyond, as everywhere
     assert shape.layout.yaxis.title.text == t(f"probes.metric.{metric}")
 
 
