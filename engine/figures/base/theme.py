@@ -7,6 +7,7 @@ nothing else.
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import plotly.graph_objects as go
@@ -178,6 +179,7 @@ def colour_at(colours: tuple[str, ...], share: float) -> str:
     return "#" + "".join(f"{round(a + (b - a) * (place - left)):02x}" for a, b in pairs)
 
 
+@cache
 def template(look: Theme) -> go.layout.Template:
     """The one template: no box, hairline grid, numbers in the page's type."""
     axis = {
@@ -218,6 +220,5 @@ def template(look: Theme) -> go.layout.Template:
 
 def figure(look: Theme, height: int, **layout: Any) -> go.Figure:
     """An empty figure in our template."""
-    shape = go.Figure()
-    shape.update_layout(template=template(look), height=height, **layout)
-    return shape
+    # at once: a layout that is updated is checked, and its template copied, twice
+    return go.Figure(layout={"template": template(look), "height": height, **layout})
