@@ -70,7 +70,8 @@ class Look:
         second, second_weight: the runner-up, −1 and 0 if there is none.
         back: tokens from query back to key (negative: ahead).
         effective: effective tokens. visible: keys it may see.
-        first: share of the first visible key.
+        first: share of the first visible key. even: if several keys may be seen and none has more
+            than its share, but for a per cent.
     """
 
     key: int
@@ -81,11 +82,7 @@ class Look:
     effective: float
     visible: int
     first: float
-
-    @property
-    def even(self) -> bool:
-        """True if all keys that it may see have the same weight, to about a per cent."""
-        return self.visible > 1 and self.effective > (1 - 1e-4) * self.visible
+    even: bool
 
 
 def look(weights: Float[Tensor, " m"], stats: RowStats, frame: Frame, head: int, row: int) -> Look:
@@ -94,6 +91,7 @@ def look(weights: Float[Tensor, " m"], stats: RowStats, frame: Frame, head: int,
     best = size.topk(min(2, len(size)))
     key = int(best.indices[0]) if best.values[0] > 0 else -1
     pair = len(size) > 1 and float(best.values[1]) > 0
+    visible = int(stats.visible[head, row])
     return Look(
         key=key,
         weight=float(weights[key]) if key >= 0 else 0.0,
@@ -101,8 +99,9 @@ def look(weights: Float[Tensor, " m"], stats: RowStats, frame: Frame, head: int,
         second_weight=float(weights[best.indices[1]]) if pair else 0.0,
         back=row + frame.offset - key,
         effective=float(stats.effective_tokens[head, row]),
-        visible=int(stats.visible[head, row]),
+        visible=visible,
         first=float(stats.sink_mass[head, row]),
+        even=visible > 1 and 0 < float(best.values[0]) * visible <= 1.01 * float(size.sum()),
     )
 
 

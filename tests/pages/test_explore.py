@@ -1,6 +1,7 @@
 """The Explore page: opens drawn, keeps what was chosen, and answers bad input with a sentence."""
 
 import io
+import re
 
 import numpy as np
 import pytest
@@ -78,6 +79,22 @@ def test_keys_without_names_are_tinted_cells_with_the_chosen_one_marked(explore)
     assert text.count(" chosen") == 2 and 'chosen" title="40 bucket' in text
 
 
+def test_equal_keys_are_said_to_be_read_evenly(explore):
+    page = explore(source="identical", query="255").healthy()
+    words = "Token 255 attends evenly to all 256 tokens that it may see, 0.39% each."
+    assert words in page.words
+    assert any("256 tokens · 1 head" in words for words in page.words)
+
+
+@pytest.mark.parametrize("where", [{}, {"source": "planted", "s.n": "300", "s.noise": "1"}])
+def test_chinese_sentences_are_spaced(explore, where):
+    page = explore(lang="zh", query="9", **where).healthy()
+    said = [words for words in page.words if "有效词元数为" in words]
+    assert len(said) == 1 and ("词元 9：" if where else "位置 9 的“") in said[0]
+    for words in page.words:
+        assert not re.search("[\u4e00-\u9fff][A-Za-z0-9]|[A-Za-z0-9%][\u4e00-\u9fff]", words)
+
+
 @pytest.mark.parametrize("head", ["all", "2"])
 @pytest.mark.parametrize("colour", ["weight", "log", "uniform", "row"])
 def test_views_are_drawn(explore, head, colour):
@@ -89,7 +106,7 @@ def test_views_are_drawn(explore, head, colour):
 def test_mass_by_unit_as_an_icicle(explore, mechanism):
     page = explore(mechanism=mechanism, grouping="icicle", lang="zh").healthy()
     assert any('"type":"icicle"' in chart.proto.spec for chart in charts(page))
-    assert any("逐层落到各单元" in words for words in page.words)
+    assert any("单元逐层嵌套" in words for words in page.words)
 
 
 @pytest.mark.parametrize("kind", ["buckets", "clusters"])

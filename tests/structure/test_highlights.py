@@ -75,6 +75,18 @@ def test_look_is_what_the_row_says(att):
     assert seen.second_weight == pytest.approx(float(weights.sort().values[-2]))
 
 
+def test_a_row_is_even_where_all_its_keys_weigh_the_same():
+    att = engine.attend(engine.sources.identical(n=256, causal=True), "softmax")
+    stats = att.rows()
+    rows = [highlights.look(att.weights()[0, i], stats, att.frame, 0, i) for i in (0, 1, 255)]
+    assert [row.even for row in rows] == [False, True, True]  # one key is no choice
+    assert rows[2].weight == pytest.approx(1 / 256)
+    for lead, even in ((1.005, True), (1.05, False)):
+        row = att.weights()[0, 255] * 0.5  # of a mechanism that gives half of its weight to none
+        row[7] *= lead
+        assert highlights.look(row, stats, att.frame, 0, 255).even == even
+
+
 @pytest.mark.parametrize("kind, groups", [("blocks", 7), ("segments", 3), ("8", 6)])
 @pytest.mark.parametrize("head", [None, 2])
 def test_mass_by_group_is_the_sum_over_its_keys(att, kind, groups, head):

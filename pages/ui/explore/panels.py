@@ -136,7 +136,7 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
     att, spec = scene.attention, scene.spec
     means = scene.summary.rows.means()
     facts = [
-        f"{t('head.name', head=h)}: {mean:.1f} {t('stat.effective_tokens')}"
+        f"{t('head.name', head=h)}: {mean:,.1f} {t('stat.effective_tokens')}"
         for h, mean in enumerate(means["effective_tokens"].tolist())
     ]
 

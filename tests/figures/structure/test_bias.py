@@ -13,6 +13,7 @@ import torch
 import engine
 from engine.contract import Layer
 from engine.contract.views import Bias
+from engine.contract.wording import worded
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.structure.pictures import Context, Picture, pictures
 from engine.figures.structure.scorings import POINTS
@@ -20,7 +21,8 @@ from engine.kernels import positions
 from engine.mechanisms.relative import KINDS
 from engine.structure import bias
 from engine.structure.scorings import less_mean
-from tests.pages.test_locales import WORDS, facts
+from tests.pages.test_locales import WORDS
+from tests.wording import facts
 
 EVIL = "<b>&%{z}$x$\u202e"
 
@@ -58,7 +60,7 @@ def test_words_facts_and_escapes(key, causal, look):
         for tag in ("en", "zh"):
             words = WORDS[tag][f"picture.{name}.caption"]
             assert facts(words) <= picture.facts.keys(), name
-            words.format(**picture.facts)
+            assert worded(words, tag, picture.facts)
             assert f"picture.{name}.title" in WORDS[tag]
         text = json.dumps(picture.figure.to_plotly_json(), default=str, ensure_ascii=False)
         assert "<b>" not in text and "\u202e" not in text

@@ -10,11 +10,13 @@ import pytest
 import torch
 
 import engine
+from engine.contract.wording import worded
 from engine.dilution import theory
 from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.structure.pictures import Context, Picture, pictures
 from engine.mechanisms.adaptive_temperature import beta, sharpening
-from tests.pages.test_locales import WORDS, facts
+from tests.pages.test_locales import WORDS
+from tests.wording import facts
 
 EVIL = "<b>&%{z}$x$\u202e"
 KEYS = ("ssmax", "entmax", "softmax1", "adaptive_temperature", "differential", "sigmoid",
@@ -45,7 +47,7 @@ def test_each_row_can_be_drawn_and_has_words(key, row, tag):
         for part in ("title", "caption"):
             words = WORDS[tag][f"picture.{name}.{part}"]
             assert facts(words) <= picture.facts.keys()
-            words.format(**picture.facts)
+            assert worded(words, tag, picture.facts)
         text = json.dumps(picture.figure.to_plotly_json(), default=str, ensure_ascii=False)
         assert "<b>" not in text and "\u202e" not in text
 
