@@ -8,6 +8,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import Parameter
 
 from engine.contract import QKV, param
 from engine.contract.learned import Fidelity, Learned, explained
@@ -84,6 +85,11 @@ class Additive(Mechanism):
         h, u, d, dk = qkv.heads, self.hidden, qkv.q.shape[-1], qkv.k.shape[-1]
         return {"w_q": (h, u, d), "w_k": (h, u, dk), "b": (h, u), "w_v": (h, u)}
 
+    def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
+        draw = torch.Generator().manual_seed(self.seed + layer)
+        start = random(heads, width, width, self.hidden, draw)
+        return {name: Parameter(x) for name, x in start.items()}
+
     def held(self, qkv: QKV) -> int:
         """Queries and keys in float64, as they are and whitened."""
         return 2 * 8 * numbers(qkv)
@@ -102,7 +108,8 @@ def fitted(qkv: QKV, hidden: int, seed: int) -> Learned:
     """
     d, dk = qkv.q.shape[-1], qkv.k.shape[-1]
     learn, held, keys = split(qkv, seed)
-    chance = random(qkv, hidden, torch.Generator().manual_seed(seed))
+    chance = random(qkv.heads, d, dk, hidden, torch.Generator().manual_seed(seed))
+    chance = {name: x.to(qkv.device) for name, x in chance.items()}
     if d != dk:
         return Learned(chance)
     q, k = qkv.q.float(), qkv.k.float()
@@ -132,12 +139,11 @@ def split(qkv: QKV, seed: int) -> tuple[Int[Tensor, " a"], Int[Tensor, " b"], In
     return order[count:], order[:count], keys
 
 
-def random(qkv: QKV, hidden: int, draw: torch.Generator) -> dict[str, Tensor]:
+def random(h: int, d: int, dk: int, hidden: int, draw: torch.Generator) -> dict[str, Tensor]:
     """Weights before any training."""
-    h, d, dk = qkv.heads, qkv.q.shape[-1], qkv.k.shape[-1]
     shapes = {"w_q": (h, hidden, d), "w_k": (h, hidden, dk), "b": (h, hidden), "w_v": (h, hidden)}
     return {
-        name: (torch.randn(shape, generator=draw) * shape[-1] ** -0.5).to(qkv.device)
+        name: torch.randn(shape, generator=draw, device=draw.device) * shape[-1] ** -0.5
         for name, shape in shapes.items()
     }
 

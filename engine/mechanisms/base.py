@@ -170,6 +170,17 @@ class Mechanism(ABC):
         only training finds, in a model that attends this way from the start."""
         return self.learns(qkv)
 
+    def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
+        """What a model that attends this way from the start brings to a layer besides its
+        projections, as it is at first, by the names and in the shapes of `takes`: a `Parameter`
+        is trained, any other tensor stays as it is.
+
+        Args:
+            heads: of the layer. width: of a query. read: numbers of its input x for each token.
+            layer: which it is, from 0.
+        """
+        return {}
+
     # -- what it says of itself, for pages and pictures ------------------------------------------
 
     @property

@@ -17,7 +17,15 @@ from engine.mechanisms.adaptive_temperature import beta, entropy
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.moba import MoBA
-from engine.mechanisms.relative import KINDS, LEARNED, fitted, plain_logits, positioned, tables
+from engine.mechanisms.relative import (
+    KINDS,
+    LEARNED,
+    blank,
+    fitted,
+    plain_logits,
+    positioned,
+    tables,
+)
 from engine.mechanisms.segmented import Segmented
 from engine.mechanisms.ssmax import length_scale
 from engine.mechanisms.transformer_xl import TransformerXL
@@ -80,6 +88,9 @@ class Combined(Mechanism):
 
     def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         return tables(qkv, self.bias)
+
+    def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
+        return blank(self.bias, DISTANCE, heads, width)
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)

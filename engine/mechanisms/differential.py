@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from math import sqrt
+from math import exp, sqrt
 from typing import ClassVar
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn import Parameter
 
 from engine.contract import QKV, Block, Index, Refusal, RowKind, param
 from engine.kernels import dense
@@ -54,6 +55,10 @@ class Differential(Mechanism):
 
     def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         return {"lambda": (qkv.heads,)}
+
+    def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
+        """λ as the paper starts it, by the layer's depth."""
+        return {"lambda": Parameter(torch.full((heads,), 0.8 - 0.6 * exp(-0.3 * layer)))}
 
     def shares(self, qkv: QKV) -> Float[Tensor, "h 1 1"]:
         """λ of each head, in float64."""

@@ -106,6 +106,10 @@ class Lsh(Mechanism):
     def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         return {"centre": (qkv.heads, qkv.q.shape[-1])} if self.shared_qk else {}
 
+    def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
+        """No centre: the paper hashes vectors as they are."""
+        return {"centre": torch.zeros(heads, width)} if self.shared_qk else {}
+
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
         given = self._given(qkv)

@@ -10,6 +10,7 @@ import torch
 import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
+from torch.nn import Parameter
 
 from engine.contract import QKV, Refusal, one_of, param
 from engine.contract.learned import Fidelity, Learned, explained
@@ -97,6 +98,9 @@ class Relative(Mechanism):
 
     def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         return tables(qkv, self.kind)
+
+    def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
+        return blank(self.kind, self.max_distance, heads, width)
 
     def held(self, qkv: QKV) -> int:
         """Queries and keys rotated, or features of distances."""
@@ -227,6 +231,16 @@ def tables(qkv: QKV, kind: str) -> dict[str, tuple[int | None, ...]]:
         if (kind in LEARNED)
         else {}
     )
+
+
+def blank(kind: str, max_distance: int, heads: int, width: int) -> dict[str, Tensor]:
+    """Embeddings of a kind that is learned, before they are."""
+    sizes = {
+        "t5": (positions.BUCKETS, 1),
+        "shaw": (2 * max_distance + 1, width),
+        "music": (max_distance, width),
+    }
+    return {kind: Parameter(torch.zeros(heads, *sizes[kind]))} if kind in LEARNED else {}
 
 
 def named(qkv: QKV, kind: str, max_distance: int, total: int) -> Int[Tensor, " k"]:

@@ -14,6 +14,7 @@ from typing import ClassVar
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.nn import Parameter
 
 from engine.contract import QKV, Block, Index, index, param
 from engine.contract.learned import Fidelity, Learned
@@ -113,6 +114,11 @@ class Routed(Mechanism):
             "w_r": (qkv.heads, _width(qkv), self.paths),
             "b_r": (qkv.heads, self.paths),
         }
+
+    def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
+        """An even mixture."""
+        sizes = {"w_r": (heads, read, self.paths), "b_r": (heads, self.paths)}
+        return {name: Parameter(torch.zeros(size)) for name, size in sizes.items()}
 
     def _captured(self, qkv: QKV, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r p"]:
         """Share of full attention's mass on the keys of each path."""

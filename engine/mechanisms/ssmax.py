@@ -11,6 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor
+from torch.nn import Parameter
 
 from engine.contract import QKV, param
 from engine.kernels import dense, patterns
@@ -58,6 +59,9 @@ class SSMax(Mechanism):
 
     def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         return {"s": (qkv.heads,)}
+
+    def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
+        return {"s": Parameter(torch.full((heads,), self.s))}
 
     def factors(self, qkv: QKV) -> Float[Tensor, "h 1"]:
         """s of each head, in float64."""

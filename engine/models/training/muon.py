@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from jaxtyping import Float
 from torch import Tensor
@@ -20,7 +22,7 @@ class Muon(torch.optim.Optimizer):
     """
 
     def __init__(
-        self, params: list[Tensor], lr: float = 1e-3, weight_decay: float = 0.1,
+        self, params: Sequence[Tensor], lr: float = 1e-3, weight_decay: float = 0.1,
         momentum: float = 0.95,
     ) -> None:  # fmt: skip
         super().__init__(params, {"lr": lr, "weight_decay": weight_decay, "momentum": momentum})

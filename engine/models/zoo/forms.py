@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engine.contract import QKV, Layer, Learned
+from engine.contract import QKV, Layer, Learned, Refusal
 from engine.kernels import normalisers, positions
 from engine.kernels.selection import largest
 from engine.mechanisms.base import Mechanism
@@ -111,12 +111,10 @@ class Softmaxed(Form):
 
     def weights(self) -> Float[Tensor, "b h n n"]:
         z, n = self.q @ self.k.mT * self.scale, self.q.shape[2]
-        mask = (
-            torch.ones_like(z[0, 0], dtype=torch.bool).tril() if self.mask is None else self.mask
-        )
-        w = (z.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else z + mask).softmax(
-            -1
-        )
+        causal = torch.ones_like(z[0, 0], dtype=torch.bool).tril()
+        mask = causal if self.mask is None else self.mask
+        z = z.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else z + mask
+        w = z.softmax(-1)
         return w if self.pool is None else w[..., :n] + w[..., n:] @ self.pool.to(w)
 
     def output(self, v: Float[Tensor, "b h n e"]) -> Float[Tensor, "b h n e"]:
@@ -161,12 +159,15 @@ def form(mechanism: Mechanism, given: Given) -> Form:
 
 
 def by_reference(mechanism: Mechanism, given: Given) -> Form:
-    """The weights by the mechanism's own dense formula, text by text in float64."""
+    """The weights by the mechanism's own dense formula, text by text in float64. Raises ValueError
+    where that would be fitted to each text, since no way to begin is declared (`initial`)."""
     known = replace(mechanism, learned=Learned(given.learned) if given.learned else None)
     found = []
     for q, k, x in zip(given.q, given.k, given.x, strict=True):
         qkv = QKV(q, k, k, causal=True, layer=Layer(x=x))
         known.check(qkv)
+        if not given.learned and known.learns(qkv):
+            raise Refusal("{key} doesn't say how what it learns begins", key=known.key)
         found.append(known.reference(qkv))
     return Dense(torch.stack(found).to(given.q))
 

@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
-from math import exp
-from typing import Any
+from typing import Any, no_type_check
 
 import torch
 from huggingface_hub.dataclasses import strict
@@ -18,6 +17,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, LlamaConfig, LlamaFor
 from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 from transformers.models.llama.modeling_llama import (
     LlamaAttention,
+    LlamaDecoderLayer,
     LlamaModel,
     apply_rotary_pos_emb,
 )
@@ -25,12 +25,12 @@ from transformers.models.llama.modeling_llama import (
 from engine.contract import Learned
 from engine.mechanisms import make
 from engine.mechanisms.base import Mechanism
-from engine.mechanisms.relative import Relative
 from engine.models import capture
 from engine.models.zoo.forms import Given, form
 from engine.models.zoo.kind import KIND
 
 
+@no_type_check  # `strict` checks its fields, and its __init__ takes more than it says
 @strict
 class ZooConfig(LlamaConfig):
     """A Llama's configuration and what it attends with.
@@ -49,23 +49,6 @@ class ZooConfig(LlamaConfig):
     tokenizer: str = "."
 
 
-def parts_of(mechanism: Mechanism, config: ZooConfig, layer: int) -> dict[str, Tensor]:
-    """What training finds besides the projections, as it is at first."""
-    heads, width = config.num_attention_heads, config.hidden_size
-    match mechanism.key:
-        case "ssmax":  # the paper's own models learn about this much
-            return {"s": torch.full((heads,), 0.43)}
-        case "differential":  # λ at the start, by the layer's depth, is the paper's
-            return {"lambda": torch.full((heads,), 0.8 - 0.6 * exp(-0.3 * layer))}
-        case "routing":  # an even mixture; one row a head and path
-            paths = getattr(mechanism, "paths", 0)
-            return {"w_r": torch.zeros(heads * paths, width), "b_r": torch.zeros(heads * paths)}
-        case "relative" if isinstance(mechanism, Relative) and mechanism.kind == "t5":
-            return {"t5": torch.zeros(heads, 32)}
-        case _:
-            return {}
-
-
 class ZooAttention(LlamaAttention):
     """Projections of a Llama, and between them any mechanism."""
 
@@ -74,29 +57,22 @@ class ZooAttention(LlamaAttention):
     def __init__(self, config: ZooConfig, layer_idx: int) -> None:
         super().__init__(config, layer_idx)
         self.mechanism = make(config.mechanism, **(config.mechanism_parameters or {}))
-        found = parts_of(self.mechanism, config, layer_idx)
-        self.parts = nn.ParameterDict({name: nn.Parameter(x) for name, x in found.items()})
+        parts = {name: x for name, x in self._initial().items() if isinstance(x, nn.Parameter)}
+        self.parts = nn.ParameterDict(parts)
         self.shared = bool(getattr(self.mechanism, "shared_qk", False))
         if self.shared:
             del self.k_proj
 
+    def _initial(self) -> dict[str, Tensor]:
+        config = self.config
+        return self.mechanism.initial(
+            config.num_attention_heads, self.head_dim, config.hidden_size, self.layer_idx
+        )
+
     def learned(self) -> dict[str, Tensor]:
-        """Its learned parts as the mechanism takes them."""
-        parts: dict[str, Tensor] = dict(self.parts.items())
-        heads = self.config.num_attention_heads
-        match self.mechanism.key:
-            case "routing":
-                w, b = parts["w_r"], parts["b_r"]
-                return {
-                    "w_r": w.unflatten(0, (heads, -1)).mT,
-                    "b_r": b.unflatten(0, (heads, -1)),
-                }
-            case "lsh" if self.shared:  # the paper hashes vectors as they are
-                return {"centre": self.q_proj.weight.new_zeros(heads, self.head_dim)}
-            case "relative" if "t5" in parts:
-                return {"t5": parts["t5"][..., None]}
-            case _:
-                return parts
+        """What the mechanism takes: parts that are trained, and what stays as it was at first."""
+        given = {name: x.to(self.q_proj.weight) for name, x in self._initial().items()}
+        return given | dict(self.parts.items())
 
     def own(self) -> Mechanism:
         """What this layer attends with, its learned parts in it."""
@@ -110,7 +86,7 @@ class ZooAttention(LlamaAttention):
         attention_mask: Any = None,
         past_key_values: Any = None,
         **kwargs: Any,
-    ) -> tuple[Tensor, Tensor | None]:
+    ) -> tuple[Tensor, Any]:
         """As a Llama's: the output (b n D), and with "eager" attention the weights (b h n n).
 
         Raises:
@@ -161,7 +137,7 @@ class ZooModel(LlamaModel):
 
     config_class = ZooConfig
     _can_record_outputs = {  # noqa: RUF012
-        **LlamaModel._can_record_outputs,
+        "hidden_states": LlamaDecoderLayer,
         "attentions": ZooAttention,
     }
 
@@ -176,7 +152,6 @@ class ZooForCausalLM(LlamaForCausalLM):
     """The language model."""
 
     config_class = ZooConfig
-    config: ZooConfig
 
     def __init__(self, config: ZooConfig) -> None:
         super().__init__(config)

@@ -82,4 +82,4 @@ def kind_of(name: str) -> Kind:
         raise Refusal("no model {name!r}; there are {known}", name=name, known=", ".join(known))
     if not MECHANISMS[name].causal_ok or not MECHANISMS[name].selection_causal:
         raise Refusal("{name} reads ahead: it can't be trained to tell what follows", name=name)
-    return Kind(name)
+    return Kind(name, rotary=MECHANISMS[name].family != "position")

@@ -65,7 +65,7 @@ def publish(model: ZooForCausalLM, training: Mapping, out: Path, tokenizer: Path
     """Write config.json, model.safetensors (bfloat16) and card.json to a folder."""
     stage = out.with_name(f".{out.name}")
     shutil.rmtree(stage, ignore_errors=True)
-    model.config.tokenizer = os.path.relpath(tokenizer, out)
+    model.config.update({"tokenizer": os.path.relpath(tokenizer, out)})
     model.generation_config.use_cache = False
     model.bfloat16().save_pretrained(stage)
     config = json.loads((stage / "config.json").read_text())

@@ -24,9 +24,16 @@ OTHERS = {
     "three levels": Kind("hierarchical", {"levels": 3}),
     "no slots": Kind("memory_tokens", {"slots": 0}),
     "two paths": Kind("routing", {"paths": 2, "top_k": 1}),
-    "gaussian": Kind("gaussian"),  # has no form of its own
+    # without forms of their own
+    "gaussian": Kind("gaussian"),
+    "shaw": Kind("relative", {"kind": "shaw", "max_distance": 6}, rotary=False),
+    "music": Kind("relative", {"kind": "music", "max_distance": 6}, rotary=False),
+    "additive": Kind("additive", {"hidden": 4}),
+    "crossed": Kind("combined", {"bias": "t5", "scale": "ssmax"}, rotary=False),
 }
 ALL = KINDS | OTHERS
+WHOLE = [name for name, kind in ALL.items() if {"segment", "block", "levels"} & {*kind.parameters}]
+"""What cuts the text in pieces is also tried where the last one is whole."""
 CONFIG = {
     "vocab_size": 64, "hidden_size": 16, "intermediate_size": 32, "num_hidden_layers": 2,
     "num_attention_heads": 2,
@@ -49,8 +56,10 @@ def made(name: str, n: int, seed: int = 0):
     return layer, x, q, q if layer.shared else k, v
 
 
-@pytest.mark.parametrize("n", [5, 70, 128])
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize(
+    ("name", "n"),
+    [*((name, n) for name in ALL for n in (5, 70)), *((name, 128) for name in WHOLE)],
+)
 def test_a_form_gives_the_mechanisms_weights_and_output(name, n):
     layer, x, q, k, v = made(name, n)
     made_of = form(layer.mechanism, Given(q, k, x, layer.learned()))
@@ -122,6 +131,13 @@ def test_forms_agree_with_training_by_the_reference(name):
     )
 
 
+def test_what_would_be_fitted_to_each_text_is_not_trained():
+    layer, x, q, k, _ = made("softmax", 20)
+    with pytest.raises(ValueError, match="capsule doesn't say how"):
+        form(engine.make("capsule"), Given(q, k, x, {}))
+    assert not layer.learned()
+
+
 def test_learned_parts_change_what_is_attended():
     layer, _, q, k, v = made("ssmax", 20)
     qkv = engine.QKV(q[0], k[0], v[0], causal=True)
@@ -133,7 +149,7 @@ def test_learned_parts_change_what_is_attended():
     first, second = engine.attend(qkv, layer.own()).weights(), engine.attend(qkv, other).weights()
     torch.testing.assert_close(first[0], second[0])
     assert not torch.allclose(first[1], second[1])
-    alone = replace(layer.mechanism, s=float(2 * s[1]))
+    alone = replace(layer.mechanism, s=2 * s[1].item())
     torch.testing.assert_close(second[1], engine.attend(qkv, alone).weights()[1])
 
 

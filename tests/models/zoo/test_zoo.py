@@ -3,13 +3,17 @@
 import json
 import shutil
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from torch.nn.functional import cross_entropy
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
 import engine
+from engine.mechanisms import MECHANISMS
+from engine.models.read import Model
 from engine.models.training import train
 from engine.models.zoo import command, training
 from engine.models.zoo.network import ZooForCausalLM
@@ -21,6 +25,40 @@ RECIPE = replace(
     drill_batch=72, contexts=((0.0, 72),),
 )  # fmt: skip
 TEXT = "The lamp was lit, and Quill said: it isn't far; 灯亮了，小船说：不远。 " * 6
+WRITTEN = ("window", "lsh", "routing")
+"""Plain; without a projection for keys; with learned parts."""
+
+
+def fresh(name):
+    return training.build(RECIPE, kind_of(name))
+
+
+def lively(name):
+    """A model whose attention has peaks, and whose learned parts are not those of the start."""
+    net, draw = fresh(name), torch.Generator().manual_seed(1)
+    for key, weight in net.named_parameters():
+        if ".parts." in key:
+            weight.data += 0.5 * torch.rand(weight.shape, generator=draw)
+        elif "q_proj" in key or "k_proj" in key:
+            weight.data *= 20
+    return net.eval()
+
+
+@cache
+def tokenizer():
+    return AutoTokenizer.from_pretrained(training.TOKENIZER)
+
+
+def ids_of(text, most):
+    return tokenizer()(text, return_tensors="pt")["input_ids"][:, :most]
+
+
+@pytest.fixture(scope="module", autouse=True)
+def single():
+    """float32, and not what is quicker at the moment: runs are compared."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(train, "bfloat16_pays", lambda device: False)
+        yield
 
 
 @pytest.fixture(scope="module")
@@ -31,20 +69,50 @@ def corpora():
 
 @pytest.fixture(scope="module")
 def zoo(corpora, tmp_path_factory):
-    """A folder of one small model of each kind."""
+    """A folder of small models, as the command leaves them."""
     folder = tmp_path_factory.mktemp("zoo")
-    for name in KINDS:
+    for name in WRITTEN:
         training.train_one(name, RECIPE, corpora, folder / "out", folder / "work", CPU)
     return folder / "out"
 
 
-def fresh(name):
-    return training.build(RECIPE, kind_of(name))
+@pytest.mark.parametrize("name", KINDS)
+def test_each_layer_attends_as_its_mechanism_does(name):
+    """What a model weighs and makes by itself, in training's way and in transformers' "eager" one,
+    is what `engine.attend` makes of the Q, K, V that a reading keeps."""
+    net, ids, made = lively(name), ids_of(TEXT, 100), []
+    for layer in net.model.layers:
+        layer.self_attn.o_proj.register_forward_pre_hook(lambda _, args: made.append(args[0][0]))
+    with torch.no_grad():
+        logits = net(ids).logits[0, -1]
+        net.set_attn_implementation("eager")
+        eager = net(ids, output_attentions=True)
+    # as `engine.models.load` opens it, without a disk
+    model = Model(name, lively(name), tokenizer(), CPU, torch.float32, 72, None, True)
+    trace = model.read(TEXT, max_tokens=100)
+    torch.testing.assert_close(trace.logits, logits, atol=1e-4, rtol=1e-4)
+    torch.testing.assert_close(eager.logits[0, -1], logits, atol=1e-4, rtol=1e-4)
+    assert trace.layers == len(eager.attentions) == 2
+    for i, weights in enumerate(eager.attentions):
+        own = trace.own(i)
+        assert type(own) is MECHANISMS[KINDS[name].key]
+        attended = engine.attend(trace.layer(i), own)
+        output = attended.output.transpose(0, 1).flatten(1)
+        torch.testing.assert_close(made[i], output, atol=1e-4, rtol=1e-4)
+        torch.testing.assert_close(weights[0], attended.weights(), atol=1e-4, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", KINDS)
+def test_gradients_reach_every_weight(name):
+    net, ids = lively(name), ids_of(TEXT, 100)
+    cross_entropy(net(ids[:, :-1]).logits[0], ids[0, 1:]).backward()
+    for key, weight in net.named_parameters():
+        assert weight.grad is not None and weight.grad.abs().max() > 0, key
+
+
+@pytest.mark.parametrize("name", WRITTEN)
 def test_a_stopped_run_goes_on_to_the_same_weights(corpora, tmp_path, monkeypatch, name):
-    """And each of them is another than at the start: gradients reach all."""
+    """And each of them is another than at the start."""
 
     def build(recipe):
         return training.build(recipe, kind_of(name))
@@ -69,29 +137,26 @@ def test_a_stopped_run_goes_on_to_the_same_weights(corpora, tmp_path, monkeypatc
         assert not torch.equal(weight, first[key]), key
 
 
-@pytest.mark.parametrize("name", KINDS)
-def test_a_model_attends_as_its_mechanism_does(zoo, name):
-    """Read by the engine: each layer's own output is that of `engine.attend` on its Q, K, V, and
-    its weights, as transformers gives them, are those of the mechanism."""
-    model = engine.models.load(zoo / name, device="cpu")
-    assert model.trained_length == 72
-    assert command.difference(model, TEXT) < 1e-4
-    trace = model.read(TEXT, max_tokens=100)
-    net = AutoModelForCausalLM.from_pretrained(zoo / name, attn_implementation="eager")
-    assert isinstance(net, ZooForCausalLM)
-    ids = model.tokenizer(TEXT, return_tensors="pt")["input_ids"][:, :100]
+@pytest.mark.parametrize("name", WRITTEN)
+def test_what_is_written_is_read_again(tmp_path, name):
+    """By the engine and by transformers' Auto classes, each weight rounded to bfloat16."""
+    net, ids = lively(name), ids_of(TEXT, 60)
+    for weight in net.parameters():
+        weight.data = weight.data.bfloat16().float()
     with torch.no_grad():
-        given = net(ids, output_attentions=True)
-        plain = AutoModelForCausalLM.from_pretrained(zoo / name)(ids)
-    torch.testing.assert_close(given.logits, plain.logits, atol=1e-4, rtol=1e-4)
-    torch.testing.assert_close(trace.logits, plain.logits[0, -1], atol=1e-4, rtol=1e-4)
-    assert len(given.attentions) == trace.layers == 2
-    for i, weights in enumerate(given.attentions):
-        attended = engine.attend(trace.layer(i), trace.own(i))
-        torch.testing.assert_close(weights[0], attended.weights(), atol=1e-4, rtol=1e-4)
+        expected = net(ids).logits
+    training.publish(net, {}, tmp_path / name, training.TOKENIZER)
+    again = AutoModelForCausalLM.from_pretrained(tmp_path / name)
+    assert isinstance(again, ZooForCausalLM) and again.dtype == torch.float32
+    with torch.no_grad():
+        torch.testing.assert_close(again(ids).logits, expected)
+    model = engine.models.load(tmp_path / name, device="cpu")
+    assert model.trained_length == 72
+    trace = model.read(TEXT, max_tokens=60)
+    torch.testing.assert_close(trace.logits, expected[0, -1], atol=1e-4, rtol=1e-4)
 
 
-def test_models_differ_in_their_mechanism_alone(zoo):
+def test_models_differ_in_their_mechanism_alone():
     """The same weights at the start, but for what a mechanism has of its own or does without."""
     one = fresh("softmax").state_dict()
     for name in KINDS:
@@ -123,9 +188,11 @@ def test_what_is_written_is_small_and_shares_its_tokenizer(zoo):
 
 
 def test_without_its_tokenizer_a_model_is_refused(zoo, tmp_path):
-    shutil.copytree(zoo / "window", tmp_path / "deep" / "window")
+    shutil.copytree(zoo / "window", tmp_path / "window")
+    config = json.loads((tmp_path / "window" / "config.json").read_text())
+    (tmp_path / "window" / "config.json").write_text(json.dumps(config | {"tokenizer": "gone"}))
     with pytest.raises(engine.models.ModelError, match="no tokenizer"):
-        engine.models.load(tmp_path / "deep" / "window")
+        engine.models.load(tmp_path / "window")
 
 
 def test_padding_before_a_text_and_caches_are_refused_and_padding_after_it_is_not(zoo):
@@ -149,6 +216,8 @@ def test_every_mechanism_is_trained_or_its_absence_has_a_reason():
     for name in ("linformer", "kmeans"):
         with pytest.raises(ValueError, match="reads ahead"):
             kind_of(name)
+    assert kind_of("gaussian").rotary
+    assert not kind_of("relative").rotary  # which brings positions of its own
     with pytest.raises(ValueError, match="no model 'nothing'"):
         kind_of("nothing")
 
@@ -180,14 +249,14 @@ def test_the_command_lists_checks_and_trains_what_is_missing(
 
 
 def test_a_check_tells_a_model_that_attends_otherwise(zoo, tmp_path, monkeypatch):
-    model = engine.models.load(zoo / "ssmax", device="cpu")
+    model = engine.models.load(zoo / "routing", device="cpu")
     read = model.read
 
     def changed(*args, **kwargs):
         trace = read(*args, **kwargs)
         with torch.no_grad():
             for seen in trace.recorder.seen:
-                seen.module.parts["s"] += 1
+                seen.module.parts["b_r"][:, 0] += 3
         return trace
 
     monkeypatch.setattr(model, "read", changed)
