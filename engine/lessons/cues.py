@@ -72,6 +72,20 @@ def salience(k: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
     return -(k * share.log()).sum(1)
 
 
+def goal(objects: list[Object]) -> str:
+    """A colour to look for that is not that of what stands out most, if there is one: of the
+    objects that are not grey, the colour of the one that stands out least.
+
+    Raises:
+        ValueError: there is no object.
+    """
+    if not objects:
+        raise Refusal("a scene needs at least one object")
+    loud = salience(keys(objects)).tolist()
+    coloured = [i for i, one in enumerate(objects) if one.colour != "grey"]
+    return objects[min(coloured or range(len(objects)), key=loud.__getitem__)].colour
+
+
 def query(wish: Wish) -> Float[Tensor, " f"]:
     """1 for every feature that is looked for."""
     return torch.tensor([float(wish.get(kind) == value) for kind, value in PLACES]).double()

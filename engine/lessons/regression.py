@@ -22,6 +22,9 @@ from engine.mechanisms import attend
 KERNELS = ("gaussian", "boxcar")
 SPAN = 5.0
 STEPS = 150
+START, RATE, EPOCHS = 1.0, 0.5, 5
+"""How the article trains on its data (`draw`'s defaults): from this w, at this learning rate, so
+many steps, one an epoch."""
 PATIENCE = 20
 """Steps in a row with a loss above the first after which training has diverged."""
 SIZES = (16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192)

@@ -1,6 +1,6 @@
 """Scoring functions: additive and scaled dot product, and what 1/√d is for.
 
-Shapes: n queries, m keys, d their width.
+Shapes: n queries, m keys, d their width, v that of values, u hidden units.
 """
 
 from __future__ import annotations
@@ -12,11 +12,15 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import QKV, Refusal
+from engine.contract.learned import Learned, explained
+from engine.kernels.scoring import Additive as Network
+from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms import attend
+from engine.mechanisms.additive import Additive, random, split
 
 WIDTHS = (2, 4, 8, 16, 32, 64, 128, 256, 512)
-QUERIES, KEYS = 4, 8
+QUERIES, KEYS, VALUES = 4, 8, 3
 SAMPLES = 400
 """Queries over which scores and weights are counted."""
 
@@ -36,14 +40,104 @@ def drawn(query_width: int, key_width: int, seed: int = 0) -> QKV:
     generator = torch.Generator().manual_seed(seed)
     q = torch.randn(1, QUERIES, query_width, generator=generator)
     k = torch.randn(1, KEYS, key_width, generator=generator)
-    return QKV(q, k, torch.randn(1, KEYS, 1, generator=generator))
+    return QKV(q, k, torch.randn(1, KEYS, VALUES, generator=generator))
 
 
-def both(qkv: QKV, hidden: int) -> tuple[Attention, Attention | None]:
+def comparable(qkv: QKV) -> bool:
+    """Whether there is a dot product to compare with."""
+    return qkv.q.shape[-1] == qkv.k.shape[-1]
+
+
+def additive(qkv: QKV, hidden: int, bias: bool = True) -> Additive:
+    """The additive network of one head, following the scaled dot product where there is one.
+
+    With its biases it is the mechanism's own fit. Without them its first layer is drawn at random
+    and w_v is the best for the queries that are learned from, by least squares on what scores
+    differ by within a row.
+    """
+    mechanism = Additive(hidden)
+    if bias:
+        return mechanism.fit(qkv)
+    weights = random(qkv, hidden, torch.Generator().manual_seed(mechanism.seed))
+    weights["b"] = torch.zeros_like(weights["b"])
+    if comparable(qkv):
+        learn, _, _ = split(qkv, mechanism.seed)
+        q, k = qkv.q[:, learn].double(), qkv.k.double()
+        rows, cols = (x @ weights[w].double().mT for x, w in ((q, "w_q"), (k, "w_k")))
+        units = (rows[:, :, None] + cols[:, None]).tanh()[0]  # (r m u)
+        target = (q @ k.mT * qkv.factor)[0]
+        inside = (x - x.mean(1, keepdim=True) for x in (units, target[..., None]))
+        left, right = (x.flatten(0, 1) for x in inside)
+        best = torch.linalg.lstsq(left, right, driver="gelsd").solution
+        weights["w_v"] = best.mT.to(weights["w_v"])
+    return Additive(hidden, learned=Learned(weights))
+
+
+def both(qkv: QKV, hidden: int, bias: bool = True) -> tuple[Attention, Attention | None]:
     """Additive attention, and scaled dot product where the widths allow one."""
-    additive = attend(qkv, "additive", hidden=hidden)
-    same = qkv.q.shape[-1] == qkv.k.shape[-1]
-    return additive, attend(qkv, "softmax") if same else None
+    dot = attend(qkv, "softmax") if comparable(qkv) else None
+    return additive(qkv, hidden, bias).attend(qkv), dot
+
+
+@dataclass(frozen=True)
+class Apart:
+    """How far two maps differ at most, on queries that were learned from and on those held out.
+
+    Attributes:
+        learned, held: queries. on_learned, on_held: largest difference of two weights.
+    """
+
+    learned: list[int]
+    held: list[int]
+    on_learned: float
+    on_held: float
+
+
+def apart(qkv: QKV, one: Attention, other: Attention) -> Apart:
+    """Of two maps of the same queries, one of them fitted by `additive`."""
+    learned, held, _ = split(qkv, Additive().seed)
+    gap = (one.weights() - other.weights()).abs()[0].amax(1)
+    return Apart(
+        sorted(learned.tolist()), sorted(held.tolist()),
+        float(gap[learned].max()), float(gap[held].max()),
+    )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Mirrored:
+    """What becomes of scores as query and key both turn their signs, which q·k does not mind.
+
+    Attributes:
+        query: a query. ahead, behind: the keys that it scores highest and lowest by q·k/√d.
+        product: by how much `ahead` leads, the same for −q and −k. score, turned: the lead in the
+            network's scores of (q, k), and of (−q, −k). r2: share of the products' variance that
+            they explain, within rows, over all pairs and their mirror images. Without biases it is
+            −Σs²/Σt² for scores s and products t, less their rows' means: never above 0.
+    """
+
+    query: int
+    ahead: int
+    behind: int
+    product: float
+    score: float
+    turned: float
+    r2: float
+
+
+def mirrored(qkv: QKV, network: Additive) -> Mirrored:
+    """Of one head's queries and keys, which have one width, and a network fitted to them."""
+    assert network.learned is not None
+    made = Network(**{x: network.learned.weights[x] for x in ("w_q", "w_k", "b", "w_v")})
+    every = slice(0, 1)
+    product = Dot().scores(qkv, every, qkv.q, qkv.k)
+    score, turned = (made.scores(qkv, every, s * qkv.q, s * qkv.k) for s in (1, -1))
+    target, found = product.repeat(1, 2, 1), torch.cat([score, turned], 1)
+    r2 = explained(target, found, torch.ones_like(target, dtype=torch.bool))
+    query = int(split(qkv, network.seed)[1][0])
+    row = product[0, query]
+    ahead, behind = int(row.argmax()), int(row.argmin())
+    leads = (float(x[0, query, ahead] - x[0, query, behind]) for x in (product, score, turned))
+    return Mirrored(query, ahead, behind, *leads, float(r2[0]))
 
 
 @dataclass(frozen=True, eq=False)

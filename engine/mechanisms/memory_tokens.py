@@ -116,6 +116,10 @@ class MemoryTokens(Mechanism):
         slots = min(self.slots, times * self.segment)  # no more than there are keys to take in
         return {"taken": (qkv.groups, qkv.m), "merged": (qkv.groups, times, slots)}
 
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        return ("", "recursion") if self.slots else ("",)
+
     def held(self, qkv: QKV) -> int:
         """Keys, values and the slots' states in float64, at most `KEPT` numbers of states."""
         keys, width = qkv.groups * qkv.m, qkv.k.shape[-1] + qkv.v.shape[-1] + 1

@@ -60,6 +60,10 @@ class TransformerXL(Mechanism):
         return (begin - self.memory <= cols) & (cols < begin + self.segment)
 
     @property
+    def formulas(self) -> tuple[str, ...]:
+        return ("", "recursion") if self.memory else ("",)
+
+    @property
     def selects(self) -> bool:
         return True
 

@@ -85,6 +85,12 @@ class Tree:
             for outer, inner in zip(self.edges, self.edges[1:], strict=False)
         )
 
+    @property
+    def siblings(self) -> int:
+        """Pairs of units of one level inside one unit of the level above, all levels together."""
+        below = sum(int(parent.bincount().square().sum()) for parent in self.parents)
+        return self.count(0) ** 2 + below
+
     def spans(self, level: int) -> Int[Tensor, "u 2"]:
         """Half-open spans of keys."""
         return torch.stack([self.edges[level][:-1], self.edges[level][1:]], 1)

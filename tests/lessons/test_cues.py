@@ -72,3 +72,13 @@ def test_refused() -> None:
         cues.look([], None)
     with refused(match="average, max, fixed"):
         cues.look(cues.scene(), None, without="loud")
+
+
+@pytest.mark.parametrize("seed", range(51))
+def test_the_goal_is_not_what_stands_out_already(seed: int) -> None:
+    """Looking for it moves attention from one object to another, by a wide margin."""
+    objects = cues.scene(seed)
+    seen = cues.look(objects, {"colour": cues.goal(objects)}).weights
+    drawn = cues.look(objects, None).weights
+    assert int(seen.argmax()) != int(drawn.argmax())
+    assert seen[drawn.argmax()] < drawn.max() / 3 and seen.max() > 0.7

@@ -149,3 +149,24 @@ def test_only_a_shrinking_width_is_consistent() -> None:
     n = torch.tensor(found.sizes).double()
     exact = regression.Consistency(found.sizes, (3 * n**-0.4).tolist(), [1.0] * len(n), 50)
     assert exact.slope("fixed") == pytest.approx(-0.4) and exact.slope("shrinking") == 0
+
+
+def test_the_article_s_five_steps_overshoot_and_stay_restless() -> None:
+    """w = 9.0 and 13 turns, as the article's own figure has a curve that follows the noise."""
+    data = draw()
+    steps = list(regression.train(data, regression.START, regression.RATE, regression.EPOCHS))
+    assert [s.step for s in steps] == [0, 1, 2, 3, 4, 5] and steps[-1].end == "done"
+    expected = 1.0
+    for _ in range(5):  # the same by hand, with the slope taken numerically
+        up, down = (
+            (
+                (by_hand(data.x, data.x, data.y, expected + e, others=True)[0] - data.y.numpy())
+                ** 2
+            ).sum()
+            for e in (1e-5, -1e-5)
+        )
+        expected -= 0.5 * (up - down) / 2e-5
+    assert steps[-1].w == pytest.approx(expected, abs=1e-3) and f"{steps[-1].w:.1f}" == "9.0"
+    assert regression.sharpness(data, steps[-1].w).turns == 13
+    fine = torch.linspace(0, 5, 501, dtype=torch.float64)
+    assert regression.turns(regression.truth(fine)) == 2

@@ -217,3 +217,23 @@ def test_view_says_reach_and_mass_by_age(causal):
 def test_long_texts_are_sampled():
     rows = ages.sample(10_000)
     assert len(rows) == 256 and rows.diff().min() >= 39 and rows[0] > 0 and rows[-1] < 10_000
+
+
+@pytest.mark.parametrize(("segment", "memory"), [(7, 3), (8, 8), (5, 17)])
+def test_is_the_recursion_that_its_formula_writes_out(segment, memory):
+    """h_t = f(h_{t−1}, x_t), the last `memory` of [h_{t−1}; (K_t, V_t)], one segment at a time."""
+    qkv = made(60)
+    k, v = (x.double().repeat_interleave(2, 0) for x in (qkv.k, qkv.v))
+    state, out = (k[:, :0], v[:, :0]), []
+    for start in range(0, 60, segment):
+        here = slice(start, start + segment)
+        keys, values = (torch.cat([h, x[:, here]], 1) for h, x in zip(state, (k, v), strict=True))
+        z = qkv.q[:, here].double() @ keys.mT / 8**0.5
+        future = torch.ones(z.shape[-2:], dtype=torch.bool).triu(z.shape[-1] - z.shape[-2] + 1)
+        out.append(z.masked_fill(future, -torch.inf).softmax(-1) @ values)
+        state = (keys[:, -memory:], values[:, -memory:])
+    mechanism = engine.make("transformer_xl", segment=segment, memory=memory)
+    assert mechanism.formulas == ("", "recursion")
+    assert engine.make("transformer_xl", memory=0).formulas == ("",)
+    found = mechanism.attend(qkv).output.double()
+    torch.testing.assert_close(found, torch.cat(out, 1), atol=1e-5, rtol=1e-5)

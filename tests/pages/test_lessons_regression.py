@@ -9,6 +9,7 @@ import pytest
 from engine.lessons import regression
 from engine.spec.fields import LANGUAGES
 from engine.spec.picture import parsed
+from pages.ui.foundations import PARTS
 from pages.ui.foundations import regression as part
 from pages.ui.server.jobs import JOBS
 from pages.ui.shared.strings import locale
@@ -22,7 +23,10 @@ VIEWS = (
     {"part": "regression", "regression-kernel": "boxcar", "regression-w": "9.0"},
     {"part": "regression", "regression-pool": "learned", "regression-keys": "all"},
     {"part": "scoring", "scoring-d": "256"},
+    {"part": "regression", "regression-pool": "learned", "regression-article": "true"},
     {"part": "scoring", "scoring-view": "functions", "scoring-key": "7"},
+    {"part": "scoring", "scoring-view": "functions"},
+    {"part": "scoring", "scoring-view": "functions", "scoring-bias": "without"},
     {"part": "pooling"},
     {"part": "pooling", "pooling-scoring": "additive", "pooling-queries": "1"},
     {"part": "pooling", "pooling-scoring": "gaussian", "pooling-row": "2"},
@@ -65,7 +69,10 @@ def test_a_query_changes_the_scene(lesson) -> None:
     page.healthy()
     assert pictures(page)[0]["figure"] != before
     assert page.said["cues-cue"] == "query"
-    assert says(page, "lesson.cues.notice.query")
+    assert says(page, "lesson.cues.notice.turned")  # what it opens on isn't salient already
+    page.test.segmented_control(key="cues-colour").set_value("blue").run()
+    assert page.said["cues-colour"] == "blue"
+    assert says(page.healthy(), "lesson.cues.notice.query")
 
 
 @pytest.mark.parametrize(
@@ -143,3 +150,45 @@ def test_a_rate_that_diverges_is_stopped_and_told(lesson, monkeypatch) -> None:
     assert says(page, "lesson.regression.answer.more")
     for one in pictures(page):
         assert "NaN" not in json.dumps(one["figure"])
+
+
+def test_the_article_s_training_is_one_button_and_a_link(lesson, monkeypatch) -> None:
+    monkeypatch.setattr(part, "PACE", 0.0)
+    page = lesson(part="regression", **{"regression-seed": "3", "regression-noise": "1.0"})
+    page.test.button(key="regression-article-button").click().run()
+    said = {k: v for k, v in page.healthy().said.items() if k.startswith("regression-")}
+    assert said == {
+        "regression-pool": "learned", "regression-rate": "0.5", "regression-article": "true"
+    }  # fmt: skip
+    again = lesson(part="regression", **said).healthy()
+    for one in (page, again):
+        (told,) = (x for x in one.words if x.startswith("5 steps at learning rate 0.5"))
+        assert "w from 1 to 9.0" in told and "turns 13 times" in told
+        descent = pictures(one)[2]["figure"]["data"][1]
+        assert descent["x"] == [0, 1, 2, 3, 4, 5]
+    page.test.button(key="regression-start").click().run()  # training of one's own takes over
+    trained(page)
+    assert "regression-article" not in page.said
+    assert len(pictures(page)[2]["figure"]["data"][1]["x"]) == regression.STEPS + 1
+    page.test.button(key="regression-article-button").click().run()
+    assert len(pictures(page.healthy())[2]["figure"]["data"][1]["x"]) == 6
+
+
+def test_rows_and_signs_are_told_with_their_numbers(lesson) -> None:
+    page = lesson(part="scoring", **{"scoring-view": "functions"}).healthy()
+    assert any("Fitted to queries 1, 2, 3," in said and "query 0" in said for said in page.words)
+    page.test.segmented_control(key="scoring-bias").set_value("without").run()
+    (told,) = (said for said in page.healthy().words if said.startswith("Turn every sign"))
+    lead = told.split("goes from ")[1].split(" to ")
+    assert {lead[0].strip("−"), lead[1].split(" ")[0].strip("−")} == {lead[0].strip("−")}
+    assert ("−" in lead[0]) != lead[1].startswith("−")
+    assert says(page, "lesson.scoring.mirror.without")
+    (formula,) = (one.value for one in page.test.latex)
+    assert (
+        r"Q \in \mathbb{R}^{n \times d} = \mathbb{R}^{4 \times 4}" in formula
+        and "+ b" not in formula
+    )
+
+
+def test_the_general_form_comes_before_scoring() -> None:
+    assert list(PARTS)[:4] == ["cues", "regression", "pooling", "scoring"]

@@ -77,7 +77,7 @@ def test_one_goes_on_to_the_next_part(lesson) -> None:
     opened.test.button(key="lesson-next").click()
     opened.run().healthy()
     assert opened.said["part"] == "heads" and says(opened, EN["lesson.heads.text"])
-    assert not lesson("pooling").healthy().test.get("button")
+    assert not lesson("positions").healthy().test.get("button")
 
 
 def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:

@@ -87,3 +87,11 @@ def test_entropies_of_the_levels_add_up(m, seed, spread):
         torch.testing.assert_close(mass.sum(-1), w.sum(-1))
         start, stop = tree.spans(level)[-1].tolist()
         torch.testing.assert_close(mass[:, -1], w[:, start:stop].sum(-1))
+
+
+def test_siblings_are_pairs_inside_a_unit_of_the_level_above():
+    """Paragraphs 1² + sentences 2² + words 2² + 1² + tokens 2² + 1² + 3²."""
+    edges = [(0, 6), (0, 3, 6), (0, 2, 3, 6), range(7)]
+    tree = Tree(("paragraphs", "sentences", "words", "tokens"),
+                tuple(torch.tensor(list(e)) for e in edges))  # fmt: skip
+    assert tree.siblings == 1 + 4 + (4 + 1) + (4 + 1 + 9)

@@ -26,10 +26,11 @@ class Picture:
 
     Attributes:
         facts: numbers for the caption.
-        figure: a Plotly figure, or None where `labels` tint the text itself.
+        figure: a Plotly figure; None where `labels` tint the text, or where `formulas` say it all.
         labels: group of every key (−1 for none), drawn as the text in one tint a group.
         names: what the groups are called. own: the group of the chosen query, if it has one.
         wide: takes the whole width.
+        formulas: of its words, `picture.<key>.<formula>.formula`, in LaTeX above the caption.
     """
 
     key: str
@@ -39,3 +40,4 @@ class Picture:
     names: Sequence[str] = ()
     own: int | None = None
     wide: bool = False
+    formulas: Sequence[str] = ()

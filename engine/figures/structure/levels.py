@@ -329,3 +329,9 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
         },
         wide=True,
     )  # fmt: skip
+    yield Picture(
+        "levels_gather",
+        facts={"units": tree.siblings, "tokens": tree.m**2, "levels": len(tree.names)},
+        wide=True,
+        formulas=("down", "up", "gather"),
+    )

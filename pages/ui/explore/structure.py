@@ -13,7 +13,7 @@ from pages.ui.components.moving import moving
 from pages.ui.explore.scene import Scene
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import frame
-from pages.ui.shared.strings import language, t
+from pages.ui.shared.strings import formula, language, t
 
 PLAIN = {"displayModeBar": False}
 TINTS = 8
@@ -75,6 +75,8 @@ def draw(picture: Picture, context: Context, aside: bool = False) -> None:
             st.plotly_chart(picture.figure, theme=None, key=f"picture-{picture.key}", config=PLAIN)
         elif picture.labels is not None:
             st.html(tinted(picture, context))
+        for name in picture.formulas:
+            st.latex(formula(f"{stem}.{name}.formula"))
     with where[-1], st.container(key=f"caption-{picture.key}"):
         st.text(t(f"{stem}.caption", **picture.facts))
 

@@ -26,14 +26,16 @@ from pages.ui.url.linked import number, one_of
 
 PART = "cues"
 ANY = "any"
-declare(
+CHOSEN = declare(
     PART,
     cue=one_of(("none", "query"), "none"),
     without=one_of(WITHOUT, "fixed"),
     strength=number(0.0, 6.0, 3.0, 0.5),
     pull=number(0.0, 2.0, 0.0, 0.25),
     seed=number(0, 50, 0),
-    **{k: one_of((ANY, *some), "blue" if k == "colour" else ANY) for k, some in FEATURES.items()},
+    colour=one_of((ANY, *FEATURES["colour"]), None),  # what the scene suits: see `cues.goal`
+    shape=one_of((ANY, *FEATURES["shape"]), ANY),
+    size=one_of((ANY, *FEATURES["size"]), ANY),
 )
 
 
@@ -55,7 +57,8 @@ def draw() -> None:
     with st.sidebar:
         how: dict[str, Any]
         if cue == "query":
-            wish = {kind: wished(kind) for kind in FEATURES}
+            suits = cues.goal(cues.scene(CHOSEN["seed"]))
+            wish = {k: wished(k, suits if k == "colour" else None) for k in FEATURES}
             how = {
                 "wish": wish, "strength": slider(PART, "strength"), "pull": slider(PART, "pull")
             }  # fmt: skip
@@ -71,9 +74,9 @@ def draw() -> None:
     closing(PART, formula(objects, glance, chosen), code(chosen), door(glance))
 
 
-def wished(kind: str) -> str | None:
+def wished(kind: str, default: str | None) -> str | None:
     """What is looked for, of one kind of feature."""
-    found = choice(PART, kind)
+    found = choice(PART, kind, default)
     return None if found == ANY else found
 
 
@@ -81,9 +84,7 @@ def told(objects: list[Object], glance: Glance, chosen: Choice) -> None:
     """Who was seen, and why."""
     best = int(glance.weights.argmax())
     facts = {
-        "which": words(
-            PART, "which", **{k: words(PART, f"{k}.{getattr(objects[best], k)}") for k in FEATURES}
-        ),
+        "which": named(objects[best]),
         "weight": float(glance.weights[best]), "output": glance.output, "count": len(objects),
     }  # fmt: skip
     if chosen.wish is None:
@@ -92,7 +93,18 @@ def told(objects: list[Object], glance: Glance, chosen: Choice) -> None:
         notice(PART, "notice.pulled" if chosen.pull else "notice.open", **facts)
     else:
         met = int((glance.matches == glance.matches.max()).sum())
-        notice(PART, "notice.query", met=met, **facts)
+        loud = int(cues.salience(cues.keys(objects)).argmax())
+        found = "query" if glance.matches[loud] == glance.matches.max() else "turned"
+        notice(
+            PART, f"notice.{found}", met=met, loud=named(objects[loud]),
+            drew=float(cues.look(objects, None).weights[loud]),
+            left=float(glance.weights[loud]), **facts,
+        )  # fmt: skip
+
+
+def named(one: Object) -> str:
+    """An object in words."""
+    return words(PART, "which", **{k: words(PART, f"{k}.{getattr(one, k)}") for k in FEATURES})
 
 
 def formula(objects: list[Object], glance: Glance, chosen: Choice) -> str:

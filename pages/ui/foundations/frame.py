@@ -41,11 +41,16 @@ def slider(part: str, name: str, high: float | None = None, **more: Any) -> Any:
     return linked.slider(CHOSEN[part], name, words(part, name), high, **more)
 
 
-def choice(part: str, name: str) -> str:
-    """One of a few; labels `lesson.<part>.<name>.<option>`."""
+def choice(part: str, name: str, default: str | None = None) -> str:
+    """One of a few; labels `lesson.<part>.<name>.<option>`.
+
+    Args:
+        default: what suits, where the declared default is None.
+    """
     return linked.segments(
-        CHOSEN[part], name, words(part, name), lambda option: words(part, f"{name}.{option}")
-    )
+        CHOSEN[part], name, words(part, name), lambda option: words(part, f"{name}.{option}"),
+        default,
+    )  # fmt: skip
 
 
 def toggle(part: str, name: str) -> bool:
@@ -101,6 +106,18 @@ def stacked(*lines: str) -> str:
     return (
         r"\begin{aligned}" + r" \\[0.5em] ".join(f"& {line}" for line in lines) + r"\end{aligned}"
     )
+
+
+def shapes(n: int, m: int, d: int, v: int) -> tuple[str, ...]:
+    """LaTeX of the shapes of all queries, keys, values and outputs at once."""
+    return tuple(
+        rf"{name} \in \mathbb{{R}}^{{{rows} \times {columns}}} = "
+        rf"\mathbb{{R}}^{{{down} \times {across}}}"
+        for name, rows, columns, down, across in (
+            ("Q", "n", "d", n, d), ("K", "m", "d", m, d), ("V", "m", "v", m, v),
+            ("O", "n", "v", n, v),
+        )
+    )  # fmt: skip
 
 
 def closing(

@@ -15,6 +15,7 @@ from pages.ui.foundations.frame import (
     moves,
     notice,
     opening,
+    shapes,
     signed,
     slider,
     stacked,
@@ -86,6 +87,7 @@ def draw() -> None:
             r"\alpha_{ij} = \frac{e^{s_{ij}}}{\sum_{j'} e^{s_{ij'}}}",
             rf"o_{{{row + 1}}} = {' + '.join(weights)}",
             rf"\phantom{{o_{{{row + 1}}}}} = {pair(found.output[row], '.2f')}",
+            *shapes(queries, keys, pooling.WIDTH, pooling.WIDTH),
         ),
         f"from engine.lessons import pooling\n"
         f"qkv = pooling.drawn({queries}, {keys}, seed={seed}, first={first})\n"

@@ -9,7 +9,7 @@ import streamlit as st
 from engine.figures.lessons import regression as pictures
 from engine.figures.lessons.regression import Fit
 from engine.lessons import regression
-from engine.lessons.regression import KERNELS, SPAN, STEPS, Data, Step
+from engine.lessons.regression import EPOCHS, KERNELS, RATE, SPAN, START, STEPS, Data, Step
 from engine.spec.picture import Spec
 from pages.ui.foundations.frame import (
     choice,
@@ -30,7 +30,7 @@ from pages.ui.server.jobs import JOBS, Busy, Say
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import frame as page
 from pages.ui.shared.strings import speaker, t
-from pages.ui.url.linked import number, one_of
+from pages.ui.url.linked import flag, number, one_of
 
 PART = "regression"
 POOLS = ("average", "gaussian", "learned")
@@ -51,6 +51,7 @@ CHOSEN = declare(
     seed=number(0, 50, 0),
     span=number(0.0, SPAN, SPAN, 0.5),
     query=number(0.0, SPAN, SPAN / 2, 0.05),
+    article=flag(),
 )
 
 
@@ -75,16 +76,25 @@ class Choice:
 def draw() -> None:
     """Controls, the fit beside its weights, training, what it says, the article's questions."""
     opening(PART)
-    pool = choice(PART, "pool")
+    with st.container(horizontal=True, vertical_alignment="bottom"):
+        pool = choice(PART, "pool")
+        st.button(
+            words(PART, "article"), key=f"{PART}-article-button", on_click=as_in_the_article,
+            help=words(PART, "article.help"),
+        )  # fmt: skip
     with st.sidebar:
         chosen = controls(pool)
     data = chosen.data()
     learns = pool == "learned"
     why = regression.trouble(data, chosen.w, chosen.others if learns else False)
     run = st.session_state.get("regression-run")
-    mine = run if learns and run is not None and run["choice"] == chosen else None
+    article = learns and not why and CHOSEN["article"]
+    watched = learns and not article and run is not None and run["choice"] == chosen
+    mine = run if watched else None
     job = running(mine)
     steps = list(mine["steps"]) if mine else []
+    if article:
+        steps = list(regression.train(data, chosen.w, chosen.rate, EPOCHS, chosen.others))
     w = steps[-1].w if steps else chosen.w
     query = CHOSEN["query"]
     if mine:
@@ -101,12 +111,12 @@ def draw() -> None:
     if why and (learns or why != "flat"):  # a w of 0 is fine where nothing is learned
         trouble(PART, why)
     elif learns:
-        descent(chosen, data, steps, job)
+        descent(chosen, data, steps, job, EPOCHS if article else STEPS)
     if job is not None:
         notice(PART, "notice.training")
     elif why in ("", "flat"):
-        told(pool, chosen, data, steps, w, query)
-    closing(PART, formula(data, chosen, w, query), code(pool, chosen, query), door(w))
+        told(pool, chosen, data, steps, w, query, article)
+    closing(PART, formula(data, chosen, w, query), code(pool, chosen, query, article), door(w))
     if why in ("", "flat"):
         answers(chosen, data, steps, w)
 
@@ -157,17 +167,26 @@ def start(chosen: Choice, job: str | None) -> None:
         st.text(st.session_state.pop("regression-refused", words(PART, "train.text", n=STEPS)))
 
 
-def descent(chosen: Choice, data: Data, steps: list[Step], job: str | None) -> None:
+def as_in_the_article() -> None:
+    """Its data and its five steps, whatever was chosen before."""
+    whole = {name: declared.default for name, declared in CHOSEN.declared.items()}
+    given = {"pool": "learned", "w": START, "rate": RATE, "article": True}
+    for name, value in (whole | given).items():
+        CHOSEN.choose(name, value)
+
+
+def descent(chosen: Choice, data: Data, steps: list[Step], job: str | None, total: int) -> None:
     """The loss as it falls, and over w."""
     first = Step(0, chosen.w, regression.loss(data, chosen.w, chosen.others)[0] / len(data.x))
     shape = pictures.descent(
-        regression.scan(data, chosen.others), steps or [first], STEPS, look=page.look(), t=t
+        regression.scan(data, chosen.others), steps or [first], total, look=page.look(), t=t
     )
     moves(PART, "descent", shape, job=job, slot="descent")
 
 
 def begin(chosen: Choice) -> None:
     """Start to train."""
+    CHOSEN.choose("article", False)
     t, look, data = speaker(), page.look(), chosen.data()
     run: dict[str, Any] = {"choice": chosen, "steps": [], "query": CHOSEN["query"]}
 
@@ -199,7 +218,10 @@ def begin(chosen: Choice) -> None:
 # -- words and numbers ---------------------------------------------------------------------------
 
 
-def told(pool: str, chosen: Choice, data: Data, steps: list[Step], w: float, query: float) -> None:
+def told(
+    pool: str, chosen: Choice, data: Data, steps: list[Step], w: float, query: float,
+    article: bool,
+) -> None:  # fmt: skip
     """What to notice, by what is shown."""
     facts: dict[str, Any] = {
         "query": query, "w": abs(w), "start": chosen.w, "noise": chosen.noise,
@@ -222,8 +244,12 @@ def told(pool: str, chosen: Choice, data: Data, steps: list[Step], w: float, que
         best, least = regression.best(data, chosen.others)
         facts |= {"first": first.loss, "loss": last.loss, "steps": last.step, "best": best,
                   "least": least}  # fmt: skip
+        if article:
+            facts |= {"jump": abs(steps[1].w), "turns": regression.sharpness(data, w).turns,
+                      "truth": regression.turns(regression.truth(pictures.FINE))}  # fmt: skip
         kind = (
-            "diverged" if last.end == "diverged"
+            "article" if article
+            else "diverged" if last.end == "diverged"
             else "own" if not chosen.others
             else "short" if last.loss > SHORT * least
             else "learned"
@@ -249,7 +275,7 @@ def formula(data: Data, chosen: Choice, w: float, query: float) -> str:
     )
 
 
-def code(pool: str, chosen: Choice, query: float) -> str:
+def code(pool: str, chosen: Choice, query: float, article: bool) -> str:
     """The same in a notebook."""
     lines = [
         "import torch",
@@ -259,8 +285,9 @@ def code(pool: str, chosen: Choice, query: float) -> str:
     ]
     w = f"{chosen.w:g}"
     if pool == "learned":
+        few = f"steps={EPOCHS}, " if article else ""
         lines.append(
-            f"*_, last = regression.train(data, w={w}, rate={chosen.rate:g}, "
+            f"*_, last = regression.train(data, w={w}, rate={chosen.rate:g}, {few}"
             f"others={chosen.others})"
         )
         w = "last.w"
@@ -280,19 +307,18 @@ def door(w: float) -> Spec:
 def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
     """The article's questions, answered with the person's own numbers."""
     st.subheader(words(PART, "questions"), anchor=False)
-    start = 1.0  # the article's kernel before it is trained
     trained = bool(steps) and steps[-1].end != "diverged"
     best, _ = regression.best(data)
     learned = abs(w) if trained else best
-    before, after = (regression.sharpness(data, each) for each in (start, learned))
-    *_, five = regression.train(data, start, 0.5, steps=5)
+    before, after = (regression.sharpness(data, each) for each in (START, learned))
+    *_, five = regression.train(data, START, RATE, EPOCHS)
     facts: dict[str, Any] = {
-        "start": start, "learned": learned, "width": 1 / start, "narrow": 1 / learned,
+        "start": START, "learned": learned, "width": 1 / START, "narrow": 1 / learned,
         "points": before.points, "fewer": after.points, "largest": before.largest,
         "sharper": after.largest, "noise": chosen.noise, "five": abs(five.w),
         "turns": before.turns, "more": after.turns, "restless": regression.sharpness(
             data, five.w).turns, "truth": regression.turns(regression.truth(pictures.FINE)),
-        "best": best, "error": regression.error(data, best), "was": regression.error(data, start),
+        "best": best, "error": regression.error(data, best), "was": regression.error(data, START),
     }  # fmt: skip
     with st.container(key="caption-answers"):
         st.text(words(PART, "answer.trained" if trained else "answer.scanned", **facts))
@@ -301,7 +327,7 @@ def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
         for name in ("smooth", "sharp", "better", "own"):
             st.text(words(PART, f"question.{name}"))
             with st.container(key=f"caption-answer-{name}"):
-                wider = name in ("smooth", "sharp") and learned <= start
+                wider = name in ("smooth", "sharp") and learned <= START
                 st.text(words(PART, f"answer.{'wider' if wider else name}", **facts))
     with right:
         st.text(words(PART, "question.more"))

@@ -2,9 +2,11 @@
 
 import streamlit as st
 
+from engine.contract import QKV
 from engine.figures.lessons import scoring as pictures
 from engine.lessons import scoring
 from engine.lessons.scoring import WIDTHS
+from engine.measure.attention import Attention
 from engine.spec.picture import Spec
 from pages.ui.foundations.frame import (
     choice,
@@ -13,6 +15,8 @@ from pages.ui.foundations.frame import (
     moves,
     notice,
     opening,
+    shapes,
+    signed,
     slider,
     stacked,
     stops,
@@ -27,6 +31,7 @@ PART = "scoring"
 declare(
     PART,
     view=one_of(("scale", "functions"), "scale"),
+    bias=one_of(("with", "without"), "with"),
     query=number(1, 16, 4),
     key=number(1, 16, 4),
     hidden=number(1, 64, 16),
@@ -39,10 +44,17 @@ declare(
 def draw() -> None:
     """One of two pictures: the functions on the same vectors, or the spread of their scores."""
     opening(PART)
-    functions() if choice(PART, "view") == "functions" else scale()
+    left, right = st.columns(2, gap="large")
+    with left:
+        view = choice(PART, "view")
+    if view == "scale":
+        return scale()
+    with right:
+        bias = choice(PART, "bias") == "with"
+    functions(bias)
 
 
-def functions() -> None:
+def functions(bias: bool) -> None:
     """Additive and scaled dot product on the same queries and keys."""
     with st.sidebar:
         d = slider(PART, "query")
@@ -50,7 +62,7 @@ def functions() -> None:
         hidden = slider(PART, "hidden")
         seed = slider(PART, "seed")
     qkv = scoring.drawn(d, dk, seed)
-    additive, dot = scoring.both(qkv, hidden)
+    additive, dot = scoring.both(qkv, hidden, bias)
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader(words(PART, "dot"), anchor=False)
@@ -64,21 +76,49 @@ def functions() -> None:
     if dot is None:
         notice(PART, "notice.apart", query=d, key=dk, hidden=hidden)
     else:
-        gap = float((dot.weights() - additive.weights()).abs().max())
-        notice(PART, "notice.same", gap=gap, hidden=hidden, enough=2 * d + 1)
-    count = hidden * (d + dk + 2)
-    product = rf"\frac{{q^\top k}}{{\sqrt{{{d}}}}}" if dot is not None else r"\text{–}"
+        followed(qkv, additive, dot, hidden, bias)
+    extra = 2 if bias else 1
+    count = hidden * (d + dk + extra)
+    lines = [
+        rf"s_{{\text{{add}}}} = w_v^\top \tanh(W_q q + W_k k{' + b' if bias else ''})",
+        rf"|\theta_{{\text{{add}}}}| = {hidden}\,({d} + {dk} + {extra}) = {count}",
+    ]
+    if dot is not None:
+        n, m, v = scoring.QUERIES, scoring.KEYS, scoring.VALUES
+        lines = [
+            rf"s_{{\text{{dot}}}} = \frac{{q^\top k}}{{\sqrt{{{d}}}}}", *lines,
+            rf"O = \operatorname{{softmax}}\left(\frac{{QK^\top}}{{\sqrt{{{d}}}}}\right) V",
+            *shapes(n, m, d, v),
+        ]  # fmt: skip
+    without = "" if bias else ", bias=False"
+    paragraphs = ["functions", "odd", "batch"] if dot is not None else ["functions"]
     closing(
-        PART,
-        stacked(
-            rf"s_{{\text{{dot}}}} = {product}",
-            r"s_{\text{add}} = w_v^\top \tanh(W_q q + W_k k + b)",
-            rf"|\theta_{{\text{{add}}}}| = {hidden}\,({d} + {dk} + 2) = {count}",
-        ),
+        PART, stacked(*lines),
         f"from engine.lessons import scoring\nqkv = scoring.drawn({d}, {dk}, seed={seed})\n"
-        f"additive, dot = scoring.both(qkv, hidden={hidden})\nadditive.weights()",
-        Spec(mechanism="additive", params=(("hidden", hidden),)), more=("functions",),
+        f"additive, dot = scoring.both(qkv, hidden={hidden}{without})\nadditive.weights()",
+        Spec(mechanism="additive", params=(("hidden", hidden),)), more=paragraphs,
     )  # fmt: skip
+
+
+def followed(qkv: QKV, additive: Attention, dot: Attention, hidden: int, bias: bool) -> None:
+    """How near the network comes to the product, where it was fitted and where it was not, and
+    what turning every sign does to both."""
+    apart = scoring.apart(qkv, additive, dot)
+    mirror = scoring.mirrored(qkv, scoring.additive(qkv, hidden, bias))
+    names = {
+        name: words(PART, "list").join(map(str, found)) for name, found in
+        (("learned", apart.learned), ("held", apart.held))
+    }  # fmt: skip
+    notice(
+        PART, "notice.same" if bias else "notice.odd", **names, on_learned=apart.on_learned,
+        on_held=apart.on_held, enough=2 * qkv.q.shape[-1] + 1, query=mirror.query,
+        ahead=mirror.ahead, behind=mirror.behind,
+        **{x: signed(getattr(mirror, x), ".2f") for x in ("product", "score", "turned")},
+    )  # fmt: skip
+    with st.container(key="caption-mirror"):
+        st.text(
+            words(PART, f"mirror.{'with' if bias else 'without'}", r2=signed(mirror.r2, ".2f"))
+        )
 
 
 def scale() -> None:

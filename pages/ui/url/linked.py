@@ -135,10 +135,12 @@ def select(fields: Fields, name: str, label: str, words: Words,
     return st.selectbox(label, options, format_func=words, **shown)
 
 
-def segments(fields: Fields, name: str, label: str, words: Words, **more: Any) -> Any:
-    """One of a few, side by side."""
+def segments(
+    fields: Fields, name: str, label: str, words: Words, default: Any = None, **more: Any
+) -> Any:
+    """One of a few, side by side; default as of `select`."""
     options = _options(fields, name, None)
-    shown = _shown(fields, name, options.__contains__, None)
+    shown = _shown(fields, name, options.__contains__, default)
     return st.segmented_control(label, options, format_func=words, required=True, **shown, **more)
 
 
