@@ -74,7 +74,7 @@ def salience(k: Float[Tensor, "n f"]) -> Float[Tensor, " n"]:
 
 def goal(objects: list[Object]) -> str:
     """A colour to look for that is not that of what stands out most, if there is one: of the
-    objects that are not grey, the colour of the one that stands out least.
+    objects that are not grey, the colour of the one that stands out least, the last of equals.
 
     Raises:
         ValueError: there is no object.
@@ -83,7 +83,8 @@ def goal(objects: list[Object]) -> str:
         raise Refusal("a scene needs at least one object")
     loud = salience(keys(objects)).tolist()
     coloured = [i for i, one in enumerate(objects) if one.colour != "grey"]
-    return objects[min(coloured or range(len(objects)), key=loud.__getitem__)].colour
+    least = min(coloured or range(len(objects)), key=lambda i: (loud[i], -i))
+    return objects[least].colour
 
 
 def query(wish: Wish) -> Float[Tensor, " f"]:

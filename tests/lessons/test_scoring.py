@@ -64,7 +64,7 @@ def network(d: int, dk: int, hidden: int, seed: int, bias: bool) -> Network:
 @settings(max_examples=25)
 @given(st.integers(1, 6), st.integers(1, 20), st.integers(0, 99))
 def test_without_a_bias_no_network_explains_pairs_and_their_mirror_images(d, hidden, seed) -> None:
-    """score(−q, −k) = −score(q, k) but q·k = (−q)·(−k): so R² is −Σs²/Σt², whatever the weights."""
+    """score(−q, −k) = −score(q, k), q·k = (−q)·(−k): R² is −Σs²/Σt², whatever the weights."""
     qkv, every = scoring.drawn(d, d, seed), slice(0, 1)
     plain = network(d, d, hidden, seed, bias=False)
     score, turned = (plain.scores(qkv, every, s * qkv.q, s * qkv.k) for s in (1, -1))

@@ -104,20 +104,19 @@ def scientific(x: float) -> str:
 def stacked(*lines: str) -> str:
     """Formulas in LaTeX under one another, so that they fit a narrow column."""
     return (
-        r"\begin{aligned}" + r" \\[0.5em] ".join(f"& {line}" for line in lines) + r"\end{aligned}"
+        r"\begin{aligned}" + r" \\[0.8em] ".join(f"& {line}" for line in lines) + r"\end{aligned}"
     )
 
 
-def shapes(n: int, m: int, d: int, v: int) -> tuple[str, ...]:
-    """LaTeX of the shapes of all queries, keys, values and outputs at once."""
-    return tuple(
-        rf"{name} \in \mathbb{{R}}^{{{rows} \times {columns}}} = "
-        rf"\mathbb{{R}}^{{{down} \times {across}}}"
-        for name, rows, columns, down, across in (
-            ("Q", "n", "d", n, d), ("K", "m", "d", m, d), ("V", "m", "v", m, v),
-            ("O", "n", "v", n, v),
-        )
-    )  # fmt: skip
+def shapes(n: int, m: int, d: int, v: int) -> tuple[str, str]:
+    """LaTeX of the shapes of all queries, keys, values and outputs at once, two to a line."""
+
+    def one(name: str, rows: str, columns: str, size: str) -> str:
+        return rf"{name} \in \mathbb{{R}}^{{{rows} \times {columns}}} = \mathbb{{R}}^{{{size}}}"
+
+    q, k = one("Q", "n", "d", rf"{n} \times {d}"), one("K", "m", "d", rf"{m} \times {d}")
+    values, o = one("V", "m", "v", rf"{m} \times {v}"), one("O", "n", "v", rf"{n} \times {v}")
+    return rf"{q}, \quad {k}", rf"{values}, \quad {o}"
 
 
 def closing(
