@@ -13,6 +13,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 OURS = {"app", "engine", "pages", "tests"}
+CALLED = {"PIL": "pillow"}
+"""Names of packages that are imported under another."""
 
 
 def third_party(paths: Iterable[Path]) -> set[str]:
@@ -24,7 +26,8 @@ def third_party(paths: Iterable[Path]) -> set[str]:
                 found |= {name.name.partition(".")[0] for name in node.names}
             elif isinstance(node, ast.ImportFrom) and node.module:
                 found.add(node.module.partition(".")[0])
-    return {name.replace("_", "-") for name in found - OURS - sys.stdlib_module_names}
+    others = found - OURS - sys.stdlib_module_names
+    return {CALLED.get(name, name.replace("_", "-")) for name in others}
 
 
 def named(lines: Iterable[str]) -> set[str]:

@@ -5,6 +5,7 @@ r and c the rows and columns of a window. Logarithms are natural.
 """
 
 from engine.contract import views
+from engine.contract.grid import Grid
 from engine.contract.inputs import (
     QKV,
     Bias,
@@ -30,6 +31,7 @@ __all__ = [
     "Colour",
     "Fidelity",
     "Frame",
+    "Grid",
     "Id",
     "Index",
     "Layer",

@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from engine.contract.grid import Grid
 from engine.contract.refusal import Refusal
 
 Index = slice | Tensor
@@ -92,6 +93,7 @@ class Frame:
         mask: further predicate on (rows, cols), evaluated tile by tile.
         units: level name -> half-open spans (u 2) that partition the keys in order.
         tokens: what the keys are called, m strings. needles: (k) key positions.
+        grid: where positions stand on an image, queries and keys alike; None in a line.
     """
 
     heads: int
@@ -103,6 +105,7 @@ class Frame:
     units: Mapping[str, Int[Tensor, "u 2"]] = field(default_factory=dict)
     tokens: tuple[str, ...] | None = None
     needles: Int[Tensor, " k"] | None = None
+    grid: Grid | None = None
     origin: Origin = field(default_factory=Origin)
 
     def __post_init__(self) -> None:
@@ -122,6 +125,11 @@ class Frame:
                 tokens=len(self.tokens),
                 keys=self.m,
             )
+        if self.grid is not None and not len(self.grid.place) == self.n == self.m:
+            raise Refusal(
+                "a grid of {places} places needs as many queries and keys, not {n} and {m}",
+                places=len(self.grid.place), n=self.n, m=self.m,
+            )  # fmt: skip
         if self.needles is not None:
             index(self.needles, self.m)
         for name, spans in self.units.items():
@@ -203,7 +211,7 @@ class QKV:
 
     Attributes:
         q: (h n d). k: (g m d_k), grouped keys are never copied out. v: (g m e).
-        causal, key_mask, mask, units, tokens, needles, origin: see Frame.
+        causal, key_mask, mask, units, tokens, needles, grid, origin: see Frame.
         scale: factor on q·k; 1/sqrt(d) if None.
         bias: (rows, cols) -> (h r c), added after scale and softcap, on demand.
         sinks: (h) logits that join each row's denominator and carry no value (gpt-oss).
@@ -228,6 +236,7 @@ class QKV:
     layer: Layer | None = None
     tokens: tuple[str, ...] | None = None
     needles: Int[Tensor, " k"] | None = None
+    grid: Grid | None = None
     origin: Origin = field(default_factory=Origin)
 
     def __post_init__(self) -> None:
@@ -272,7 +281,7 @@ class QKV:
         return Frame(
             heads=self.q.shape[0], n=self.q.shape[1], m=self.k.shape[1], causal=self.causal,
             key_mask=self.key_mask, mask=self.mask, units=self.units, tokens=self.tokens,
-            needles=self.needles, origin=self.origin,
+            needles=self.needles, grid=self.grid, origin=self.origin,
         )  # fmt: skip
 
     @property

@@ -50,6 +50,8 @@ class Param:
             one_of(name, value, self.choices)
             return value
         if self.kind is str:
+            if value == self.default:
+                return value
             if not isinstance(value, str) or not 0 < len(value) <= LONGEST:
                 raise Refusal(
                     "{name} must be a word or a path of at most {most} characters",

@@ -31,6 +31,16 @@ def positions(qkv: QKV) -> tuple[Int[Tensor, "n 1"], Int[Tensor, " m"]]:
     return rows[:, None], torch.arange(qkv.m, device=qkv.device)
 
 
+def steps(qkv: QKV) -> Int[Tensor, "s n m"]:
+    """Steps from each query to each key: along the line, or down and across an image."""
+    if qkv.grid is None:
+        at, cols = positions(qkv)
+        return (at - cols).abs()[None]
+    place = qkv.grid.place.to(qkv.device).T  # (2 n)
+    off = (place < 0).any(0)
+    return (place[:, :, None] - place[:, None]).abs() * ~(off[:, None] | off)
+
+
 def allowed(qkv: QKV) -> Bool[Tensor, "n m"]:
     """Pairs that causality and masks leave."""
     at, cols = positions(qkv)

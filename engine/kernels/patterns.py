@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from engine.contract import QKV
+from engine.contract import QKV, Frame, Grid
 from engine.kernels import hashing, selection
 
 Span = tuple[int, int]
@@ -87,6 +87,35 @@ class SlidingWindow(Pattern):
 
     def span(self, height: int) -> int:
         return height + 2 * self.window + self.sinks
+
+
+@dataclass(frozen=True, eq=False)
+class Square(Pattern):
+    """On an image: patches fewer than `window` rows and columns away, and the first `sinks` keys.
+
+    A window of w is a square of 2w − 1 patches a side, as in neighbourhood attention (arXiv
+    2204.07143), which shifts it at an edge where this cuts it.
+    """
+
+    window: int
+    sinks: int
+    grid: Grid
+
+    def spans(self, low: int, high: int, m: int) -> list[Span]:
+        return [(0, m)]
+
+    def allows(self, rows: Tensor, cols: Tensor) -> Tensor:
+        return (self.grid.reach(rows, cols) < self.window) | (cols < self.sinks)
+
+    def span(self, height: int) -> int:
+        return 0
+
+
+def near(frame: Frame, window: int, sinks: int = 0) -> SlidingWindow | Square:
+    """The window of a frame: a band in a line, a square on an image."""
+    if frame.grid is None:
+        return SlidingWindow(window, sinks)
+    return Square(window, sinks, frame.grid)
 
 
 @dataclass(frozen=True)

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.contract import Bias, bias_of
+from engine.contract import Bias, Grid, bias_of
 
 BASE = 10_000.0
 """Wavelengths of RoPE run from 2π to nearly 2π times this."""
@@ -102,6 +102,24 @@ class Linear:
     def __call__(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
         far = ((rows + self.offset)[:, None] - cols).abs().to(self.slope)
         return far * -self.slope[:, None, None]
+
+
+@dataclass(frozen=True, eq=False)
+class Planar:
+    """ALiBi on an image: −slope · (|Δrow| + |Δcolumn|), the sum of that along each side.
+
+    Attributes:
+        slope: (h). grid: where positions stand.
+    """
+
+    slope: Float[Tensor, " h"]
+    grid: Grid
+
+    def heads(self, part: slice) -> Planar:
+        return Planar(self.slope[part], self.grid)
+
+    def __call__(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
+        return self.grid.walk(rows, cols).to(self.slope) * -self.slope[:, None, None]
 
 
 @dataclass(frozen=True, eq=False)

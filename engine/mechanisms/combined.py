@@ -22,6 +22,7 @@ from engine.mechanisms.relative import (
     LEARNED,
     blank,
     fitted,
+    on_a_line,
     plain_logits,
     positioned,
     tables,
@@ -69,6 +70,7 @@ class Combined(Mechanism):
         super().check(qkv)
         if self.normaliser == "sigmoid" and qkv.sinks is not None:
             raise Refusal("a sigmoid can't use sinks: it has no denominator for them to join")
+        on_a_line(qkv, self.bias)
 
     @property
     def exact_zeros(self) -> bool:
@@ -162,7 +164,7 @@ class Combined(Mechanism):
         size, count = self.size, self.count
         match self.pattern:
             case "window":
-                return patterns.SlidingWindow(size)
+                return patterns.near(qkv.frame, size)
             case "segments":
                 return patterns.Segments(size)
             case "recurrent":

@@ -131,7 +131,7 @@ class Linformer(Mechanism):
         es, fs = [], []
         for h in range(qkv.heads):
             one = qkv.head(h).to(dtype=torch.float64)
-            one = one.replace(q=one.q[:, rows])
+            one = one.replace(q=one.q[:, rows], grid=None)
             full = Softmax().attend(one).weights()
             e = pool if self.projection == "fitted" else Dense(_leading(full, pool))
             weights = _slots(one, e, e, torch.float64).weights()
@@ -224,7 +224,7 @@ class Compressed(Attention):
         if self.mechanism.learned is not None and self.mechanism.learned.fidelity is not None:
             return self.mechanism.learned.fidelity
         rows = evenly(self.qkv.n, ROWS).to(self.device)
-        qkv = self.qkv.replace(q=self.qkv.q[:, rows])
+        qkv = self.qkv.replace(q=self.qkv.q[:, rows], grid=None)
         full = Softmax().attend(qkv).output.double()
 
         def error(e: Pooling | Dense, f: Pooling | Dense) -> Float[Tensor, " h"]:

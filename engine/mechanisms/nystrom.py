@@ -103,7 +103,7 @@ class Landmarks(Attention):
         k = Pooling(qkv.m, landmarks, qkv.key_mask).project(wide.k)
         self.k = k.repeat_interleave(qkv.heads // qkv.groups, 0)
         self.wide = wide
-        self.right = Softmax().attend(wide.replace(q=q))
+        self.right = Softmax().attend(wide.replace(q=q, grid=None))
         """Mean queries over keys."""
 
     @property

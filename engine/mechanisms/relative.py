@@ -12,7 +12,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import Parameter
 
-from engine.contract import QKV, Refusal, one_of, param
+from engine.contract import QKV, Id, Refusal, one_of, param
 from engine.contract.learned import Fidelity, Learned, explained
 from engine.contract.views import Bias
 from engine.kernels import dense, positions
@@ -34,6 +34,8 @@ SKEWED = 48
 """Queries of which the skew is shown."""
 REACH = 1024
 """Distances that the view tells of, either way; fewer where there are many heads."""
+Added = positions.Linear | positions.Planar | positions.Embedded
+"""What a kind can add to scores."""
 RIDGE = 8.0
 """Pairs of average size that pull an embedding to 0: few pairs are far apart."""
 TURNS = 6
@@ -52,6 +54,9 @@ class Relative(Mechanism):
 
     Scores keep the QKV's scale, although T5 has none; a softcap is applied before the bias. Where
     the layer doesn't tell q and k before rotation, they are taken as given.
+
+    On an image "alibi" takes slope·(|Δrow| + |Δcolumn|) off; the other kinds know a line only and
+    are refused.
     """
 
     key: ClassVar[str] = "relative"
@@ -62,6 +67,10 @@ class Relative(Mechanism):
     kind: str = param("alibi", choices=KINDS)
     max_distance: int = param(128, low=1, slider=(8, 512), unit="tokens", log=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
+
+    def check(self, qkv: QKV) -> None:
+        super().check(qkv)
+        on_a_line(qkv, self.kind)
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
@@ -119,6 +128,17 @@ class Relative(Mechanism):
         return total + pairs + 2 * rows * table
 
 
+def on_a_line(qkv: QKV, kind: str) -> None:
+    """Raises ValueError where a kind tells positions along one line only and these are patches."""
+    if qkv.grid is not None and kind not in ("none", "alibi"):
+        raise Refusal(
+            "{kind} tells positions along one line, and the patches of an image stand in rows and "
+            "columns: choose {alibi}",
+            kind=Id(kind, f"mechanism.relative.param.kind.{kind}"),
+            alibi=Id("alibi", "mechanism.relative.param.kind.alibi"),
+        )
+
+
 def positioned(
     qkv: QKV, kind: str, max_distance: int = 128, seed: int = 0, learned: Learned | None = None
 ) -> QKV:
@@ -168,7 +188,7 @@ def plain_logits(
     if kind == "none":
         return z
     if kind == "alibi":
-        return z - positions.slopes(qkv.heads).to(z)[:, None, None] * far.abs()
+        return z - positions.slopes(qkv.heads).to(z)[:, None, None] * dense.steps(qkv).sum(0)
     assert learned is not None
     table = learned.weights[kind].to(z)  # (h L f)
     if kind == "t5":
@@ -184,14 +204,14 @@ def exact(qkv: QKV) -> torch.dtype:
     return torch.float64 if qkv.dtype == torch.float64 else torch.float32
 
 
-def bias_of_kind(
-    qkv: QKV, kind: str, max_distance: int, learned: Learned | None
-) -> positions.Linear | positions.Embedded | None:
+def bias_of_kind(qkv: QKV, kind: str, max_distance: int, learned: Learned | None) -> Added | None:
     """What a kind adds to scores; None where it rotates."""
     if kind == "rope":
         return None
     if kind == "alibi":
         slope = positions.slopes(qkv.heads).to(qkv.device, exact(qkv))
+        if qkv.grid is not None:
+            return positions.Planar(slope, qkv.grid)
         return positions.Linear(slope, qkv.frame.offset)
     assert learned is not None
     features, table = features_of(qkv, kind).to(exact(qkv)), learned.weights[kind]
@@ -363,15 +383,15 @@ def least_squares(
     return table.float()
 
 
-def view(
-    qkv: QKV, made: QKV, kind: str, own: positions.Linear | positions.Embedded | None
-) -> Bias:
+def view(qkv: QKV, made: QKV, kind: str, own: Added | None) -> Bias:
     """What position adds by distance, and what each kind is made of."""
     frame = qkv.frame
     rows = torch.linspace(0, qkv.n - 1, min(SAMPLED, qkv.n), dtype=torch.float64).long()
     reach = max(1, min(REACH, 2**14 // qkv.heads))
     low, high = frame.offset + 1 - qkv.m, frame.offset + qkv.n - 1
-    low = 0 if qkv.causal else max(low, -reach)
+    low = 0 if qkv.causal or qkv.grid else max(low, -reach)
+    if qkv.grid is not None:
+        high = qkv.grid.rows + qkv.grid.cols - 2
     distance = torch.arange(low, max(low, min(high, reach)) + 1, device=qkv.device)
     rows = rows.to(qkv.device)
     means = mean_by_distance(qkv, made, own, distance, rows)
@@ -389,7 +409,7 @@ def view(
 def mean_by_distance(
     qkv: QKV,
     made: QKV,
-    own: positions.Linear | positions.Embedded | None,
+    own: Added | None,
     distance: Int[Tensor, " k"],
     rows: Int[Tensor, " r"],
 ) -> tuple[Float[Tensor, "h k"], Float[Tensor, "h k"], Int[Tensor, " k"]]:
@@ -400,19 +420,24 @@ def mean_by_distance(
     everyone, frame = slice(0, qkv.heads), qkv.frame
     value, logit = torch.zeros(2, qkv.heads, len(distance), device=qkv.device).double().unbind(0)
     times = torch.zeros(len(distance), device=qkv.device).double()
+    everything = torch.arange(qkv.m, device=qkv.device)
     for row in rows.split(1):
-        cols = row + frame.offset - distance
-        at = ((cols >= 0) & (cols < qkv.m)).nonzero()[:, 0]
-        cols = cols[at]
+        if frame.grid is None:
+            cols = row + frame.offset - distance
+            at = ((cols >= 0) & (cols < qkv.m)).nonzero()[:, 0]
+            cols = cols[at]
+        else:  # distances from 0 on, each of several keys
+            at, cols = frame.grid.walk(row, everything)[0], everything
+            at, cols = at[at < len(distance)], cols[at < len(distance)]
         if len(cols) and (seen := frame.visible(row, cols)) is not None:
             at, cols = at[seen[0]], cols[seen[0]]
         if not len(cols):
             continue
         scores = after.scores(everyone, row, cols)
         added = own(row, cols) if own else scores - before.scores(everyone, row, cols)
-        value[:, at] += added[:, 0]
-        logit[:, at] += after.finish(scores, everyone, row, cols)[:, 0]
-        times[at] += 1
+        value.index_add_(1, at, added[:, 0].double())
+        logit.index_add_(1, at, after.finish(scores, everyone, row, cols)[:, 0].double())
+        times.index_add_(0, at, times.new_ones(len(at)))
     return (value / times).float(), (logit / times).float(), times.long()
 
 

@@ -161,7 +161,7 @@ class Routed(Mechanism):
         seen = dense.allowed(qkv)
         at, cols = dense.positions(qkv)
         top = largest(dense.logits(qkv).masked_fill(~seen, -torch.inf), self.width)
-        near, strided = (at - cols).abs() < self.width, (at - cols) % self.width == 0
+        near, strided = dense.steps(qkv).amax(0) < self.width, (at - cols) % self.width == 0
         paths = [(seen & x).expand_as(top) for x in (seen, near, strided, top)][: self.paths]
         logits = tokens(qkv).to(qkv.device) @ w + b[:, None]  # (h n p)
         logits = logits.masked_fill(~torch.stack([x.any(-1) for x in paths], -1), -torch.inf)
@@ -180,11 +180,10 @@ class Routed(Mechanism):
         width = qkv.k.shape[-1] + qkv.v.shape[-1]
         at = torch.arange(qkv.n) + qkv.frame.offset
         last = at.clamp_max(qkv.m - 1) if qkv.causal else torch.full_like(at, qkv.m - 1)
-        end = last if qkv.causal else last.minimum(at + self.width - 1)
-        near = (end - (at - self.width + 1).clamp_min(0) + 1).clamp_min(0)
+        near = Window(self.width, sinks=0).pairs(qkv)
         stride = (last - at % self.width).div(self.width, rounding_mode="floor") + 1
         far = visible_pairs(qkv)
-        pairs = (far, int(near.sum()), int(stride.clamp_min(0).sum()), far)
+        pairs = (far, near, int(stride.clamp_min(0).sum()), far)
         router = qkv.n * _width(qkv) * self.paths if self.paths > 1 else 0
         return 2 * qkv.heads * (sum(pairs[: self.paths]) * width + router)
 

@@ -20,7 +20,8 @@ from engine.mechanisms.base import Mechanism
 class Window(Mechanism):
     """Softmax over |i − j| < window (the query counts) and the first `sinks` keys.
 
-    A window or a number of sinks beyond the text takes in all of it.
+    A window or a number of sinks beyond the text takes in all of it. On an image the window is a
+    square: fewer than `window` rows and columns away.
     """
 
     key: ClassVar[str] = "window"
@@ -39,7 +40,7 @@ class Window(Mechanism):
         self.check(qkv)
         att = Composed(
             qkv,
-            patterns.SlidingWindow(self.window, self.sinks),
+            patterns.near(qkv.frame, self.window, self.sinks),
             output=(lambda: sdpa_blocks(att, min(256, max(64, self.window // 4))))
             if fits_sdpa(qkv)
             else None,
@@ -51,8 +52,8 @@ class Window(Mechanism):
 
     def reach(self, qkv: QKV) -> Bool[Tensor, "n m"]:
         """The pattern in the open."""
-        at, cols = dense.positions(qkv)
-        return ((at - cols).abs() < self.window) | (cols < self.sinks)
+        cols = torch.arange(qkv.m, device=qkv.device)
+        return (dense.steps(qkv).amax(0) < self.window) | (cols < self.sinks)
 
     @property
     def selects(self) -> bool:
@@ -64,6 +65,8 @@ class Window(Mechanism):
         return replace(made, sinks=min(self.sinks, max(1, n // 512)))
 
     def pairs(self, qkv: QKV) -> int:
+        if qkv.grid is not None:
+            return int(self.reach(qkv).sum())
         at = torch.arange(qkv.n) + qkv.frame.offset
         stop = (at + (1 if qkv.causal else self.window)).clamp(0, qkv.m)
         start = (at - self.window + 1).clamp_min(0).minimum(stop)

@@ -1,4 +1,5 @@
-"""Where Q, K and V come from: made (planted, identical), given (arrays), read (text, passage)."""
+"""Where Q, K and V come from: made (planted, identical), given (arrays),
+read (text, passage), seen (image)."""
 
 from __future__ import annotations
 
@@ -6,29 +7,33 @@ from typing import Any
 
 from engine.contract import QKV
 from engine.sources import arrays
+from engine.sources.images import Image
 from engine.sources.passages import Passage, Passages, passage
 from engine.sources.synthetic import Identical, Planted
 
-SOURCES: dict[str, type[Planted] | type[Identical]] = {
-    cls.key: cls for cls in (Planted, Identical)
+SOURCES: dict[str, type[Planted] | type[Identical] | type[Image]] = {
+    cls.key: cls for cls in (Planted, Identical, Image)
 }
 """Sources that are made from declared parameters alone."""
 
 SWEPT: dict[str, type[Planted] | type[Identical] | type[Passage]] = {
-    **SOURCES,
+    Planted.key: Planted,
+    Identical.key: Identical,
     Passage.key: Passage,
 }
-"""Sources that a sweep can name: those, and passages of the sample texts."""
+"""Sources that a sweep can name, since they are made at any length."""
 
 __all__ = [
     "SOURCES",
     "SWEPT",
     "Identical",
+    "Image",
     "Passage",
     "Passages",
     "Planted",
     "arrays",
     "identical",
+    "image",
     "passage",
     "planted",
     "text",
@@ -43,6 +48,11 @@ def planted(**parameters: Any) -> QKV:
 def identical(**parameters: Any) -> QKV:
     """Every key equally relevant; parameters as in Identical."""
     return Identical(**parameters).make()
+
+
+def image(**parameters: Any) -> QKV:
+    """The patches of an image, compared by colour, place and edges; parameters as in Image."""
+    return Image(**parameters).make()
 
 
 def text(*args: Any, **named: Any) -> QKV:

@@ -10,6 +10,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract.views import Segments
+from engine.kernels import patterns
 from engine.measure.attention import Attention
 from engine.measure.cells import Cells
 from engine.mechanisms.window import Window
@@ -139,7 +140,7 @@ class WindowCut:
         rows: (R) which. map: pooled by the largest, at most CELLS a side.
         near, first, lost: (R) mass in the window, on sinks outside it, and on neither.
         label: (m) 0 for keys that the chosen row reads in its window, 1 for sinks, −1 for others.
-        out: how many earlier keys are out of its reach.
+        out: how many earlier keys, or, on an image, how many keys are out of its reach.
     """
 
     window: int
@@ -161,18 +162,21 @@ def window_cut(shown: Shown) -> WindowCut | None:
     window, sinks = mechanism.window, min(mechanism.sinks, frame.m)
     full = shown.full()
     rows, cols = sampled(frame.n), torch.arange(frame.m)
+    reach = patterns.near(frame, window)
     near, first, whole = (torch.zeros(len(rows)) for _ in range(3))
 
     def each(part: slice, w: Float[Tensor, "r m"]) -> None:
-        inside = ((rows[part] + frame.offset)[:, None] - cols).abs() < window
+        inside = reach.allows(rows[part] + frame.offset, cols)
         near[part] = (w * inside).sum(1)
         first[part] = (w * (~inside & (cols < sinks))).sum(1)
         whole[part] = w.sum(1)
 
     cells = pooled(full, rows, each)
     here, seen = shown.row + frame.offset, shown.seen(shown.here())[0].cpu()
-    label = torch.where((cols - here).abs() < window, 0, torch.where(cols < sinks, 1, -1))
-    out = int((seen & (label < 0))[: max(0, here + 1)].sum())
+    inside = reach.allows(torch.tensor([here]), cols)[0]
+    label = torch.where(inside, 0, torch.where(cols < sinks, 1, -1))
+    before = frame.m if frame.grid else max(0, here + 1)
+    out = int((seen & (label < 0))[:before].sum())
     label = label.masked_fill(~seen, -1)
     lost = (whole - near - first).clamp_min(0)
     return WindowCut(window, sinks, rows, cells, near, first, lost, label, out)

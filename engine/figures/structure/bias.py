@@ -38,19 +38,28 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
         "reach": int(far.max()), "fewest": fewest,
         "target": t(f"bias.target.{view.origin}"),
     }  # fmt: skip
-    half = None
+    half, grid = None, context.att.frame.grid
     if view.half_life is not None:
         half = float(view.half_life[head])
         slope, causal = log(2) / half, context.att.frame.causal
-        facts |= {"slope": slope, "half": half, "window": window(slope, causal)}
+        spread = window(slope, causal)
+        facts |= {"slope": slope, "half": half, "window": spread if grid is None else spread**2}
     elif view.kind != "rope":
         line = drawn[1][head]
         least, most = int(np.nanargmin(line)), int(np.nanargmax(line))
         facts |= {"low": line[least], "high": line[most],
                   "least": int(drawn[0][least]), "most": int(drawn[0][most])}  # fmt: skip
     kind = {"shaw": "learned", "music": "learned"}.get(view.kind, view.kind)
-    yield Picture(f"bias_{kind}", by_distance(*drawn, head=head, half=half, look=look, t=t), facts)
-    yield Picture("bias_logit", logits(at, content[head], whole[head], look=look, t=t), facts)
+    kind += "" if grid is None else "_image"
+    shapes = (
+        by_distance(*drawn, head=head, half=half, look=look, t=t),
+        logits(at, content[head], whole[head], look=look, t=t),
+    )
+    if grid is not None:
+        for shape in shapes:
+            shape.update_xaxes(title_text=escaped(t("bias.distance_image")))
+    yield Picture(f"bias_{kind}", shapes[0], facts)
+    yield Picture("bias_logit", shapes[1], facts)
     if view.decay is not None:
         curve = array(view.decay)
         at = int(far.max())

@@ -26,17 +26,19 @@ def pictures(context: Context) -> Iterator[Picture]:
         "lost": float(gone.sum() / total),
         "near": float(near.sum() / total), "first": float(first.sum() / total),
     }  # fmt: skip
-    xs, ys = band(context, found.window, found.sinks)
-    drawn = outlined(found.map, xs, ys, (frame.n, frame.m), look=look, t=t)
-    yield Picture("window_cut", drawn, facts)
+    if frame.grid is None:  # else no band along the map
+        xs, ys = band(context, found.window, found.sinks)
+        drawn = outlined(found.map, xs, ys, (frame.n, frame.m), look=look, t=t)
+        yield Picture("window_cut", drawn, facts)
     worst = int(gone.argmax())
     yield Picture(
         "window_lost",
         lost(rows, {"window": near, "sinks": first, "lost": gone}, look=look, t=t),
         facts | {"most": float(gone[worst]), "at": int(rows[worst])},
     )
+    read = "window_text" if frame.grid is None else "window_image"
     yield Picture(
-        "window_text", labels=found.label.tolist(), wide=True,
+        read, labels=found.label.tolist(), wide=True,
         names=[t("segments.window"), t("segments.sinks")],
         facts={"row": context.row, "keys": int((found.label >= 0).sum()), "out": found.out},
     )  # fmt: skip

@@ -172,8 +172,15 @@ export const tintRules = (look, root) =>
     .join("\n");
 
 /**
- * The scale from left to right, for a background.
+ * A scale from left to right, for a background.
+ *
+ * @param {readonly string[]} colours
+ */
+export const scaleOf = (colours) => `linear-gradient(to right, ${colours.join(", ")})`;
+
+/**
+ * The scale of weights, likewise.
  *
  * @param {Look} look
  */
-export const ramp = (look) => `linear-gradient(to right, ${look.weight.join(", ")})`;
+export const ramp = (look) => scaleOf(look.weight);

@@ -121,6 +121,25 @@ export interface Piece {
   sliver: boolean;
 }
 
+// -- patches ----------------------------------------------------------------------------------
+
+export interface PatchesData {
+  /** As a data URL. */
+  image: string;
+  rows: number;
+  cols: number;
+  /** Row and column of each position; −1 and −1 of one that stands on no patch. */
+  place: [row: number, column: number][];
+  weights: number[] | null;
+  seen: boolean[] | null;
+  chosen: number;
+  signed: boolean;
+  log: boolean;
+  height: number;
+  looks: Looks;
+  words: Words;
+}
+
 // -- home -------------------------------------------------------------------------------------
 
 export interface Reading {
