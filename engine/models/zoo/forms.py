@@ -167,7 +167,7 @@ def by_reference(mechanism: Mechanism, given: Given) -> Form:
         qkv = QKV(q, k, k, causal=True, layer=Layer(x=x))
         known.check(qkv)
         if not given.learned and known.learns(qkv):
-            raise Refusal("{key} doesn't say how what it learns begins", key=known.key)
+            raise Refusal("{key} doesn't say with what its learned parts begin", key=known.key)
         found.append(known.reference(qkv))
     return Dense(torch.stack(found).to(given.q))
 

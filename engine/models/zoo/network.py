@@ -22,7 +22,7 @@ from transformers.models.llama.modeling_llama import (
     apply_rotary_pos_emb,
 )
 
-from engine.contract import Learned
+from engine.contract import Learned, Refusal
 from engine.mechanisms import make
 from engine.mechanisms.base import Mechanism
 from engine.models import capture
@@ -93,7 +93,7 @@ class ZooAttention(LlamaAttention):
             ValueError: there is a cache of keys, or a text with padding before it.
         """
         if past_key_values is not None:
-            raise ValueError(f"{KIND} keeps no cache of keys: use_cache must be False")
+            raise Refusal("{kind} keeps no cache of keys: use_cache must be False", kind=KIND)
         shape = (*hidden_states.shape[:-1], -1, self.head_dim)
         q = self.q_proj(hidden_states).view(shape).transpose(1, 2)
         k = q if self.shared else self.k_proj(hidden_states).view(shape).transpose(1, 2)
@@ -129,7 +129,7 @@ def _refuse_padding(mask: Tensor | None) -> None:
     hidden = ~mask if mask.dtype == torch.bool else mask < 0
     lower = hidden[..., -1, :].flatten(0, -2)  # what the last row can't see
     if bool((lower[:, :-1] & ~lower[:, 1:]).any()):
-        raise ValueError(f"{KIND} can't honour padding before a text: pad at its end")
+        raise Refusal("{kind} can't honour padding before a text: pad at its end", kind=KIND)
 
 
 class ZooModel(LlamaModel):

@@ -6,7 +6,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from engine.contract import Refusal
 from engine.mechanisms import MECHANISMS
 
 
@@ -79,7 +78,7 @@ def kind_of(name: str) -> Kind:
     if name in known:
         return known[name]
     if name not in MECHANISMS:
-        raise Refusal("no model {name!r}; there are {known}", name=name, known=", ".join(known))
+        raise ValueError(f"no model {name!r}; there are {', '.join(known)}")
     if not MECHANISMS[name].causal_ok or not MECHANISMS[name].selection_causal:
-        raise Refusal("{name} reads ahead: it can't be trained to tell what follows", name=name)
+        raise ValueError(f"{name} reads ahead: it can't be trained to tell what follows")
     return Kind(name, rotary=MECHANISMS[name].family != "position")

@@ -133,7 +133,7 @@ def test_forms_agree_with_training_by_the_reference(name):
 
 def test_what_would_be_fitted_to_each_text_is_not_trained():
     layer, x, q, k, _ = made("softmax", 20)
-    with pytest.raises(ValueError, match="capsule doesn't say how"):
+    with pytest.raises(ValueError, match="capsule doesn't say with what"):
         form(engine.make("capsule"), Given(q, k, x, {}))
     assert not layer.learned()
 
