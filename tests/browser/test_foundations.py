@@ -31,7 +31,7 @@ def changed(page, name: str, before: str) -> None:
 
 def test_a_mask_is_painted_by_mouse_and_by_keys(tab) -> None:
     page = tab.open("foundations?lang=en&part=masking&masking-kind=own&masking-row=8")
-    expect(page.get_by_text("Row 8 may see nothing")).to_be_visible()
+    expect(page.get_by_text("Row 8 has no visible keys")).to_be_visible()
     before = drawn(page, "masking-picture-after")
     cell = page.locator('.pt-cell[data-r="7"][data-c="0"]')
     cell.scroll_into_view_if_needed()

@@ -30,7 +30,7 @@ def test_a_row_that_sees_nothing_is_said(lesson) -> None:
     assert says(opened, "Row B2 may see 5 of 8 keys") and len(figures(opened)) == 5
     opened.test.select_slider(key="masking-row").set_value(8)
     opened.run().healthy()
-    assert says(opened, "Row D2 may see nothing") and says(opened, "12.5%")
+    assert says(opened, "Row D2 has no visible keys") and says(opened, "12.5%")
     broken = figures(opened)[-1]
     assert any(note["text"] == "NaN" for note in broken["layout"]["annotations"])
     opened.test.slider(key="masking-length4").set_value(3)
@@ -122,7 +122,7 @@ def test_positions_break_the_symmetry(lesson) -> None:
 
 def test_odd_widths_and_no_positions_are_sentences(lesson) -> None:
     opened = lesson("positions", **{"positions-view": "encoding"}).healthy()
-    assert says(opened, "One rotation takes each of the 64 positions")
+    assert says(opened, "One rotation maps each of 64 positions")
     assert len(figures(opened)) == 5
     opened.test.slider(key="positions-width").set_value(7)
     opened.run().healthy()

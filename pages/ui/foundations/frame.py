@@ -1,5 +1,6 @@
 """What every part of the course has: controls in the URL, words, the formula, the code, a door."""
 
+import re
 from collections.abc import Callable, Sequence
 from typing import Any, cast
 from urllib.parse import urlencode
@@ -15,6 +16,8 @@ from pages.ui.url import linked, state
 from pages.ui.url.linked import Fields
 
 PLAIN = {"displayModeBar": False}
+TALL = r"\\t?frac|\\sum|\\max_|pmatrix|array"
+"""What takes more than a line's height in a formula."""
 CHOSEN: dict[str, Fields] = {}
 """What is chosen in each part."""
 
@@ -103,9 +106,10 @@ def scientific(x: float) -> str:
 
 def stacked(*lines: str) -> str:
     """Formulas in LaTeX under one another, so that they fit a narrow column."""
-    return (
-        r"\begin{aligned}" + r" \\[0.8em] ".join(f"& {line}" for line in lines) + r"\end{aligned}"
-    )
+    rows = ""
+    for line in lines:  # what reaches far down needs more room below it
+        rows += rf"& {line} \\[{1.5 if re.search(TALL, line) else 0.6}em] "
+    return rf"\begin{{aligned}}{rows}\end{{aligned}}"
 
 
 def shapes(n: int, m: int, d: int, v: int) -> tuple[str, str]:

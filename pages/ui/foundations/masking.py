@@ -66,7 +66,7 @@ def draw() -> None:
         batch = [masking.painted(masking.read(own), seed)]
     found = masking.masked(batch)
     look = frame.look()
-    columns = st.columns(3 if kind == "own" else 2, gap="large")
+    columns = st.columns([3, 4, 4] if kind == "own" else 2, gap="medium")
     if kind == "own":
         with columns[0]:
             st.text(words(PART, "paint"))

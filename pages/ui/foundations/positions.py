@@ -177,17 +177,19 @@ def cost() -> None:
         "attention": ("n^2d", "1"), "recurrence": ("nd^2", "n"),
         "convolution": ("knd^2", "n/k"), "dilated": ("knd^2", r"\log_k n"),
     }  # fmt: skip
-    lines = []
-    for layer, (operations, path) in forms.items():
+    operations, paths = [], []
+    for layer, (made, path) in forms.items():
         found = positions.cost(layer, n, width, kernel)
-        lines.append(
-            rf"{in_formula(layer)} & {operations}={scientific(found.operations)} & "
-            + (path if path == "1" else rf"{path}={found.path:.{0 if found.path >= 10 else 1}f}")
-        )
-    head = " & ".join(in_formula(f"{name}.short") for name in ("operations", "path"))
-    formula = rf"\begin{{array}}{{l|ll}} & {head}\\ \hline " + r"\\".join(lines) + r"\end{array}"
+        operations.append(rf"{in_formula(layer)} & {made}={scientific(found.operations)}")
+        long = path if path == "1" else rf"{path}={found.path:.{0 if found.path >= 10 else 1}f}"
+        paths.append(rf"{in_formula(layer)} & {long}")
+    tables = (  # one under the other: side by side they are wider than a column
+        rf"\begin{{array}}{{l|l}} & {in_formula(f'{name}.short')}\\ \hline "
+        + r"\\".join(lines) + r"\end{array}"
+        for name, lines in (("operations", operations), ("path", paths))
+    )  # fmt: skip
     closing(
-        PART, formula, positions.code("cost", n=n, width=width, kernel=kernel),
+        PART, stacked(*tables), positions.code("cost", n=n, width=width, kernel=kernel),
         Spec(source="planted", source_params=(("n", min(n, MOST)),)), more=("cost",),
     )  # fmt: skip
 
