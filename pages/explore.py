@@ -3,7 +3,7 @@
 import streamlit as st
 
 from pages.ui.compare import sidebyside
-from pages.ui.explore import panels
+from pages.ui.explore import panels, vision
 from pages.ui.explore.scene import scene
 from pages.ui.explore.structure import structure
 from pages.ui.shared import controls, intake
@@ -35,11 +35,15 @@ with heads_here:
 
 left, right = st.columns([3, 2], gap="large")
 with left:
+    if grid := shown.attention.frame.grid:
+        vision.ruling(shown, grid)
+        panels.sentence(shown, shown.look())
     panels.toolbar(shown)
     panels.picture(shown)
 with right:
     panels.beside(shown)
-panels.sentence(shown, shown.look())
+if not grid:
+    panels.sentence(shown, shown.look())
 panels.badge(shown)
 sidebyside.explore_door(shown)
 

@@ -67,6 +67,15 @@ class Image(Declared):
             return drawn(self.sample, patch * self.grid)
         return decoded(self.data, self.grid, patch)
 
+    def encoded(self) -> tuple[str, bytes]:
+        """Media type and bytes of the image as it is cut."""
+        import PIL.Image
+
+        kind = "PNG" if self.data is None else "JPEG"  # flat colours, or a photograph
+        into = io.BytesIO()
+        PIL.Image.fromarray((self.pixels * 255).round().astype(np.uint8)).save(into, kind)
+        return f"image/{kind.lower()}", into.getvalue()
+
     def make(self) -> QKV:
         """The QKV: q and k (4 n 16), v (4 n 3), float32 on the CPU."""
         patch = max(4, SIDE // self.grid)

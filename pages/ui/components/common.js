@@ -176,11 +176,11 @@ export const tintRules = (look, root) =>
  *
  * @param {readonly string[]} colours
  */
-export const scaleOf = (colours) => `linear-gradient(to right, ${colours.join(", ")})`;
+export const rampOf = (colours) => `linear-gradient(to right, ${colours.join(", ")})`;
 
 /**
  * The scale of weights, likewise.
  *
  * @param {Look} look
  */
-export const ramp = (look) => scaleOf(look.weight);
+export const ramp = (look) => rampOf(look.weight);

@@ -8,7 +8,7 @@ import {
   lookOf,
   mixed,
   number,
-  scaleOf,
+  rampOf,
   unseenOn,
 } from "./common.js";
 import { Component, mounting } from "./component.js";
@@ -18,7 +18,7 @@ import { tinting } from "./lines.js";
 /** @import { PatchesData } from "./data" */
 
 /** How much of the image a tint covers. */
-const COVER = 0.78;
+const COVER = 0.7;
 
 /** @extends {Component<PatchesData>} */
 class Patches extends Component {
@@ -54,7 +54,7 @@ class Patches extends Component {
     const { data } = this;
     this.look = lookOf(this.root, data.looks);
     this.positions = new Map(data.place.map(([r, c], i) => [r * data.cols + c, i]));
-    this.root.classList.toggle("tinted", data.weights !== null);
+    this.root.classList.toggle("over", data.weights !== null);
     this.frame.setAttribute("aria-label", data.weights ? data.words.aria : data.words.aria_plain);
     this.frame.style.width = `${(data.height * data.cols) / Math.max(data.rows, data.cols)}px`;
     this.frame.style.aspectRatio = `${data.cols} / ${data.rows}`;
@@ -92,7 +92,7 @@ class Patches extends Component {
     const text = (words, name = "") =>
       Object.assign(document.createElement("span"), { textContent: words, className: name });
     const bar = text("", "pc-scale");
-    bar.style.background = scaleOf(scale);
+    bar.style.background = rampOf(scale);
     const least = signed ? number(-top) : log ? `≤ ${number(low)}` : "0";
     const kind = log && !signed ? words.weight_log : words.weight;
     this.legend.append(text(kind), text(least), bar, text(number(top)));

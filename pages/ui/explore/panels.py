@@ -23,6 +23,7 @@ from engine.text.tokens import isolated, shown
 from engine.text.tree import Tree
 from pages.ui.components.heatmap import heatmap
 from pages.ui.components.tokens import token_text
+from pages.ui.explore import vision
 from pages.ui.explore.scene import Scene
 from pages.ui.server import waiting
 from pages.ui.server.desk import Report
@@ -31,6 +32,7 @@ from pages.ui.shared.strings import formula, t
 from pages.ui.url import state
 
 PLAIN = {"displayModeBar": False}
+CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
 STATS = (
     "effective_tokens",
     "normalised_entropy",
@@ -43,6 +45,8 @@ STATS = (
 
 def name(scene: Scene, position: int, role: str) -> str:
     """A token in a sentence, by its position where tokens have no names."""
+    if grid := scene.attention.frame.grid:
+        return vision.name(grid, position, role)
     tokens = scene.attention.frame.tokens
     if not tokens:
         return t(f"sentence.{role}_unnamed", position=position)
@@ -58,7 +62,11 @@ def provenance(scene: Scene) -> str:
         kept = contents.get(spec.content)
         return t("badge.arrays", name=shown(kept[1]) if kept else t("source.arrays.name"))
     stem = f"source.{spec.source}"
-    values = [f"{t(f'{stem}.param.{k}')} {_plain(v)}" for k, v in spec.source_params]
+    values = [
+        f"{t(f'{stem}.param.{k}')} {t(f'{stem}.param.{k}.{v}') if k in CHOSEN else _plain(v)}"
+        for k, v in spec.source_params
+        if k != "upload"
+    ]
     return " · ".join([t(f"{stem}.name"), *values])
 
 
@@ -161,6 +169,7 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
 def beside(scene: Scene, height: int = 640) -> None:
     """What stands beside the picture: the text, and under it every head at a glance."""
     att = scene.attention
+    grid = att.frame.grid
     named = att.frame.tokens is not None
     across = min(att.frame.heads, 3 if att.frame.heads in (5, 6, 9) else 4)
     if not named:  # no text beside them: about a square
@@ -169,7 +178,9 @@ def beside(scene: Scene, height: int = 640) -> None:
     strip = min(height, down * (400 // across + 20))
     if att.frame.heads == 1 or scene.spec.head == "all":
         strip = 0
-    if named:
+    if grid:
+        vision.image(scene, grid, tinted=False, height=300)
+    elif named:
         text(scene, max(height - strip, height // 3))
     if strip:
         heads(scene, strip, across)
@@ -191,9 +202,12 @@ def head_choice(scene: Scene) -> None:
     """One head, or all."""
     heads = scene.attention.frame.heads
     shown_head = "all" if scene.spec.head == "all" else scene.head
+    words = str
+    if scene.spec.source == "image":
+        words = lambda head: t(f"image.head.{head}")  # noqa: E731
     controls.choose(
         t("explore.head"), "head", ["all", *range(heads)], shown_head,
-        lambda head: t("head.all") if head == "all" else f"{head}", segments=heads <= 8,
+        lambda head: t("head.all") if head == "all" else words(head), segments=heads <= 8,
     )  # fmt: skip
 
 
@@ -253,11 +267,13 @@ def sentence(scene: Scene, seen: Look) -> None:
         words = t("sentence.even", query=query, visible=seen.visible, **facts)
     else:
         kind = {0: "self", 1: "previous"}.get(seen.back, "back" if seen.back > 0 else "ahead")
+        if att.frame.grid and kind != "self":
+            kind = "patch"
         parts = [
             t(f"sentence.{kind}", query=query, key=name(scene, seen.key, "key"), **facts),
             t("sentence.spread", effective=seen.effective, visible=seen.visible),
         ]
-        if seen.key > 0 and seen.first >= 0.005:
+        if seen.key > 0 and seen.first >= 0.005 and not att.frame.grid:
             parts.append(t("sentence.first", first=quantities.share(seen.first)))
         if att.hidden_keys is not None:
             removed = float(att.removed(slice(scene.query, scene.query + 1))[scene.head])
@@ -359,7 +375,8 @@ def statistics(scene: Scene) -> None:
     """What each head does on average, and along the text."""
     st.subheader(t("explore.heads"), anchor=False)
     means = scene.summary.rows.means()
-    shown_stats = [*STATS]
+    grid = scene.attention.frame.grid
+    shown_stats = [x for x in STATS if not (grid and x == "distance")]  # which is along a line
     if scene.attention.frame.needles is not None:
         shown_stats.append("needle_mass")
     if scene.attention.row_kind != "stochastic":

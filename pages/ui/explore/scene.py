@@ -14,7 +14,7 @@ from engine.measure.attention import Attention
 from engine.measure.passes import Summary
 from engine.mechanisms.cost import Estimate
 from engine.models import Trace
-from engine.sources import SOURCES
+from engine.sources import SOURCES, Identical, Image, Planted
 from engine.sources.arrays import read as read_arrays
 from engine.spec.picture import Spec
 from engine.store import fits
@@ -97,8 +97,23 @@ def given_by(spec: Spec) -> QKV | Attention:
             lambda report: read_arrays(data, name),
             lambda made: len(data),
         )
-    source = SOURCES[spec.source](**spec.source_arguments())
+    source = source_of(spec)
     return obtain(f"source:{spec.source_key()}", t("gate.source"), lambda r: source.make(), _size)
+
+
+def source_of(spec: Spec) -> Planted | Identical | Image:
+    """The generated source that is chosen, an upload in it.
+
+    Raises:
+        Trouble: the upload is no longer here.
+    """
+    source = SOURCES[spec.source](**spec.source_arguments())
+    if isinstance(source, Image) and source.upload:
+        kept = contents.get(source.upload)
+        if kept is None or not isinstance(kept[0], bytes):
+            raise Trouble(t("error.gone"))
+        return replace(source, data=kept[0])
+    return source
 
 
 def _size(made: QKV) -> int:

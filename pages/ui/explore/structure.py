@@ -83,7 +83,7 @@ def draw(picture: Picture, context: Context, aside: bool = False) -> None:
 
 def tinted(picture: Picture, context: Context) -> str:
     """The text around the chosen query, each token in its group's tint; names of groups above."""
-    tokens, m = context.tokens, context.att.frame.m
+    tokens, m, grid = context.tokens, context.att.frame.m, context.att.frame.grid
     here = min(max(0, context.row + max(0, m - context.att.frame.n)), m - 1)
     start = max(0, min(here - LONGEST // 2, m - LONGEST)) // ACROSS * ACROSS
     labels = list(picture.labels or ())[start : start + LONGEST]
@@ -97,7 +97,16 @@ def tinted(picture: Picture, context: Context) -> str:
 
     legend = "".join(mark(name, i) for i, name in enumerate(picture.names[:24]))
     legend += mark(t("tinted.chosen"), -1, here)
-    if tokens:  # a tint shows its spaces
+    lines = ""
+    if grid:  # the patches where they stand
+        order = (grid.place[:, 0] * grid.cols + grid.place[:, 1]).argsort().tolist()
+        whole = picture.labels or ()
+        body = "".join(
+            f"<i>{i // grid.cols + 1}</i>" * (i % grid.cols == 0) + mark("", whole[at], at)
+            for i, at in enumerate(order)
+        )
+        lines = f' style="grid-template-columns: max-content repeat({grid.cols}, 1fr)"'
+    elif tokens:  # a tint shows its spaces
         body = "".join(
             mark(shown(tokens[i]).replace(MARKS[" "], " "), group, i)
             for i, group in enumerate(labels, start)
@@ -107,9 +116,9 @@ def tinted(picture: Picture, context: Context) -> str:
             f"<i>{i:,}</i>" * (i % ACROSS == 0) + mark("", group, i)
             for i, group in enumerate(labels, start)
         )
-    before, after = ("…" if cut else "" for cut in (start > 0, start + LONGEST < m))
-    kind = "words" if tokens else "cells"
+    before, after = ("…" if cut and not grid else "" for cut in (start > 0, start + LONGEST < m))
+    kind = "words" if tokens and not grid else "cells"
     return (
         f'<div class="tinted"><p class="legend">{legend}</p>{before}'
-        f'<p class="{kind}">{body}</p>{after}</div>'
+        f'<p class="{kind}"{lines}>{body}</p>{after}</div>'
     )

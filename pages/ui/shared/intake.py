@@ -12,8 +12,13 @@ from pages.ui.shared import contents, controls
 from pages.ui.shared.strings import t
 from pages.ui.url import state
 
-UPLOADS = {"file": ["txt", "md"], "arrays": ["npz", "safetensors"]}
+UPLOADS = {
+    "file": ["txt", "md"],
+    "arrays": ["npz", "safetensors"],
+    "image": ["png", "jpg", "jpeg"],
+}
 FOLDED = ("heads", "dim", "noise", "needles", "seed", "causal", "layout")
+PICTURE = ("sample", "upload")  # which image, on one control
 EDITABLE = 20_000  # characters; a longer file is not put into the box
 ENCODINGS = ("utf-8-sig", "gb18030")
 
@@ -45,7 +50,7 @@ def _name(option: str) -> str:
 
 def _choose(option: str) -> None:
     kind, _, sample = option.partition(":")
-    st.session_state["pending"] = kind if kind in UPLOADS else None
+    st.session_state["pending"] = kind if kind in UPLOADS and kind not in SOURCES else None
     st.session_state.pop("refused", None)
     if kind == "sample":
         state.change(source=kind, content=sample)
@@ -98,6 +103,8 @@ def _dropped(kind: str) -> None:
     st.session_state.pop("refused", None)
     if kind == "arrays":
         state.change(source="arrays", content=contents.keep(data, upload.name))
+    elif kind == "image":
+        state.change_param("source_params", "upload", contents.keep(data, upload.name))
     else:
         text = decoded(data)
         if text is None:
@@ -105,6 +112,37 @@ def _dropped(kind: str) -> None:
             return
         _read(text, upload.name)
     st.session_state["pending"] = None
+
+
+def _uploader(kind: str) -> None:
+    st.file_uploader(
+        t(f"explore.upload.{kind}"), type=UPLOADS[kind], key=f"upload-{kind}",
+        on_change=_dropped, args=(kind,), help=t(f"explore.upload.{kind}.help"),
+    )  # fmt: skip
+    if refused := st.session_state.get("refused"):
+        st.text(refused)
+
+
+def _picture(spec: Spec) -> None:
+    """Which image: a drawing, or a person's own."""
+    values = spec.source_arguments()
+    words = "source.image.param.sample"
+    samples = declarations(SOURCES, "image")["sample"].choices
+
+    def picked(option: str) -> None:
+        st.session_state["pending"] = "image" if option == "upload" else None
+        if option != "upload":
+            chosen = dict(state.spec().source_params) | {"sample": option, "upload": ""}
+            state.change(source_params=tuple(chosen.items()))
+
+    own = bool(values["upload"]) or st.session_state.get("pending") == "image"
+    controls.choose(
+        t(words), "source_params", (*samples, "upload"), "upload" if own else values["sample"],
+        lambda option: t(f"{words}.{option}"), key="source_params.image.sample", on_choose=picked,
+        segments=False,
+    )  # fmt: skip
+    if own:
+        _uploader("image")
 
 
 def source() -> None:
@@ -122,13 +160,10 @@ def source() -> None:
             t("explore.own_text"), key="own-text", height=150, on_change=_typed,
             label_visibility="collapsed", placeholder=t("explore.own_text.hint"),
         )  # fmt: skip
+    elif shown == "image":
+        _picture(spec)
     elif shown in UPLOADS:
-        st.file_uploader(
-            t(f"explore.upload.{shown}"), type=UPLOADS[shown], key=f"upload-{shown}",
-            on_change=_dropped, args=(shown,), help=t(f"explore.upload.{shown}.help"),
-        )  # fmt: skip
-        if refused := st.session_state.get("refused"):
-            st.text(refused)
+        _uploader(shown)
     if spec.textual:
         controls.choose(
             t("explore.by"), "by", READINGS, spec.by, lambda by: t(f"by.{by}"),
@@ -137,7 +172,7 @@ def source() -> None:
     values = spec.source_arguments()
     declared = declarations(SOURCES, spec.source)
     for folded in (False, True):
-        names = [name for name in declared if (name in FOLDED) == folded]
+        names = [name for name in declared if (name in FOLDED) == folded and name not in PICTURE]
         with st.expander(t("source.more")) if folded and names else st.container():
             for name in names:
                 controls.parameter(

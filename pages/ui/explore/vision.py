@@ -1,0 +1,43 @@
+"""What the Explore page shows of an image: its patches, tinted, and words that name them."""
+
+import streamlit as st
+
+from engine.contract import Grid
+from engine.sources import Image
+from pages.ui.components.patches import patches
+from pages.ui.explore.scene import Scene, source_of
+from pages.ui.server.waiting import obtain
+from pages.ui.shared.strings import t
+from pages.ui.url import state
+
+
+def image(scene: Scene, grid: Grid, *, tinted: bool, height: int) -> None:
+    """The image: in grey under the chosen row's weights, or as it is. A click chooses a patch."""
+    source = source_of(scene.spec)
+    assert isinstance(source, Image)
+    encoded = obtain(
+        f"encoded:{scene.spec.source_key()}", t("gate.source"),
+        lambda report: source.encoded(), lambda made: len(made[1]),
+    )  # fmt: skip
+    patches(
+        "patches" if tinted else "patches-plain", encoded, grid,
+        scene.weights.tolist() if tinted else None, t, chosen=scene.query, seen=scene.seen,
+        signed=scene.attention.row_kind == "signed", log=scene.spec.colour == "log",
+        height=height,
+        on_choose=lambda position: state.change(query=position, head=scene.spec.head),
+    )  # fmt: skip
+
+
+def ruling(scene: Scene, grid: Grid, height: int = 440) -> None:
+    """The chosen row over the image, and what is compared, said plainly."""
+    image(scene, grid, tinted=True, height=height)
+    with st.container(key="caption-patches"):
+        st.text(t("image.caption"))
+
+
+def name(grid: Grid, position: int, role: str) -> str:
+    """A patch in a sentence; a position that stands on none by its number."""
+    row, column = grid.place[position].tolist()
+    if row < 0:
+        return t(f"sentence.{role}_unnamed", position=position)
+    return t(f"sentence.patch.{role}", row=row + 1, column=column + 1)
