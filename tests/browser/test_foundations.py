@@ -125,6 +125,6 @@ def test_training_moves_in_place_and_can_be_stopped(tab) -> None:
     assert page.locator(".st-key-regression-moves-picture .mv-working").is_visible()
     page.locator(".st-key-regression-moves-picture .mv-stop").click()
     expect(page.get_by_role("button", name="Train")).to_be_enabled()
-    told = re.compile(r"In \d+ steps w went|After \d+ steps w is")
+    told = re.compile(r"In \d+ steps?, w went|After \d+ steps?, w is")
     expect(page.get_by_text(told)).to_be_visible()
     tab.fine()
