@@ -8,6 +8,9 @@ import numpy as np
 import pytest
 
 from engine.__main__ import ROOT, main
+from engine.dilution import opening
+from engine.runtime.paths import TINY
+from engine.spec.sweep import Lab
 
 
 def run(capsys, *argv: str) -> tuple[int, str, str]:
@@ -120,6 +123,15 @@ def test_a_sweep_over_a_text_of_ones_own(tmp_path, capsys) -> None:
 def test_a_sweep_that_can_not_be_is_a_sentence(words, reason, capsys) -> None:
     assert main(["sweep", *words]) == 2
     assert reason in capsys.readouterr().err
+
+
+def test_what_the_lab_opens_with_is_measured(tmp_path, monkeypatch) -> None:
+    asked = []
+    monkeypatch.setattr(opening, "write", lambda *given: asked.append(given))
+    assert main(["measure-lab", "--out", str(tmp_path)]) == 0
+    ((folder, plan, reader, model, _),) = asked
+    assert (folder, plan, model) == (tmp_path, Lab().plan(), TINY)
+    assert reader.name == "tiny"
 
 
 def test_the_table_is_written_between_its_marks(tmp_path, capsys) -> None:

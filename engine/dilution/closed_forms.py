@@ -13,6 +13,9 @@ from engine.dilution.calibrate import Calibrated
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.entmax import Entmax
 
+CLOSE = 0.62
+"""Share of `freezing` up to which rows have about the same entropy."""
+
 
 @dataclass(frozen=True)
 class Setting:
@@ -55,9 +58,9 @@ def closed_form(
     """The metric's mean at lengths n; None where what is drawn would be more than a few hundredths
     off.
 
-    Softmax and SSMax are exact at any noise, but for effective tokens, which are e to the mean
-    entropy and within 6 % of the mean of e to the entropy while noise is below half of `freezing`
-    or the needles hold half of the row. Adaptive temperature takes β at the mean entropy, which
+    Softmax and SSMax are exact at any noise, but for effective tokens: e to the mean entropy is
+    within a tenth of the mean of e to the entropy below CLOSE of `freezing`, and where the needles
+    hold a fifth of the row. Adaptive temperature takes β at the mean entropy, which
     rows keep close to below a third of it. For entmax see `theory.entmax_row`.
 
     Raises:
@@ -83,7 +86,8 @@ def closed_form(
         metric, getattr(noisy, metric if metric in shared else "entropy")(*of), n
     )
     if metric == "effective_tokens":
-        holds[holds] = theory.leads(n, of[2]) | (noisy.needle_mass(*of) >= 0.5)
+        close = of[2] <= CLOSE * theory.freezing(n)
+        holds[holds] = close | (noisy.needle_mass(*of) >= 0.2)
     return _where(holds, y)
 
 

@@ -109,13 +109,12 @@ def kept_grown(model: Path, text: str, needle: Needle | None) -> Heads[Grown] | 
     return None
 
 
-def done(plan: Plan, folder: Path) -> list[Record]:
-    """The records of a sweep that are in the folder, or kept."""
-    return [
-        record
-        for task in plan.tasks
-        for record in found(folder / f"{task.digest()}.json") or kept_records(task)
-    ]
+def done(plan: Plan, folder: Path) -> dict[Task, list[Record]]:
+    """The records of those tasks of a sweep that are kept, or in the folder."""
+    each = {
+        task: kept_records(task) or found(folder / f"{task.digest()}.json") for task in plan.tasks
+    }
+    return {task: made for task, made in each.items() if made}
 
 
 def records(task: Task, make: Made | None, folder: Path) -> list[Record]:

@@ -61,15 +61,15 @@ def test_a_sweep_is_stopped_and_goes_on(tab) -> None:
 def test_the_theory_moves_and_the_url_keeps_it(tab) -> None:
     page = tab.open("dilution?lang=en")
     page.wait_for_selector(".js-plotly-plot .scatterlayer")
-    said = page.get_by_text("At 4,096 keys a").inner_text()
+    said = page.get_by_text("At 4,096 keys full").inner_text()
     slider = page.locator(".st-key-lab-gap input")
     slider.focus()
     page.keyboard.press("ArrowRight")
-    expect(page.get_by_text("At 4,096 keys a")).not_to_have_text(said)
+    expect(page.get_by_text("At 4,096 keys full")).not_to_have_text(said)
     page.wait_for_url(re.compile("lab-gap="))
-    changed = page.get_by_text("At 4,096 keys a").inner_text()
+    changed = page.get_by_text("At 4,096 keys full").inner_text()
     again = tab.open(page.url.split("/", 3)[3])
-    expect(again.get_by_text("At 4,096 keys a")).to_have_text(changed)
+    expect(again.get_by_text("At 4,096 keys full")).to_have_text(changed)
     tab.fine()
 
 
@@ -77,8 +77,17 @@ def test_a_row_thins_out_in_place(tab) -> None:
     page = tab.open("dilution?lang=en&lab=thinning&sweep.of=softmax,entmax")
     page.wait_for_selector(".mv[data-turns]")
     length = "document.querySelector('.mv-plot').data[0].x.length"
-    short = page.evaluate(length)
-    page.locator(".mv-slider").fill("8")
     expect(page.locator(".mv-label")).to_have_text("n = 4,096")
-    assert page.evaluate(length) > short
+    long = page.evaluate(length)
+    page.locator(".mv-slider").fill("0")
+    expect(page.locator(".mv-label")).to_have_text("n = 16")
+    assert page.evaluate(length) < long
+    tab.fine()
+
+
+def test_the_lab_opens_with_a_whole_sweep(tab) -> None:
+    page = tab.open("dilution?lang=en&lab=measured")
+    page.wait_for_function(f"{POINTS} === 25")  # five mechanisms at five lengths, none measured
+    expect(page.locator(".mv-working")).to_be_hidden()
+    expect(page.get_by_role("button", name="Measure", exact=True)).to_have_count(0)
     tab.fine()

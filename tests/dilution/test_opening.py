@@ -110,12 +110,14 @@ def test_what_was_made_of_something_else_is_not_used(tmp_path) -> None:
 
 def test_kept_records_are_not_measured_again(tmp_path, monkeypatch) -> None:
     plan = Lab().plan()
-    assert len(opening.done(plan, tmp_path)) == len(plan.tasks) * 4
+    assert opening.done(plan, tmp_path).keys() == set(plan.tasks)
     opening.records(plan.tasks[0], None, tmp_path)
     assert not list(tmp_path.iterdir())
     (task,) = Lab(mechanisms=(("softmax", ()),), lengths=(32,), seeds=1).plan().tasks
     made = opening.records(task, None, tmp_path)
     assert len(made) == 4 and list(tmp_path.glob("*.json"))
+    longer = Lab(mechanisms=(("softmax", ()),), lengths=(32, 64, 256), seeds=1).plan()
+    assert {t.n for t in opening.done(longer, tmp_path)} == {32, 256}  # of the folder, and kept
 
 
 def test_what_is_written_is_read_again(tiny, tmp_path, monkeypatch) -> None:

@@ -1,10 +1,15 @@
 """The dilution lab's pages without a browser."""
 
+import base64
 import json
+import re
 import time
+from pathlib import Path
 
+import numpy as np
 import pytest
 
+from engine.dilution import opening
 from engine.text.locale import locale
 from pages.ui.server.jobs import JOBS
 
@@ -16,7 +21,7 @@ def lab(page, folder, monkeypatch, tmp_path):
     """lab(part, **query) opens a part, with the small model in the embedded one's place."""
     from pages.ui.shared import reading
 
-    monkeypatch.setattr(reading, "TINY", folder)
+    monkeypatch.setattr(reading, "TINY", Path(folder))
     monkeypatch.setenv("ATTENTION_EXPLORER_CACHE", str(tmp_path))
     return lambda part, **query: page("dilution", lab=part, lang="en", **query)
 
@@ -33,6 +38,28 @@ def ended(job) -> None:
         time.sleep(0.02)
 
 
+def legend(chart: dict) -> list[str]:
+    """Names in a chart's legend."""
+    return [
+        trace["name"] for trace in chart["data"]
+        if trace.get("name") and trace.get("showlegend") is not False
+    ]  # fmt: skip
+
+
+def values(column: object) -> list:
+    """A column of a trace, as Plotly writes it: a list, or bytes."""
+    if isinstance(column, dict):
+        return np.frombuffer(base64.b64decode(column["bdata"]), column["dtype"]).tolist()
+    return list(column)  # type: ignore[arg-type]
+
+
+def last(chart: dict, mechanism: str) -> float:
+    """What a mechanism comes to at the longest length."""
+    name = EN[f"mechanism.{mechanism}.name"]
+    (line,) = [x for x in chart["data"] if x.get("name", "").startswith(name)]
+    return values(line["y"])[-1]
+
+
 def moved(opened) -> dict:
     """What the picture that moves was given."""
     return json.loads(opened.test.get("bidi_component")[0].proto.json)
@@ -43,8 +70,40 @@ def test_theory_says_its_numbers(lab) -> None:
     assert any("4,096 keys" in words and "%" in words for words in opened.words)
     curve, threshold = figures(opened)
     assert len(threshold["data"]) == 2
-    names = [trace.get("name") for trace in curve["data"]]
-    assert EN["dilution.draws.name"] in names and EN["mechanism.ssmax.name"] in names
+    names = legend(curve)
+    assert EN["dilution.draws.name"] in names and len(names) == 5
+
+
+def test_theory_draws_each_at_its_papers_own_setting(lab) -> None:
+    opened = lab("theory").healthy()
+    names = legend(figures(opened)[0])
+    assert any("0.43" in name for name in names) and not any("×" in name for name in names)
+    assert last(figures(opened)[0], "entmax") == pytest.approx(1)
+    assert EN["dilution.theory.own"] in opened.words
+    # where the polynomial of adaptive temperature is back at 1, from its own root
+    root = max(
+        r.real for r in np.roots((-0.037, 0.481, -2.3, 4.917, -2.791)) if abs(r.imag) < 1e-9
+    )
+    assert root == pytest.approx(5.9445, abs=1e-4)
+    assert any(f"{root:.2f} nats" in words for words in opened.words)
+    assert not any("5.5 nats" in words for words in opened.words)
+
+
+def test_theory_matched_says_by_which_factor(lab) -> None:
+    opened = lab("theory", **{"lab-matched": "true"}).healthy()
+    names = legend(figures(opened)[0])
+    assert any("× 0.31" in name for name in names) and any("0.24" in name for name in names)
+    assert last(figures(opened)[0], "entmax") == pytest.approx(0.465, abs=1e-3)
+    assert any("0.31" in words and "6.43" in words for words in opened.words)
+    assert EN["mechanism.adaptive_temperature.name"] in names  # never matched: no factor
+
+
+def test_the_formulas_have_numbers_only_where_they_hold(lab) -> None:
+    formula, gap = lab("theory").healthy().test.latex[:2]
+    assert formula.value.strip("$ \n").endswith("= 0.08") and "= 8.44" in gap.value
+    opened = lab("theory", **{"lab-noise": "3.0", "lab-length": "64"}).healthy()
+    assert all(not re.search(r"= [\d.]+", one.value) for one in opened.test.latex[:2])
+    assert any("17.2%" in words for words in opened.words)  # the form would say 7 %
 
 
 def test_a_first_sweep_starts_by_itself_and_fills_the_charts(lab) -> None:
@@ -71,34 +130,69 @@ def test_a_wrong_link_is_a_sentence(lab) -> None:
     assert any("rise" in words for words in opened.words)
 
 
-def test_a_row_has_a_frame_a_length(lab) -> None:
-    given = moved(lab("thinning", **{"sweep.of": "softmax,entmax"}).healthy())
+def test_a_row_opens_at_its_longest_with_its_shortest_behind(lab) -> None:
+    opened = lab("thinning", **{"sweep.of": "softmax,entmax"}).healthy()
+    given = moved(opened)
     assert len(given["frames"]) == len(given["labels"]) == 9
-    assert all(len(frame["traces"]) == 2 for frame in given["frames"])
+    assert (given["at"], given["labels"][8]) == (8, "n = 4,096")
+    for frame, n in zip(given["frames"], (16, 64), strict=False):
+        full, entmax, *ghosts = (trace["x"] for trace in frame["traces"])
+        assert max(full) == max(entmax) >= 16 and [max(x) for x in ghosts] == [16, 16]
+        assert n >= 16
+    assert max(given["frames"][8]["traces"][0]["x"]) == 4096
+    assert any("From 16 to 4,096 keys" in words and "→" in words for words in opened.words)
+
+
+def test_a_row_is_matched_where_the_sweep_is(lab) -> None:
+    query = {"sweep.of": "softmax,entmax", "sweep.lengths": "64,128", "sweep.seeds": "1"}
+    matched = query | {"sweep.match": "needle_mass"}
+    row = legend(moved(lab("thinning", **matched).healthy())["figure"])
+    opened = lab("measured", **matched).healthy()
+    job = JOBS.get(opened.test.session_state["sweep-job"][0])
+    assert job is not None
+    ended(job)
+    opened.run().healthy()
+    swept = legend(moved(opened)["figure"])
+    assert row == swept and "×" in row[1]
+    assert EN["dilution.matched.needle_mass"].format(n=64) in " ".join(opened.words)
+    plain = legend(moved(lab("thinning", **query).healthy())["figure"])
+    assert "×" not in plain[1]
 
 
 def test_noise_beside_its_closed_form(lab) -> None:
-    four = figures(lab("noise").healthy())[:4]
+    opened = lab("noise").healthy()
+    four = figures(opened)[:4]
     assert [chart["data"][0]["type"] for chart in four] == ["heatmap"] * 4
+    # hatched where noise is above half of √(2 ln n); 3 at 16 keys would be 23 %, and is 58 %
+    assert [len(chart["data"]) for chart in four] == [2, 3, 2, 2]
+    assert "23%" not in four[1]["data"][1]["text"] and "58%" in four[0]["data"][1]["text"]
+    assert all(chart["layout"]["yaxis"]["range"] == [-0.5, 5.5] for chart in four)  # upwards
+    assert any("up a column, noise grows" in words for words in opened.words)
 
 
-def test_heads_are_ranked(lab, monkeypatch) -> None:
-    from pages.ui.dilution import growing
-
-    monkeypatch.setattr(growing, "LONGEST", 256)
+def test_heads_are_ranked_within_training(lab, monkeypatch) -> None:
+    monkeypatch.setattr(opening, "LONGEST", 256)
     opened = lab("growing").healthy()
     lines, ranking, _ = figures(opened)
     assert len(lines["data"]) > 3 and ranking["data"][0]["type"] == "bar"
-    assert any("exponent" in words for words in opened.words)
+    told, apart = (
+        next(words for words in opened.words if mark in words)
+        for mark in ("exponent", "That is extrapolation")
+    )
+    assert "from 16 to 64 tokens" in told and "256" not in told
+    assert "beyond the 64 tokens" in apart.lower() and "256 tokens" in apart
+    # it opens on the head that as many thin out less than as more
+    shown = opened.test.selectbox(key="lab-which").value
+    order = ranking["layout"]["yaxis"]["ticktext"]
+    layer, head = shown.split(".")
+    assert order[len(order) // 2] == EN["dilution.head"].format(layer=layer, head=head)
 
 
 def test_a_full_disk_is_a_sentence(lab, monkeypatch) -> None:
-    from pages.ui.dilution import measured
-
     def full(*_) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(measured, "kept", full)
+    monkeypatch.setattr(opening, "kept", full)
     opened = lab("measured", **{"sweep.of": "softmax", "sweep.lengths": "32,64"}).healthy()
     job = JOBS.get(opened.test.session_state["sweep-job"][0])
     assert job is not None
@@ -125,7 +219,8 @@ def test_a_text_is_swept_through_the_model(lab, folder) -> None:
 
 
 def test_a_source_without_needles_is_matched_by_entropy(lab) -> None:
-    opened = lab("measured", **{"sweep.of": "softmax", "sweep.lengths": "32,64"}).healthy()
+    query = {"sweep.of": "softmax", "sweep.lengths": "32,64", "sweep.match": "needle_mass"}
+    opened = lab("measured", **query).healthy()
     opened.test.selectbox(key="lab-source").select("identical")
     opened.run().healthy()
     assert opened.held("sweep").match == "entropy"
@@ -146,7 +241,7 @@ def test_a_persons_own_text_grows_in_their_model(lab, folder, metric) -> None:
     assert opened.test.selectbox(key="lab-text").value == "own"
     grown = figures(opened)[0]
     assert grown["layout"]["yaxis"]["title"]["text"] == EN[f"stat.{metric}"]
-    assert any(words.startswith("small reads the text anew") for words in opened.words)
+    assert any("small reads the text anew" in words for words in opened.words)
 
 
 def test_a_text_too_short_to_grow_says_so(lab, folder) -> None:
@@ -157,15 +252,46 @@ def test_a_text_too_short_to_grow_says_so(lab, folder) -> None:
 def test_irrelevant_passages_disturb_a_real_text(lab, folder) -> None:
     opened = lab("noise", model=folder).healthy()
     assert len(figures(opened)) == 5
-    assert any("passages that have nothing to do with it" in words for words in opened.words)
+    # every text is longer than the 64 tokens that this model was trained on: nothing but that
+    assert not any("of its weight. When" in words for words in opened.words)
+    assert any("Beyond the 64 tokens" in words for words in opened.words)
 
 
-def test_a_link_to_a_source_without_needles_is_matched_by_entropy(lab) -> None:
+@pytest.mark.parametrize("match", ["", "none", "entropy"])
+def test_a_link_to_a_source_without_needles_works(lab, match) -> None:
     query = {"sweep.source": "identical", "sweep.of": "softmax", "sweep.lengths": "32,64"}
+    query |= {"sweep.match": match} if match else {}
     opened = lab("measured", **query).healthy()
-    assert opened.test.selectbox(key="lab-match").value == "entropy"
+    assert opened.test.selectbox(key="lab-match").value == (match or "none")
     token, choice = opened.test.session_state["sweep-job"]  # it was begun, and so not refused
-    assert choice.match == "entropy" and JOBS.get(token) is not None
+    assert choice.match == (match or "none") and JOBS.get(token) is not None
+    assert not opened.test.get("trouble") and EN["dilution.band"] in " ".join(opened.words)
+
+
+def test_what_the_lab_opens_with_is_there_at_once(page, monkeypatch, tmp_path) -> None:
+    """The sweep, the noise, a text that grows and a text with a needle: nothing is computed and
+    no model is opened for the first picture."""
+    from pages.ui.dilution import growing, measured, noise
+
+    monkeypatch.setenv("ATTENTION_EXPLORER_CACHE", str(tmp_path))
+
+    def refuse(*_: object, **__: object) -> None:
+        raise AssertionError("computed")
+
+    monkeypatch.setattr(measured.JOBS, "start", refuse)
+    monkeypatch.setattr(noise, "obtain", refuse)
+    monkeypatch.setattr(growing, "measured", refuse)
+    monkeypatch.setattr(growing, "maps", lambda *_: None)
+    for lang in ("en", "zh"):
+        swept = page("dilution", lab="measured", lang=lang).healthy()
+        lines = [
+            trace for trace in moved(swept)["figure"]["data"]
+            if trace.get("name") and trace.get("showlegend") is not False
+        ]  # fmt: skip
+        assert [len(values(trace["x"])) for trace in lines] == [5] * 5
+        assert len(figures(page("dilution", lab="noise", lang=lang).healthy())) == 5
+        monkeypatch.setattr(growing.reading, "model", lambda name: None)
+        assert len(figures(page("dilution", lab="growing", lang=lang).healthy())) == 2
 
 
 def test_a_sweep_keeps_its_keys_from_those_of_a_picture(lab) -> None:

@@ -151,15 +151,18 @@ def curves(
     return shape
 
 
-def shade(shape: go.Figure, trained: int, last: float, look: Theme, words: str = "") -> None:
-    """Shade the lengths that a model was not trained on, and say so on the picture."""
+def shade(
+    shape: go.Figure, trained: int, last: float, look: Theme, words: str = "", top: bool = True
+) -> None:
+    """Shade the lengths that a model was not trained on, and say so at the top or the foot."""
     shape.add_vrect(
         x0=trained, x1=last, fillcolor=look.grid, opacity=0.45, line_width=0, layer="below"
     )
     if words:
         shape.add_annotation(
-            x=np.log10(last), y=1, yref="paper", xanchor="right", yanchor="top", xshift=-6,
-            showarrow=False, text=escaped(words), font={"size": 12, "color": look.faint},
+            x=np.log10(last), y=int(top), yref="paper", xanchor="right", xshift=-6,
+            yanchor="top" if top else "bottom", showarrow=False, text=escaped(words),
+            font={"size": 12, "color": look.faint},
         )  # fmt: skip
 
 
@@ -331,7 +334,7 @@ def rank_row(
             go.Scatter(
                 x=places, y=[y[i - 1] or None for i in places], mode="lines+markers",
                 name=escaped(name), line=pen(look, i),
-                marker={"size": [7] + [0] * PLACES},  # a row on one key is a point
+                marker={"size": [7] + [0] * PLACES, "opacity": 1},  # a row on one key is a point
                 hovertemplate="%{x:,}: %{y:.2g}<extra></extra>",
             )
         )  # fmt: skip

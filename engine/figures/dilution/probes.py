@@ -57,7 +57,7 @@ def lengths(
         )
     )  # fmt: skip
     if trained < last:
-        shade(shape, trained, last, look, t("probes.beyond", trained=trained))
+        shade(shape, trained, last, look, t("probes.beyond", trained=trained), top=False)
     shape.update_xaxes(title_text=escaped(t("probes.axis.n")))
     shape.update_yaxes(title_text=escaped(t(f"probes.metric.{metric}")))
     return shape

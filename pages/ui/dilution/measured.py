@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine.contract import params_of
 from engine.dilution import measuring, opening
-from engine.dilution.sweep import MOST_BYTES, Plan
+from engine.dilution.sweep import MOST_BYTES, Plan, Task
 from engine.figures.base.moving import change
 from engine.figures.base.theme import Words
 from engine.figures.dilution import curves
@@ -63,7 +63,8 @@ def draw() -> None:
         with st.container(key="trouble"):
             st.text(t("error.refused", reason=spoken(error)))
         return
-    found = opening.done(plan, folder("sweeps"))
+    done = opening.done(plan, folder("sweeps"))
+    found = [record for records in done.values() for record in records]
     span = (choice.lengths[0], max(choice.lengths[-1], choice.lengths[0] + 1))
     job = running(choice)
 
@@ -80,10 +81,9 @@ def draw() -> None:
 
     moving("sweep", chart(found, metric), t, alt=t(f"stat.{metric}"), job=job, height=460,
            on_done=finished)  # fmt: skip
-    whole = len(plan.tasks) * (found[0]["heads"] if found else 1)
-    start(choice, plan, len(found) < whole or not found, job, chart, metric)
+    start(choice, plan, [task for task in plan.tasks if task not in done], job, chart, metric)
     told(found, choice, metric)
-    notes(found, choice)
+    notes(found, choice, all(opening.kept_records(task) for task in plan.tasks))
     if not found:
         return
     st.subheader(t("dilution.others"), anchor=False)
@@ -209,16 +209,18 @@ def finished() -> None:
     st.session_state.pop("sweep-job", None)
 
 
-def start(choice: Lab, plan: Plan, needed: bool, job: str | None, chart: Any, metric: str) -> None:
-    """The button that starts, with what it will take."""
-    if not needed or job is not None:
+def start(
+    choice: Lab, plan: Plan, left: list[Task], job: str | None, chart: Any, metric: str
+) -> None:
+    """The button that starts, with what the tasks that are left will take."""
+    if not left or job is not None:
         return
-    scores = sum(measuring.work(task) for task in plan.tasks)
+    scores = sum(measuring.work(task) for task in left)
     facts = {
         "seconds": quantities.duration(scores / SPEED),
         "memory": quantities.memory(plan.bytes),
         "bound": quantities.memory(MOST_BYTES),
-        "tasks": len(plan.tasks),
+        "tasks": len(left),
     }
 
     full = t("dilution.disk")
@@ -265,8 +267,9 @@ def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
         say(change(chart(made, metric), words, done / total))
 
 
-def notes(found: list[dict[str, Any]], choice: Lab) -> None:
-    """What about the figures is not the plain mean of all rows of mechanisms as they are."""
+def notes(found: list[dict[str, Any]], choice: Lab, kept: bool) -> None:
+    """What about the figures is not the plain mean of all rows of mechanisms as they are, measured
+    here and now."""
     lines = [t("dilution.own")]
     if choice.match != "none":
         at = choice.match_at or choice.lengths[0]
@@ -286,6 +289,8 @@ def notes(found: list[dict[str, Any]], choice: Lab) -> None:
     if trained is not None and any(r["n"] > trained for r in found):
         lines.append(t("dilution.shaded", trained=trained))
     lines.append(t("dilution.band"))
+    if kept:
+        lines.append(t("dilution.kept"))
     caption(t("dilution.sentences").join(lines), "sweep")
 
 

@@ -8,7 +8,7 @@ from engine.dilution.growth import Disturbed
 from engine.dilution.opening import DRAWS, LENGTHS, NOISES, Heads
 from engine.figures.dilution import curves
 from engine.figures.dilution import growing as pictures
-from pages.ui.dilution.shared import caption, place, sentence, slider
+from pages.ui.dilution.shared import caption, place, sentence, share, slider
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import frame, reading
 from pages.ui.shared.strings import language, t
@@ -42,8 +42,8 @@ def draw() -> None:
             with column:
                 place(figure, f"noise-{key}-{how}")
     mass, first = float(found.mass[TOLD, -1]), float(found.first[TOLD, -1])
-    sentence(t("dilution.noise.says", noise=NOISES[TOLD], n=LENGTHS[-1], gap=gap, mass=mass,
-               first=first))  # fmt: skip
+    sentence(t("dilution.noise.says", noise=NOISES[TOLD], n=LENGTHS[-1], gap=gap,
+               mass=share(mass), first=first))  # fmt: skip
     caption(t("dilution.noise.caption"), "noise")
     for i in (1, 2, 3):
         st.text(t(f"dilution.noise.text.{i}"))

@@ -110,6 +110,13 @@ def label(choice: Choice, settings: Sequence[tuple[Mapping[str, Any], float]], t
     return f"{name} ({t('dilution.join').join(words)})" if words else name
 
 
+def share(x: float) -> str:
+    """A share, to tell small ones apart."""
+    if x >= 0.01 or x == 0:
+        return f"{x:.1%}"
+    return f"{100 * x:.1g}%" if x >= 1e-5 else "< 0.001%"
+
+
 def span(values: Sequence[Any]) -> Any:
     """One value, or from the least to the most of several numbers that differ."""
     if not isinstance(values[0], float):

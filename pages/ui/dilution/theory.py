@@ -17,6 +17,7 @@ from pages.ui.dilution.shared import (
     pick,
     place,
     sentence,
+    share,
     slider,
     toggle,
 )
@@ -52,7 +53,7 @@ def draw() -> None:
         curves.curves(lines, metric=metric, look=frame.look(), t=t, span=(8, LONGEST), at=n),
         "theory",
     )
-    mass, doubling = noisy.needle_mass([n, 2 * n], gap, noise, needles).tolist()
+    mass, doubling = map(share, noisy.needle_mass([n, 2 * n], gap, noise, needles).tolist())
     needed = float(noisy.gap_needed(max(n, needles + 1), 0.5, noise, needles))
     says = "dilution.theory.says" if needles == 1 else "dilution.theory.says.many"
     sentence(t(says, n=n, gap=gap, mass=mass, needed=needed, doubling=doubling))
@@ -88,10 +89,8 @@ def formulas(n: int, gap: float, noise: float, needles: int) -> None:
         mass = f" = {float(forms.needle_mass(n, gap, noise, needles)):.3g}"
         needed = f" = {float(forms.gap_needed(n, 0.5, noise, needles)):.2f}"
     st.latex(rf"p \approx \frac{{k\,e^{{\Delta}}}}{{k\,e^{{\Delta}} + (n-k)\,e^{{s^2/2}}}}{mass}")
-    st.latex(
-        rf"\Delta_{{1/2}} \approx \ln\frac{{n-k}}{{k}} + \frac{{s^2}}{{2}}{needed},"
-        r"\qquad \Delta_{\mathrm{max}} \lesssim s\sqrt{2\ln n}"
-    )
+    st.latex(rf"\Delta_{{1/2}} \approx \ln\frac{{n-k}}{{k}} + \frac{{s^2}}{{2}}{needed}")
+    st.latex(r"\Delta_{\mathrm{max}} \lesssim s\sqrt{2\ln n}")
 
 
 def draws(metric: str, setting: Setting) -> Curve:

@@ -6,10 +6,10 @@ import plotly.graph_objects as go
 from engine.figures.base.moving import change, film
 
 
-def test_a_change_is_x_and_y_of_every_trace() -> None:
-    figure = go.Figure([go.Scatter(x=np.arange(3), y=[1.0, None, 2.0]), go.Scatter()])
+def test_a_change_is_x_y_and_the_name_of_every_trace() -> None:
+    figure = go.Figure([go.Scatter(x=np.arange(3), y=[1.0, None, 2.0], name="a"), go.Scatter()])
     assert change(figure, "so far", 0.5) == {
-        "traces": [{"x": [0, 1, 2], "y": [1.0, None, 2.0]}, {"x": [], "y": []}],
+        "traces": [{"x": [0, 1, 2], "y": [1.0, None, 2.0], "name": "a"}, {"x": [], "y": []}],
         "note": "so far", "share": 0.5,
     }  # fmt: skip
 
