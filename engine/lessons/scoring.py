@@ -58,7 +58,9 @@ def additive(qkv: QKV, hidden: int, bias: bool = True) -> Additive:
     mechanism = Additive(hidden)
     if bias:
         return mechanism.fit(qkv)
-    weights = random(qkv, hidden, torch.Generator().manual_seed(mechanism.seed))
+    h, d, dk = qkv.heads, qkv.q.shape[-1], qkv.k.shape[-1]
+    draw = torch.Generator().manual_seed(mechanism.seed)
+    weights = random(h, d, dk, hidden, draw)
     weights["b"] = torch.zeros_like(weights["b"])
     if comparable(qkv):
         learn, _, _ = split(qkv, mechanism.seed)
@@ -136,8 +138,10 @@ def mirrored(qkv: QKV, network: Additive) -> Mirrored:
     query = int(split(qkv, network.seed)[1][0])
     row = product[0, query]
     ahead, behind = int(row.argmax()), int(row.argmin())
-    leads = (float(x[0, query, ahead] - x[0, query, behind]) for x in (product, score, turned))
-    return Mirrored(query, ahead, behind, *leads, float(r2[0]))
+    lead, own, back = (
+        float(x[0, query, ahead] - x[0, query, behind]) for x in (product, score, turned)
+    )
+    return Mirrored(query, ahead, behind, lead, own, back, float(r2[0]))
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,9 +11,10 @@ import plotly.graph_objects as go
 
 def change(figure: go.Figure, note: str = "", share: float | None = None) -> dict[str, Any]:
     """A figure's x, y and names, trace by trace, for one of the same traces; plain lists."""
+    data: Any = figure.data
     traces = [
         {"x": _plain(trace.x), "y": _plain(trace.y)} | ({"name": trace.name} if trace.name else {})
-        for trace in figure.data
+        for trace in data
     ]
     found: dict[str, Any] = {"traces": traces, "note": note}
     return found if share is None else found | {"share": share}
