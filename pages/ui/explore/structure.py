@@ -1,7 +1,6 @@
 """The mechanism's own pictures, each with its title and a sentence."""
 
 import html
-from collections.abc import Sequence
 
 import streamlit as st
 
@@ -101,7 +100,7 @@ def tinted(picture: Picture, context: Context) -> str:
     lines = ""
     if grid:  # the patches where they stand
         order = (grid.place[:, 0] * grid.cols + grid.place[:, 1]).argsort().tolist()
-        whole: Sequence[int] = picture.labels or ()
+        whole = [] if picture.labels is None else list(picture.labels)
         body = "".join(
             f"<i>{i // grid.cols + 1}</i>" * (i % grid.cols == 0) + mark("", whole[at], at)
             for i, at in enumerate(order)
