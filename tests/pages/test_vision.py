@@ -1,0 +1,77 @@
+"""The Explore page on an image: every mechanism, an upload, and words that name patches."""
+
+import json
+
+import pytest
+
+from engine.mechanisms import MECHANISMS
+from engine.sources import Image
+from pages.ui.shared import contents
+from tests.pages.conftest import Page
+from tests.sources.test_image import Pillow, file
+
+SMALL = {"source": "image", "s.grid": "4", "lang": "en"}
+
+
+def shown(page: Page) -> list[dict]:
+    """What the two pictures of the image are given: tinted, and as it is."""
+    given = [json.loads(x.proto.json) for x in page.healthy().test.get("bidi_component")]
+    return [x for x in given if "place" in x]
+
+
+@pytest.mark.parametrize("key", MECHANISMS)
+def test_every_mechanism_is_drawn_over_the_image(explore, key):
+    page = explore(mechanism=key, query="3", **SMALL)
+    tinted, plain = shown(page)
+    assert (tinted["rows"], tinted["cols"], tinted["chosen"]) == (4, 4, 3)
+    assert len(tinted["weights"]) == 16 and plain["weights"] is None
+    assert tinted["place"][:4] == [[0, 0], [0, 1], [1, 0], [1, 1]]
+    assert any("patch in row 2, column 2" in words for words in page.words)
+    assert any("No model reads the image" in words for words in page.words)
+
+
+def test_positions_along_a_line_are_refused_in_words(explore):
+    page = explore(mechanism="relative", **SMALL | {"lang": "zh", "m.kind": "rope"})
+    (said,) = [words for words in page.healthy().words if words.startswith("无法展示")]
+    assert said == (
+        "无法展示：“RoPE：旋转”只能区分一条线上的位置，而图像的图块排成行和列：请选择“ALiBi：线性惩罚”。"
+    )
+
+
+def test_what_the_window_reads_is_laid_out_as_the_image(explore):
+    page = explore(mechanism="window", query="0", **SMALL | {"m.window": "2", "m.sinks": "0"})
+    (text,) = [x.proto.body for x in page.test.get("html") if 'class="tinted"' in x.proto.body]
+    assert "repeat(4, 1fr)" in text
+    cells = text.split('class="cells"')[1].split("<span ")[1:]
+    assert [i for i, cell in enumerate(cells) if "tint-0" in cell] == [0, 1, 4, 5]
+
+
+def test_an_upload_is_named_by_its_digest_and_a_drawing_takes_its_place(explore):
+    data = file(Pillow.new("RGB", (40, 20), (10, 200, 30)))
+    key = contents.keep(data, "mine.png")
+    page = explore(**SMALL, **{"s.upload": key}).healthy()
+    (tinted, _) = shown(page)
+    assert (tinted["rows"], tinted["cols"]) == (2, 4)
+    assert tinted["image"].startswith("data:image/jpeg;base64,")
+    box = page.test.selectbox(key="source_params.image.sample.en")
+    assert box.value == "upload"
+    box.set_value("chequers").run()
+    assert page.said == SMALL | {"s.sample": "chequers", "model": page.said["model"]}
+    assert shown(page)[0]["image"].startswith("data:image/png;base64,")
+
+
+@pytest.mark.parametrize("data", [b"no image", None])
+def test_an_upload_that_cannot_be_read_or_is_gone(explore, data):
+    key = "0" * 16 if data is None else contents.keep(data, "mine.png")
+    page = explore(**SMALL | {"lang": "zh"}, **{"s.upload": key}).healthy()
+    about = "无法将该文件读作 PNG 或 JPEG 图像" if data else "已不在本服务器上"
+    assert any(about in words for words in page.words), page.words
+
+
+def test_heads_are_named_by_what_they_compare(explore):
+    page = explore(**SMALL, head="0").healthy()
+    (heads,) = [g for g in page.test.get("button_group") if g.key == "choose-head"]
+    assert [o.content for o in heads.proto.options][1:] == [
+        "0 colour", "1 position", "2 edges", "3 all three",
+    ]  # fmt: skip
+    assert page.spec.source_arguments()["grid"] == 4 and Image(grid=4).make().heads == 4
