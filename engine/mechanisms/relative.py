@@ -132,8 +132,8 @@ def on_a_line(qkv: QKV, kind: str) -> None:
     """Raises ValueError where a kind tells positions along one line only and these are patches."""
     if qkv.grid is not None and kind not in ("none", "alibi"):
         raise Refusal(
-            "{kind} tells positions along one line, and the patches of an image stand in rows and "
-            "columns: choose {alibi}",
+            "“{kind}” tells positions along one line, and the patches of an image stand in rows "
+            "and columns: choose “{alibi}”",
             kind=Id(kind, f"mechanism.relative.param.kind.{kind}"),
             alibi=Id("alibi", "mechanism.relative.param.kind.alibi"),
         )

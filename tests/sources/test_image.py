@@ -212,5 +212,5 @@ def test_every_mechanism_equals_its_reference(key):
 def test_positions_along_a_line_are_refused(kind):
     qkv = engine.sources.image(grid=2)
     for key, more in (("relative", {"kind": kind}), ("combined", {"bias": kind})):
-        with refused(f"{kind} tells positions along one line"):
+        with refused(f"“{kind}” tells positions along one line"):
             engine.attend(qkv, key, **more)
