@@ -44,7 +44,7 @@ def distances(found: Parts, off: int | None, *, look: Theme, t: Words) -> go.Fig
         title_text=escaped(t("lesson.heads.distance")),
         range=[0, 1.04 * max(float(found.distance.max()), found.even)],
     )
-    shape.update_yaxes(autorange="reversed", showgrid=False, type="category")
+    shape.update_yaxes(autorange="reversed", showgrid=False, type="category", ticklabelstandoff=6)
     shape.update_layout(title_text=escaped(t("lesson.heads.distance.title")), margin={"t": 58})
     return shape
 

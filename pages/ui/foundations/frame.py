@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Callable, Sequence
+from itertools import pairwise
 from typing import Any, cast
 from urllib.parse import urlencode
 
@@ -106,9 +107,10 @@ def scientific(x: float) -> str:
 
 def stacked(*lines: str) -> str:
     """Formulas in LaTeX under one another, so that they fit a narrow column."""
-    rows = ""
-    for line in lines:  # what reaches far down needs more room below it
-        rows += rf"& {line} \\[{1.5 if re.search(TALL, line) else 0.6}em] "
+    rows = f"& {lines[0]}"
+    for above, line in pairwise(lines):
+        room = 1.5 if re.search(TALL, above) else 0.6  # what reaches far down needs more below it
+        rows += rf" \\[{room}em] & {line}"
     return rf"\begin{{aligned}}{rows}\end{{aligned}}"
 
 
