@@ -331,7 +331,7 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     )  # fmt: skip
     yield Picture(
         "levels_gather",
-        facts={"units": tree.siblings, "tokens": tree.m**2, "levels": len(tree.names)},
+        facts={"units": tree.siblings, "tokens": tree.m**2},
         wide=True,
         formulas=("down", "up", "gather"),
     )

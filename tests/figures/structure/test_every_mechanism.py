@@ -14,7 +14,7 @@ import engine
 from engine.contract import QKV, Layer, Refusal
 from engine.figures.base.theme import LIGHT
 from engine.figures.structure.pictures import Context, Picture, pictures
-from engine.text.locale import speaker
+from engine.text.locale import locale, speaker
 
 N, ROW = 40, 37
 SPOKEN = {tag: speaker(tag) for tag in ("en", "zh")}
@@ -94,12 +94,13 @@ def numbers(x: Any) -> Iterator[float]:
 
 
 def check(picture: Picture) -> None:
-    for t in SPOKEN.values():
+    for tag, t in SPOKEN.items():
+        assert all(locale(tag)[f"picture.{picture.key}.{x}.formula"] for x in picture.formulas)
         assert t(f"picture.{picture.key}.title")
         said = t(f"picture.{picture.key}.caption", **picture.facts)
         assert not re.search(r"\b(nan|inf)\b", said), said
     if picture.figure is None:
-        assert picture.labels is not None and len(picture.labels) == N
+        assert picture.formulas or len(picture.labels or ()) == N
         return
     drawn = picture.figure.to_plotly_json()
     assert all(np.isfinite(list(numbers(drawn["layout"])))), "a layout has no gaps"

@@ -129,7 +129,7 @@ def test_pictures_say_their_numbers(aggregate, hidden):
     context = Context(
         att=att, head=2, row=30, qkv=qkv, mechanism=None, look=LIGHT, t=t
     )  # fmt: skip
-    first, second, third, fourth = levels.pictures(att.view(Levels), context)
+    first, second, third, fourth, last = levels.pictures(att.view(Levels), context)
     row = att.weights(torch.tensor([30]))[2, 0]
     assert (first.key, first.wide) == ("levels_icicle", True)
     sentences = torch.stack([row[a:b].sum() for a, b in qkv.units["sentences"].tolist()])
@@ -155,13 +155,16 @@ def test_pictures_say_their_numbers(aggregate, hidden):
         at = np.searchsorted(np.asarray(trace.x), np.arange(48), side="right") - 1
         weight *= np.asarray(trace.z)[30][at]
     assert np.allclose(weight, row, atol=1e-5)
+    # siblings: 1² paragraph, 3² sentences, 4² + 8² + 4² words, 3² tokens in each of 16 words
+    assert last.key == "levels_gather" and last.figure is None
+    assert last.facts == {"units": 1 + 9 + 96 + 144, "tokens": 48**2}
 
 
 def test_units_beyond_a_map_share_cells_and_the_picture_says_so():
     qkv = engine.sources.planted(n=4096, heads=1)
     att = engine.attend(qkv, "hierarchical")
     context = Context(att=att, head=0, row=9, qkv=qkv, mechanism=None, look=DARK, t=t)
-    *_, last = levels.pictures(att.view(Levels), context)
+    *_, last, _ = levels.pictures(att.view(Levels), context)
     assert last.facts["rows"] == levels.MOST_ROWS and last.facts["notes"] == "levels.pooled"
     for trace in last.figure.data:
         assert len(trace.z) == levels.MOST_ROWS and len(trace.z[0]) <= levels.MOST_UNITS
