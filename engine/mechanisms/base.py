@@ -72,7 +72,7 @@ class Mechanism(ABC):
         """Raises ValueError, with the field's name, where this mechanism can't honour the QKV."""
         if qkv.causal and not self.causal_ok:
             raise Refusal(
-                "{key} mixes positions before it weighs them, so it can't use a causal mask",
+                "{key} mixes positions before it weighs them, so it can't be causal",
                 key=self.called,
             )
         if self.square_only and qkv.n != qkv.m:

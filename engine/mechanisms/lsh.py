@@ -76,7 +76,7 @@ class Lsh(Mechanism):
             )
         if self.shared_qk and qkv.mask is not None:
             raise Refusal(
-                "hashing with shared queries and keys can't use a mask: a token reads itself "
+                "hashing with one vector for query and key can't use a mask: a token reads itself "
                 "only where it finds no other"
             )
 
