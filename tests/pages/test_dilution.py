@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 from engine.dilution import opening
+from engine.spec.fields import LANGUAGES
 from engine.text.locale import locale
 from pages.ui.server.jobs import JOBS
 
@@ -314,3 +315,22 @@ def test_what_a_link_says_wrongly_is_said_and_the_rest_is_kept(lab) -> None:
     opened.test.slider(key="lab-gap").set_value(4.0).run()
     assert opened.said["lab-gap"] == "4.0" and opened.said["lab-noise"] == "1.5"
     assert not any(words.startswith("The link asks for") for words in opened.words)
+
+
+MOST_WORDS = 45
+"""Of a caption, a sentence or a paragraph."""
+OTHERWISE = {
+    "en": ("logits above the rest", "does not mind", "spread s weigh", "painted", "Start alike"),
+    "zh": ("质量", "汇聚", "得分", "变薄", "分散度", "nats", "带走", "后果", "第 0 头"),
+}
+"""What readers stumbled on; there is a better word for each."""
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_words_of_the_lab_are_short_and_keep_to_their_terms(tag) -> None:
+    mine = {k: v for k, v in locale(tag).items() if k.startswith(("dilution.", "probes."))}
+    wrong = {k for k, v in mine.items() for word in OTHERWISE[tag] if word in v}
+    assert not wrong
+    if tag == "en":
+        prose = {k: v for k, v in mine.items() if re.search(r"caption|says|text|help|found", k)}
+        assert prose and not {k for k, v in prose.items() if len(v.split()) > MOST_WORDS}

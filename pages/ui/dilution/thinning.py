@@ -49,7 +49,7 @@ def draw() -> None:
         for row in called
     ]
     moving(
-        "thinning", pictures[-1], t, alt=t("dilution.thinning.title"), height=460,
+        "thinning", pictures[-1], t, alt=t("dilution.thinning.title"), height=420,
         frames=[change(picture) for picture in pictures], labels=[f"n = {n:,}" for n in LENGTHS],
         at=len(LENGTHS) - 1,
     )  # fmt: skip
