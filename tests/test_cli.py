@@ -116,7 +116,7 @@ def test_a_sweep_over_a_text_of_ones_own(tmp_path, capsys) -> None:
         (["--of", "dreams"], "no mechanism"),
         (["--lengths", "64,32"], "rise"),
         (["--out", "found.xlsx"], "csv"),
-        (["--colour", "red"], "no 'colour'"),
+        (["--colour", "red"], "no setting 'colour'"),
         (["lengths"], "expected a flag"),
     ],
 )

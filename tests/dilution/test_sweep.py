@@ -189,7 +189,7 @@ def test_a_broken_file_is_made_again(tmp_path) -> None:
         ({"mechanisms": TWO, "lengths": [32, 8192], "source": "passage"}, "no passage of 8,192"),
         (
             {"mechanisms": [("linformer", {})], "lengths": [32], "source": "passage"},
-            "can't use a causal mask",
+            "can't be causal",
         ),
         (
             {"mechanisms": TWO, "lengths": [32, 2**17], "source_params": {"heads": 64}},

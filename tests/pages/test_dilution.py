@@ -11,8 +11,9 @@ import pytest
 
 from engine.dilution import opening
 from engine.spec.fields import LANGUAGES
-from engine.text.locale import locale
+from engine.text.locale import locale, speaker
 from pages.ui.server.jobs import JOBS
+from tests.text.test_words import filled
 
 EN = locale("en")
 
@@ -155,7 +156,7 @@ def test_a_row_is_matched_where_the_sweep_is(lab) -> None:
     opened.run().healthy()
     swept = legend(moved(opened)["figure"])
     assert row == swept and "×" in row[1]
-    assert EN["dilution.matched.needle_mass"].format(n=64) in " ".join(opened.words)
+    assert speaker("en")("dilution.matched.needle_mass", n=64) in " ".join(opened.words)
     plain = legend(moved(lab("thinning", **query).healthy())["figure"])
     assert "×" not in plain[1]
 
@@ -333,4 +334,6 @@ def test_words_of_the_lab_are_short_and_keep_to_their_terms(tag) -> None:
     assert not wrong
     if tag == "en":
         prose = {k: v for k, v in mine.items() if re.search(r"caption|says|text|help|found", k)}
-        assert prose and not {k for k, v in prose.items() if len(v.split()) > MOST_WORDS}
+        assert prose and not {
+            k for k, v in prose.items() if len(filled(v, tag).split()) > MOST_WORDS
+        }

@@ -21,7 +21,7 @@ ENGLISH = re.compile(r"[A-Za-z]{2,} [A-Za-z]{2,}")
 
 def refusal(page) -> str:
     """The one sentence that says why nothing is shown."""
-    told = [words for words in page.healthy().words if words.startswith(("无法展示", "链接中的"))]
+    told = [words for words in page.healthy().words if words.startswith(("无法展示", "链接中"))]
     assert len(told) == 1, page.words
     assert not ENGLISH.search(told[0]), told[0]
     return told[0]

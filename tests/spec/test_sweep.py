@@ -80,7 +80,7 @@ def test_spelling() -> None:
         ({"source": "dreams"}, "source must be"),
         ({"s.gap": "-1"}, "at least 0"),
         ({"s.n": "9"}, "no parameter s.n"),
-        ({"colour": "red"}, "no 'colour'"),
+        ({"colour": "red"}, "no setting 'colour'"),
     ],
 )
 def test_refusals(query: dict[str, str], words: str) -> None:

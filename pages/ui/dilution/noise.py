@@ -86,7 +86,7 @@ def told(found: Heads[Disturbed], best: Disturbed) -> None:
     """What a head keeps of the sentence within the lengths of its training, and, apart, beyond."""
 
     def facts(one: Disturbed) -> dict[str, float]:
-        return {"passages": one.passages, "tokens": one.tokens, "after": one.needle_mass,
+        return {"passages": one.passages, "tokens": round(one.tokens), "after": one.needle_mass,
                 "hit": one.needle_hit}  # fmt: skip
 
     mine = [one for one in found.found if (one.layer, one.head) == (best.layer, best.head)]
