@@ -145,7 +145,11 @@ class Heatmap extends Component {
       this.window = data.window ?? this.full;
       this.cursor = null;
     }
-    if (!told || !data.window || same(data.window, this.sent.at(-1))) this.sent = [];
+    // a run that began before a window was told answers with the one before: it is still awaited
+    if (told)
+      this.sent = this.sent.slice(this.sent.findLastIndex((w) => same(w, data.window)) + 1);
+    const latest = this.untold.get("window");
+    if (latest && latest.turn <= data.heard) this.sent = [];
     if (!old || old.query !== data.query) this.query = data.query;
     this.plot.style.height = `${data.height}px`;
     this.refresh(fresh);
