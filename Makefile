@@ -16,8 +16,8 @@ test: lint
 	$(NPM) test
 	$(TEST)/bin/python tests/browser/install.py
 	$(TEST)/bin/python -m pytest --ignore=tests/browser
-	# a browser and the server that it visits want both cores
-	$(TEST)/bin/python -m pytest -n 0 tests/browser
+	# each of two browsers has a server of its own; the two halves take turns on two cores
+	$(TEST)/bin/python -m pytest -n 2 tests/browser
 
 test-ray: $(RAY)/ready
 	$(RAY)/bin/python -m pytest tests/cluster

@@ -4,7 +4,7 @@ import streamlit as st
 
 from pages.ui.compare import sidebyside
 from pages.ui.compare.compared import compared
-from pages.ui.explore import panels
+from pages.ui.explore import choices
 from pages.ui.shared import controls, intake
 from pages.ui.shared.guard import REFUSED, guarded, worded
 from pages.ui.shared.strings import t
@@ -15,7 +15,7 @@ with st.sidebar:
     heads_here = st.container()
     with st.expander(t("explore.more"), key="more"):
         intake.model()
-        panels.hiding()
+        choices.hiding()
 
 controls.problems(state.problems())
 bar = st.container()

@@ -17,8 +17,8 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import ArrayLike
 
-from engine.contract import Refusal
 from engine.kernels.needle import Array, Numbers, check, floats
+from engine.kernels.needle import gap_needed as leading_gap_needed
 
 STEP = 0.6
 """Of ln t, and of power·z at most: a relative error that falls as e^(−π²/STEP), 10⁻⁶ here."""
@@ -166,16 +166,13 @@ def gap_needed(n: ArrayLike, mass: ArrayLike, noise: ArrayLike, needles: ArrayLi
     Raises:
         ValueError: mass is not inside 0 … 1, or there are no keys but needles.
     """
+    last = leading_gap_needed(n, mass, noise, needles)
     n, mass, noise, k = floats(n, mass, noise, needles)
-    check(n, k + 1)
-    if (mass <= 0).any() or (mass >= 1).any():
-        raise Refusal("mass must lie between 0 and 1")
 
     def off(gap: Array) -> Array:
         found = needle_mass(n, gap, noise, k)
         return np.log(found * (1 - mass)) - np.log((1 - found) * mass)
 
-    last = np.log((n - k) / k * mass / (1 - mass)) + noise**2 / 2
     was = off(last)
     gap = last - was
     for _ in range(30):

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.dilution import growth, measuring
 from engine.dilution.growth import Disturbed, Grown, Needle
-from engine.dilution.sweep import Made, Plan, Record, Task, found, kept, measure
+from engine.dilution.sweep import Made, Plan, Record, Task, kept, measure, stored
 from engine.models import Model
 from engine.runtime.paths import ASSETS
 from engine.sources import samples
@@ -112,7 +112,7 @@ def kept_grown(model: Path, text: str, needle: Needle | None) -> Heads[Grown] | 
 def done(plan: Plan, folder: Path) -> dict[Task, list[Record]]:
     """The records of those tasks of a sweep that are kept, or in the folder."""
     each = {
-        task: kept_records(task) or found(folder / f"{task.digest()}.json") for task in plan.tasks
+        task: kept_records(task) or stored(folder / f"{task.digest()}.json") for task in plan.tasks
     }
     return {task: made for task, made in each.items() if made}
 

@@ -238,11 +238,11 @@ def kept(task: Task, make: Made | None, folder: str | Path | None) -> list[Recor
     if folder is None or (make is not None and not task.beside):
         return measure(task, make)
     path = Path(folder) / f"{task.digest()}.json"
-    if (records := found(path)) is not None:
+    if (records := stored(path)) is not None:
         return records
     path.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(path.with_suffix(".lock")):
-        if (records := found(path)) is not None:
+        if (records := stored(path)) is not None:
             return records
         records = measure(task, make)
         part = path.with_suffix(f".{os.getpid()}.part")
@@ -251,7 +251,7 @@ def kept(task: Task, make: Made | None, folder: str | Path | None) -> list[Recor
     return records
 
 
-def found(path: Path) -> list[Record] | None:
+def stored(path: Path) -> list[Record] | None:
     """The records in a file; None if it is not there or not whole."""
     try:
         return json.loads(path.read_text("utf-8"))

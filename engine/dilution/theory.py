@@ -22,6 +22,7 @@ from engine.dilution.noisy import erfc
 from engine.kernels.needle import Numbers, check, floats
 from engine.kernels.needle import entmax_needle_mass as entmax_needle_mass
 from engine.kernels.needle import entropy as entropy
+from engine.kernels.needle import gap_needed as gap_needed
 from engine.kernels.needle import gaussian_entropy as gaussian_entropy
 from engine.kernels.needle import needle_mass as needle_mass
 from engine.kernels.needle import ssmax_needle_mass as ssmax_needle_mass
@@ -56,23 +57,6 @@ def output_error(
     if noise.any():
         return noisy.output_error(n, gap, noise, k)
     return (1 - needle_mass(n, gap, 0, k)) * np.sqrt(1 + k / np.maximum(n - k, 1))
-
-
-def gap_needed(
-    n: ArrayLike, mass: ArrayLike, noise: ArrayLike = 0.0, needles: ArrayLike = 1
-) -> Numbers:
-    """Gap at which softmax gives the needles this mass: ln((n − k)/k) + noise²/2 + logit(mass).
-
-    ln 2 more for every doubling of the text.
-
-    Raises:
-        ValueError: mass is not inside 0 … 1, or there are no keys but needles.
-    """
-    n, mass, noise, k = floats(n, mass, noise, needles)
-    check(n, k + 1)
-    if (mass <= 0).any() or (mass >= 1).any():
-        raise Refusal("mass must lie between 0 and 1")
-    return np.log(n - k) - np.log(k) + noise**2 / 2 + np.log(mass) - np.log1p(-mass)
 
 
 def rank_gap(n: ArrayLike, noise: ArrayLike) -> Numbers:

@@ -26,12 +26,12 @@ def figure_page(
         OSError: the file can't be written.
     """
     from engine.figures.attention.heatmap import heatmap
-    from engine.figures.base.theme import theme
+    from engine.figures.base.theme import LIGHT
     from engine.text.tokens import escaped
 
     frame = att.frame
     shown = heatmap(
-        cells, look=theme(False), t=speaker(language), rows=(0, frame.n), cols=(0, frame.m),
+        cells, theme=LIGHT, t=speaker(language), rows=(0, frame.n), cols=(0, frame.m),
         queries=frame.tokens[frame.m - frame.n :] if frame.tokens and frame.n <= frame.m else None,
         keys=frame.tokens, signed=att.row_kind == "signed", query=query, height=800,
     )  # fmt: skip

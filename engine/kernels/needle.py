@@ -104,3 +104,20 @@ def entmax_needle_mass(n: ArrayLike, gap: ArrayLike, alpha: ArrayLike) -> Number
         low, high = np.where(above, low, middle), np.where(above, middle, high)
     mass = np.minimum((low + a * gap) ** (1 / a), 1)
     return np.where(alpha > 1, mass, needle_mass(n, gap))
+
+
+def gap_needed(
+    n: ArrayLike, mass: ArrayLike, noise: ArrayLike = 0.0, needles: ArrayLike = 1
+) -> Numbers:
+    """Gap at which softmax gives the needles this mass: ln((n − k)/k) + noise²/2 + logit(mass).
+
+    ln 2 more for every doubling of the text.
+
+    Raises:
+        ValueError: mass is not inside 0 … 1, or there are no keys but needles.
+    """
+    n, mass, noise, k = floats(n, mass, noise, needles)
+    check(n, k + 1)
+    if (mass <= 0).any() or (mass >= 1).any():
+        raise Refusal("mass must lie between 0 and 1")
+    return np.log(n - k) - np.log(k) + noise**2 / 2 + np.log(mass) - np.log1p(-mass)

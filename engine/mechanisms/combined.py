@@ -13,20 +13,12 @@ from torch import Tensor
 from engine.contract import QKV, Learned, Refusal, param
 from engine.kernels import dense, normalisers, patterns, selection
 from engine.kernels.composed import Composed
+from engine.mechanisms._distances import LEARNED, blank, fitted, tables
 from engine.mechanisms.adaptive_temperature import beta, entropy
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.moba import MoBA
-from engine.mechanisms.relative import (
-    KINDS,
-    LEARNED,
-    blank,
-    fitted,
-    on_a_line,
-    plain_logits,
-    positioned,
-    tables,
-)
+from engine.mechanisms.relative import KINDS, on_a_line, plain_logits, positioned
 from engine.mechanisms.segmented import Segmented
 from engine.mechanisms.ssmax import length_scale
 from engine.mechanisms.transformer_xl import TransformerXL

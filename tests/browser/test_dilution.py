@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 SMALL = "dilution?lang=en&lab=measured&sweep.of=softmax,window&sweep.lengths=64,128&sweep.seeds=1"
 LONG = (
     "dilution?lang=en&lab=measured&sweep.of=entmax,softmax&sweep.match=none"
-    "&sweep.lengths=256,512,1024,2048,4096,8192,16384&sweep.seeds=2"
+    "&sweep.lengths=256,1024,4096,16384,65536&sweep.seeds=1"
 )
 
 
@@ -43,18 +43,19 @@ def test_a_sweep_fills_the_chart_and_is_taken_away(tab, tmp_path) -> None:
 
 
 def test_a_sweep_is_stopped_and_goes_on(tab) -> None:
-    page = tab.open(LONG)  # the first starts by itself
+    page = tab.open(LONG)
+    button, stop = page.get_by_role("button", name="Measure", exact=True), page.locator(".mv-stop")
+    expect(button.or_(stop)).to_be_visible()
+    if button.is_visible():  # where the machine is too slow for it to start by itself
+        button.click()
     page.wait_for_function(f"{POINTS} > 0")
-    page.locator(".mv-stop").click()
+    stop.click()
     page.wait_for_selector('.mv[data-done="stopped"]')
-    button = page.get_by_role("button", name="Measure", exact=True)
     expect(button).to_be_visible()
     before = points(page)
-    assert 0 < before < 14
+    assert 0 < before < 10
     button.click()
     page.wait_for_function(f"{POINTS} > {before}")
-    page.locator(".mv-stop").click()
-    page.wait_for_selector('.mv[data-done="stopped"]')
     tab.fine()
 
 

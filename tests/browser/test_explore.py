@@ -167,7 +167,7 @@ def test_a_file_is_read_and_its_link_opens_it_again(tab, tmp_path) -> None:
     page = opened(tab)
     pick(page, "source", "Text file")
     path = tmp_path / "long.txt"
-    path.write_text("The lamp was lit. Nobody knew by whom.\n\n" * 700, "utf-8")
+    path.write_text("The lamp was lit. Nobody knew by whom.\n\n" * 200, "utf-8")
     page.locator('[data-testid="stFileUploaderDropzoneInput"]').set_input_files(path)
     until_said(page, "file")
     assert "trained" in _badge(page)

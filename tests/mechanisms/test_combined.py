@@ -9,8 +9,8 @@ import torch
 
 import engine
 from engine.contract import QKV, params_of
+from engine.mechanisms._distances import LEARNED
 from engine.mechanisms.combined import Combined
-from engine.mechanisms.relative import LEARNED
 from tests import oracle
 from tests.refusals import refused
 

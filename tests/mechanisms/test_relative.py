@@ -13,7 +13,8 @@ from engine.contract import Layer
 from engine.contract.learned import Learned
 from engine.contract.views import Bias
 from engine.kernels import positions
-from engine.mechanisms.relative import KINDS, LEARNED, Relative, count, positioned
+from engine.mechanisms._distances import LEARNED, count
+from engine.mechanisms.relative import KINDS, Relative, positioned
 from tests import oracle
 from tests.refusals import refused
 

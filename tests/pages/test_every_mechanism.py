@@ -3,7 +3,7 @@
 import base64
 import json
 import re
-from itertools import pairwise
+from itertools import pairwise, product
 
 import numpy as np
 import pytest
@@ -23,19 +23,12 @@ SOURCES = {
     "identical": {"source": "identical", "s.n": "12", "s.dim": "8"},
     "text": {"text": "the cat saw a cat"},
 }
-WAYS = {
-    "planted": [("own", ""), ("both", "0")],
-    "identical": [("own", "0"), ("both", "")],
-    "text": [("own", "0"), ("both", "")],
-}
-"""Sight and keys set aside, so that any two of source, sight and first token meet."""
 CASES = [
     pytest.param(
         key, source, sight, hide,
         id=f"{key}-{source}-{sight}{'-first-aside' if hide else ''}",
     )
-    for source, ways in WAYS.items()
-    for sight, hide in ways
+    for source, sight, hide in product(SOURCES, ("own", "both"), ("", "0"))
     for key in MECHANISMS
 ]  # fmt: skip
 NO_NUMBER = re.compile(r"\b(nan|inf|NaN|Infinity|None)\b")

@@ -11,13 +11,13 @@ ROOT = Path(__file__).parents[2]
 CONFIG = tomllib.loads((ROOT / ".streamlit" / "config.toml").read_text("utf-8"))
 
 
-@pytest.mark.parametrize("look", [LIGHT, DARK], ids=lambda look: look.name)
-def test_colours_agree(look):
-    page = CONFIG["theme"][look.name]
-    assert page["primaryColor"] == look.accent
-    assert page["backgroundColor"] == look.paper
-    assert page["textColor"] == look.ink
-    assert page["borderColor"] == look.grid
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def test_colours_agree(theme):
+    page = CONFIG["theme"][theme.name]
+    assert page["primaryColor"] == theme.accent
+    assert page["backgroundColor"] == theme.paper
+    assert page["textColor"] == theme.ink
+    assert page["borderColor"] == theme.grid
 
 
 def test_the_stylesheet_agrees():

@@ -25,7 +25,7 @@ def signed_log(cells: np.ndarray, top: float) -> np.ndarray:
 def difference(
     found: Difference,
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
     queries: Sequence[str] | None = None,
     keys: Sequence[str] | None = None,
@@ -57,12 +57,12 @@ def difference(
                 for k, size in zip(at, sizes, strict=True)
             ],
         }
-    small = {"size": 12, "color": look.faint}
+    small = {"size": 12, "color": theme.faint}
     words = t(f"difference.bar.{'weight' if colour == 'log' else colour}")
-    shape = figure(look, height)
+    shape = figure(theme, height)
     shape.add_trace(
         go.Heatmap(
-            z=drawn.astype(np.float32), zmin=-end, zmax=end, colorscale=scale(look.signed),
+            z=drawn.astype(np.float32), zmin=-end, zmax=end, colorscale=scale(theme.signed),
             x0=c0 + (wide - 1) / 2, dx=wide, y0=r0 + (tall - 1) / 2, dy=tall,
             colorbar={
                 "title": {"text": escaped(words), "side": "right", "font": small},
@@ -80,7 +80,7 @@ def difference(
     if query is not None and r0 <= query < r1:
         shape.add_shape(
             type="rect", x0=c0 - 0.5, x1=c1 - 0.5, y0=query - tall / 2, y1=query + tall / 2,
-            line={"color": look.accent, "width": 1.5},
+            line={"color": theme.accent, "width": 1.5},
         )  # fmt: skip
     return shape
 

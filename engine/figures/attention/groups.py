@@ -17,7 +17,7 @@ def groups(
     *,
     names: Sequence[str],
     row: int | None,
-    look: Theme,
+    theme: Theme,
     t: Words,
     signed: bool = False,
 ) -> go.Figure:
@@ -37,11 +37,11 @@ def groups(
         ]
         for a, line in zip(names, mass.tolist(), strict=True)
     ]
-    shape = figure(look, 430)
+    shape = figure(theme, 430)
     shape.add_trace(
         go.Heatmap(
             z=mass.astype(np.float32), zmin=-top if signed else 0, zmax=top,
-            colorscale=scale(look.signed if signed else look.weight),
+            colorscale=scale(theme.signed if signed else theme.weight),
             colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.6, "nticks": 6,
                       "tickformat": ".0%" if top >= 0.05 else ".2~%"},
             text=text if small else None,
@@ -64,6 +64,6 @@ def groups(
     if row is not None:
         shape.add_shape(
             type="rect", x0=-0.5, x1=len(names) - 0.5, y0=row - 0.5, y1=row + 0.5,
-            line={"color": look.accent, "width": 1.5},
+            line={"color": theme.accent, "width": 1.5},
         )  # fmt: skip
     return shape

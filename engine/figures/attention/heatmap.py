@@ -59,7 +59,7 @@ def ticks(tokens: Sequence[str] | None, start: int, stop: int) -> dict[str, Any]
 def heatmap(
     cells: Tensor | np.ndarray,
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
     rows: tuple[int, int],
     cols: tuple[int, int],
@@ -94,12 +94,12 @@ def heatmap(
         dx=wide,
         y0=rows[0] + (high - 1) / 2,
         dy=high,
-        colorscale=scale(look.signed if signed else look.weight),
+        colorscale=scale(theme.signed if signed else theme.weight),
         colorbar=bar,
         **marks,
         **_hover(cells, rows, cols, queries, keys, (high, wide), t),
     )
-    shape = figure(look, height)
+    shape = figure(theme, height)
     shape.add_trace(trace)
     pooled = high > 1 or wide > 1
     shape.update_xaxes(
@@ -115,12 +115,12 @@ def heatmap(
         words = t(f"pool.{pool}.caption", rows=high, cols=wide)
         shape.add_annotation(
             text=escaped(words), showarrow=False, xref="paper", yref="paper", x=0, y=0,
-            yanchor="top", xanchor="left", font={"color": look.faint, "size": 12},
+            yanchor="top", xanchor="left", font={"color": theme.faint, "size": 12},
         )  # fmt: skip
     if query is not None:
         shape.add_shape(
             type="rect", x0=cols[0] - 0.5, x1=cols[1] - 0.5,
-            y0=query - high / 2, y1=query + high / 2, line={"color": look.accent, "width": 1.5},
+            y0=query - high / 2, y1=query + high / 2, line={"color": theme.accent, "width": 1.5},
         )  # fmt: skip
     return shape
 

@@ -49,9 +49,9 @@ def reduced(maps: np.ndarray, most: int) -> np.ndarray:
     return maps
 
 
-def painted(cells: np.ndarray, colour: str, look: Theme, signed: bool) -> np.ndarray:
+def painted(cells: np.ndarray, colour: str, theme: Theme, signed: bool) -> np.ndarray:
     """(… a b) weights as (… a b 3) bytes, each head to its own largest value."""
-    stops = look.signed if signed else look.weight
+    stops = theme.signed if signed else theme.weight
     table = np.array(
         [[int(colour_at(stops, i / 255)[k : k + 2], 16) for k in (1, 3, 5)] for i in range(256)],
         dtype=np.uint8,
@@ -67,7 +67,7 @@ def painted(cells: np.ndarray, colour: str, look: Theme, signed: bool) -> np.nda
 def mosaic(
     maps: Tensor | np.ndarray,
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
     colour: str = "weight",
     signed: bool = False,
@@ -87,12 +87,12 @@ def mosaic(
     heads, a, b = maps.shape
     across = columns or math.ceil(math.sqrt(heads))
     down = math.ceil(heads / across)
-    scaled = painted(maps, colour, look, signed)
+    scaled = painted(maps, colour, theme, signed)
     times = max(1, 160 // max(a, b))  # so that small maps stay crisp
     scaled = scaled.repeat(times, 1).repeat(times, 2)
     top = min(0.4, NAME * down / height)
     # the nearest middle answers to the pointer, however far: each head is all of its place
-    shape = figure(look, height, showlegend=False, hovermode="closest", hoverdistance=-1)
+    shape = figure(theme, height, showlegend=False, hovermode="closest", hoverdistance=-1)
     places = [divmod(h, across) for h in range(heads)]
     for h, (row, col) in enumerate(places):
         source = "data:image/png;base64," + base64.b64encode(png(scaled[h])).decode()
@@ -103,12 +103,12 @@ def mosaic(
         shape.add_annotation(
             text=escaped(t("head.name", head=h)), x=col + GAP / 2, y=row + top, showarrow=False,
             xanchor="left", yanchor="bottom",
-            font={"size": 13, "color": look.accent if h == chosen else look.faint},
+            font={"size": 13, "color": theme.accent if h == chosen else theme.faint},
         )  # fmt: skip
         shape.add_shape(
             type="rect", x0=col + GAP / 2, x1=col + 1 - GAP / 2,
             y0=row + top, y1=row + 1,
-            line={"color": look.accent if h == chosen else look.grid, "width": 1},
+            line={"color": theme.accent if h == chosen else theme.grid, "width": 1},
         )  # fmt: skip
     shape.add_trace(
         go.Scatter(

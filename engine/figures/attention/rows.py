@@ -25,7 +25,7 @@ def rows(
     *,
     head: int | None,
     query: int | None,
-    look: Theme,
+    theme: Theme,
     t: Words,
 ) -> go.Figure:
     """Effective tokens by position, beside as many as there are.
@@ -36,10 +36,10 @@ def rows(
     """
     at, lines = stretches(array(effective).astype(float))
     _, limit = stretches(array(visible)[:1].astype(float))
-    shape = figure(look, 300)
+    shape = figure(theme, 300)
     shape.add_trace(
         go.Scatter(
-            x=at, y=limit[0], mode="lines", line={"color": look.faint, "width": 1, "dash": "dot"},
+            x=at, y=limit[0], mode="lines", line={"color": theme.faint, "width": 1, "dash": "dot"},
             name=escaped(t("rows.visible")), hovertemplate="%{y:,.0f}",
         )
     )  # fmt: skip
@@ -49,12 +49,15 @@ def rows(
         shape.add_trace(
             go.Scatter(
                 x=at, y=lines[h], mode="lines", name=escaped(t("head.name", head=h)),
-                line={"color": look.accent if chosen else look.quiet, "width": 2 if chosen else 1},
                 opacity=1 if chosen or head is None else 0.55, hovertemplate="%{y:,.1f}",
+                line={
+                    "color": theme.accent if chosen else theme.quiet,
+                    "width": 2 if chosen else 1,
+                },
             )
         )  # fmt: skip
     if query is not None:
-        shape.add_vline(x=query, line={"color": look.accent, "width": 1, "dash": "dot"})
+        shape.add_vline(x=query, line={"color": theme.accent, "width": 1, "dash": "dot"})
     shape.update_layout(hovermode="x unified", showlegend=False, margin={"t": 12})
     shape.update_xaxes(title_text=escaped(t("axis.position")), showgrid=False)
     shape.update_yaxes(title_text=escaped(t("stat.effective_tokens")), type="log", dtick=1)

@@ -25,7 +25,7 @@ def steps(
     row: Steps,
     *,
     keys: Sequence[str] | None,
-    look: Theme,
+    theme: Theme,
     t: Words,
 ) -> go.Figure:
     """The most telling keys of one row, one line each, through every step.
@@ -52,9 +52,9 @@ def steps(
     cross = [t("steps.hidden") if h else f"{v:.2f}" for h, v in zip(hidden, shown, strict=True)]
     share = weights[at].tolist() + ([float(weights[rest].sum())] if len(rest) else [])
     bars: tuple[tuple[Any, list[str], Any], ...] = (
-        (scores[at], [f"{v:.2f}" for v in scores[at]], look.faint),
-        (shown, cross, [look.grid if h else look.weight[5] for h in hidden]),
-        (share, [f"{v:.1%}" for v in share], look.weight[4]),
+        (scores[at], [f"{v:.2f}" for v in scores[at]], theme.faint),
+        (shown, cross, [theme.grid if h else theme.weight[5] for h in hidden]),
+        (share, [f"{v:.1%}" for v in share], theme.weight[4]),
     )
     for col, (length, text, colour) in enumerate(bars, start=1):
         count = len(length)
@@ -71,13 +71,13 @@ def steps(
     top = float(np.abs(output).max(initial=0)) or 1.0
     shape.add_trace(
         go.Heatmap(
-            z=_strip(output, len(names)), zmin=-top, zmax=top, colorscale=scale(look.signed),
+            z=_strip(output, len(names)), zmin=-top, zmax=top, colorscale=scale(theme.signed),
             showscale=False, hovertemplate="%{z:.3g}<extra></extra>",
         ),
         row=1, col=4,
     )  # fmt: skip
     shape.update_layout(
-        template=template(look), height=52 + 25 * len(names), showlegend=False, bargap=0.35,
+        template=template(theme), height=52 + 25 * len(names), showlegend=False, bargap=0.35,
         margin={"t": 40, "b": 4, "r": 4},
     )  # fmt: skip
     shape.update_yaxes(
@@ -96,7 +96,7 @@ def steps(
         shape.add_annotation(
             text=title, showarrow=False, x=0, xref="x domain" if col == 1 else f"x{col} domain",
             xanchor="left", y=1, yref="paper", yanchor="bottom",
-            font={"color": look.faint, "size": 12},
+            font={"color": theme.faint, "size": 12},
         )  # fmt: skip
     return shape
 

@@ -31,7 +31,7 @@ def strips(
     rows: Sequence[tuple[str, Tensor | np.ndarray]],
     reference: Tensor | np.ndarray,
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
     keys: Sequence[str] | None = None,
     cols: tuple[int, int] | None = None,
@@ -55,13 +55,13 @@ def strips(
     top = max([float(outline.max(initial=0)), *(float(w.max(initial=0)) for _, w in lines)]) or 1.0
     low = min(0.0, *(float(w.min(initial=0)) for _, w in lines))
     log = log and low == 0
-    shape = figure(look, STRIP * len(lines) + AROUND, bargap=0, showlegend=False)
+    shape = figure(theme, STRIP * len(lines) + AROUND, bargap=0, showlegend=False)
     for i, (name, w) in enumerate(lines):
         axis = "y" if i == 0 else f"y{i + 1}"
         base = 1 - (i + 1) / len(lines)
         shape.add_trace(
             go.Bar(
-                x=at, y=w, yaxis=axis, marker={"color": look.quiet, "line": {"width": 0}},
+                x=at, y=w, yaxis=axis, marker={"color": theme.quiet, "line": {"width": 0}},
                 customdata=_names(cells, keys), text=[f"{v:.3g}" for v in outline],
                 textposition="none",
                 hovertemplate="%{customdata}<br>%{y:.3g} · "
@@ -71,12 +71,12 @@ def strips(
         shape.add_trace(
             go.Scatter(
                 x=at, y=outline, yaxis=axis, mode="lines", hoverinfo="skip",
-                line={"shape": "hvh", "width": 1, "color": look.faint},
+                line={"shape": "hvh", "width": 1, "color": theme.faint},
             )
         )  # fmt: skip
         shape.add_annotation(
             text=escaped(name), xref="paper", yref="paper", x=0, y=base + 1 / len(lines),
-            xanchor="left", yanchor="top", showarrow=False, font={"size": 13, "color": look.ink},
+            xanchor="left", yanchor="top", showarrow=False, font={"size": 13, "color": theme.ink},
         )  # fmt: skip
         shape.update_layout(
             {
@@ -97,7 +97,7 @@ def strips(
         anchor="y" if len(lines) == 1 else f"y{len(lines)}", **ticks(keys, start, stop),
     )  # fmt: skip
     if query is not None and start <= query < stop:
-        shape.add_vline(x=query, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+        shape.add_vline(x=query, line={"color": theme.accent, "width": 1.5, "dash": "dot"})
     return shape
 
 

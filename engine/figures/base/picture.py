@@ -14,9 +14,9 @@ from engine.structure.shown import Shown
 
 @dataclass(frozen=True, eq=False)
 class Context(Shown):
-    """What a picture is drawn from. look, t: theme and words."""
+    """What a picture is drawn from. theme, t: colours and words."""
 
-    look: Theme
+    theme: Theme
     t: Words
 
 

@@ -158,11 +158,6 @@ DARK = Theme(
 )
 
 
-def theme(dark: bool) -> Theme:
-    """The light or the dark theme."""
-    return DARK if dark else LIGHT
-
-
 def scale(colours: tuple[str, ...]) -> list[list[float | str]]:
     """Evenly spaced stops, as Plotly takes them."""
     return [[i / (len(colours) - 1), colour] for i, colour in enumerate(colours)]
@@ -180,45 +175,45 @@ def colour_at(colours: tuple[str, ...], share: float) -> str:
 
 
 @cache
-def template(look: Theme) -> go.layout.Template:
+def template(theme: Theme) -> go.layout.Template:
     """The one template: no box, hairline grid, numbers in the page's type."""
     axis = {
-        "gridcolor": look.grid,
-        "linecolor": look.grid,
-        "zerolinecolor": look.grid,
-        "tickfont": {"color": look.faint, "size": 12},
-        "title": {"font": {"color": look.faint, "size": 13}, "standoff": 8},
+        "gridcolor": theme.grid,
+        "linecolor": theme.grid,
+        "zerolinecolor": theme.grid,
+        "tickfont": {"color": theme.faint, "size": 12},
+        "title": {"font": {"color": theme.faint, "size": 13}, "standoff": 8},
         "ticks": "",
         "automargin": True,
     }
     bar = {
-        "tickfont": {"color": look.faint, "size": 12},
-        "title": {"font": {"color": look.faint, "size": 13}},
+        "tickfont": {"color": theme.faint, "size": 12},
+        "title": {"font": {"color": theme.faint, "size": 13}},
     }
     return go.layout.Template(
         data={"heatmap": [{"colorbar": bar}]},
         layout={
-            "font": {"family": FONT, "size": 13, "color": look.ink},
+            "font": {"family": FONT, "size": 13, "color": theme.ink},
             "paper_bgcolor": "rgba(0,0,0,0)",
             "plot_bgcolor": "rgba(0,0,0,0)",
             "xaxis": axis,
             "yaxis": axis,
-            "title": {"font": {"size": 14, "color": look.ink}, "x": 0, "xanchor": "left"},
+            "title": {"font": {"size": 14, "color": theme.ink}, "x": 0, "xanchor": "left"},
             "margin": {"l": 8, "r": 8, "t": 8, "b": 8},
             "hoverlabel": {
-                "bgcolor": look.paper,
-                "bordercolor": look.grid,
+                "bgcolor": theme.paper,
+                "bordercolor": theme.grid,
                 "align": "left",
-                "font": {"family": FONT, "size": 13, "color": look.ink},
+                "font": {"family": FONT, "size": 13, "color": theme.ink},
             },
-            "colorway": [look.quiet, look.accent, look.faint, look.weight[6]],
+            "colorway": [theme.quiet, theme.accent, theme.faint, theme.weight[6]],
             "legend": {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0},
             "dragmode": False,
         },
     )
 
 
-def figure(look: Theme, height: int, **layout: Any) -> go.Figure:
+def figure(theme: Theme, height: int, **layout: Any) -> go.Figure:
     """An empty figure in our template."""
     # at once: a layout that is updated is checked, and its template copied, twice
-    return go.Figure(layout={"template": template(look), "height": height, **layout})
+    return go.Figure(layout={"template": template(theme), "height": height, **layout})

@@ -49,13 +49,13 @@ class Curve:
     pen: int = 0
 
 
-def pen(look: Theme, i: int) -> dict[str, Any]:
+def pen(theme: Theme, i: int) -> dict[str, Any]:
     """Colour and dash of the i-th line."""
     if i < 0:
-        return {"color": look.accent, "width": 3}
+        return {"color": theme.accent, "width": 3}
     return {
-        "color": look.lines[i % len(look.lines)],
-        "dash": DASHES[i // len(look.lines) % len(DASHES)],
+        "color": theme.lines[i % len(theme.lines)],
+        "dash": DASHES[i // len(theme.lines) % len(DASHES)],
         "width": 2.2,
     }
 
@@ -64,7 +64,7 @@ def curves(
     lines: Sequence[Curve],
     *,
     metric: str,
-    look: Theme,
+    theme: Theme,
     t: Words,
     height: int = 460,
     log: bool | None = None,
@@ -86,7 +86,7 @@ def curves(
         trained: what lies beyond this many keys is shaded; that the model was not trained on it
             is for words beside the picture.
     """
-    shape = figure(look, height)
+    shape = figure(theme, height)
     log = metric in LOG if log is None else log
     known = [n for line in lines for n in line.n]
     first, last = span or ((min(known), max(known)) if known else (1, 10))
@@ -96,7 +96,7 @@ def curves(
             shape.add_trace(
                 go.Scatter(
                     x=between(first, last), y=y, mode="lines", name=words,
-                    line={"color": look.faint, "width": 1, "dash": "dot"}, hoverinfo="skip",
+                    line={"color": theme.faint, "width": 1, "dash": "dot"}, hoverinfo="skip",
                     showlegend=False,
                 )
             )  # fmt: skip
@@ -105,10 +105,10 @@ def curves(
             shape.add_annotation(
                 x=np.log10(x), y=np.log10(max(high, 1e-12)) if log else high, text=words,
                 showarrow=False, xanchor="left" if falls else "right", yanchor="bottom",
-                font={"size": 12, "color": look.faint},
+                font={"size": 12, "color": theme.faint},
             )  # fmt: skip
     for line in lines:
-        style, x = pen(look, line.pen), list(line.n)
+        style, x = pen(theme, line.pen), list(line.n)
         hover = f"{escaped(line.name)}<br>n = %{{x:,.0f}}<br>%{{y:.4g}}<extra></extra>"
         common = {"x": x, "mode": "lines", "hoverinfo": "skip", "showlegend": False}
         clear = {"width": 0, "color": style["color"]}
@@ -130,9 +130,9 @@ def curves(
             )
         )  # fmt: skip
     if at is not None:
-        shape.add_vline(x=at, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+        shape.add_vline(x=at, line={"color": theme.accent, "width": 1.5, "dash": "dot"})
     if trained is not None and trained < last:
-        shade(shape, trained, last, look)
+        shade(shape, trained, last, theme)
     ticks = powers(first, last)
     axis = "tokens" if causal else "n"
     shape.update_xaxes(
@@ -152,17 +152,17 @@ def curves(
 
 
 def shade(
-    shape: go.Figure, trained: int, last: float, look: Theme, words: str = "", top: bool = True
+    shape: go.Figure, trained: int, last: float, theme: Theme, words: str = "", top: bool = True
 ) -> None:
     """Shade the lengths that a model was not trained on, and say so at the top or the foot."""
     shape.add_vrect(
-        x0=trained, x1=last, fillcolor=look.grid, opacity=0.45, line_width=0, layer="below"
+        x0=trained, x1=last, fillcolor=theme.grid, opacity=0.45, line_width=0, layer="below"
     )
     if words:
         shape.add_annotation(
             x=np.log10(last), y=int(top), yref="paper", xanchor="right", xshift=-6,
             yanchor="top" if top else "bottom", showarrow=False, text=escaped(words),
-            font={"size": 12, "color": look.faint},
+            font={"size": 12, "color": theme.faint},
         )  # fmt: skip
 
 
@@ -234,27 +234,28 @@ def theoretical(
 
 
 def threshold(
-    setting: Setting, last: float, at: float, *, look: Theme, t: Words, height: int = 360
+    setting: Setting, last: float, at: float, *, theme: Theme, t: Words, height: int = 360
 ) -> go.Figure:
     """The gap needed over length for half the mass, and for being first in half of the rows."""
     n = np.geomspace(max(4, setting.needles + 1), last, POINTS // 2)
-    shape = figure(look, height)
+    shape = figure(theme, height)
     rank = theory.rank_gap(n, setting.noise)
     mass = noisy.gap_needed(n, 0.5, setting.noise, setting.needles)
     for y, key, i, fill in ((rank, "rank", 2, None), (mass, "mass", 1, "tonexty")):
         shape.add_trace(
             go.Scatter(
                 x=n, y=y, mode="lines", name=escaped(t(f"dilution.threshold.{key}")),
-                line=pen(look, i), fill=fill, fillcolor=_faded(look.lines[1], 0.10),
+                line=pen(theme, i), fill=fill, fillcolor=_faded(theme.lines[1], 0.10),
                 hovertemplate="n = %{x:,.0f}<br>%{y:.2f}<extra></extra>",
             )
         )  # fmt: skip
-    shape.add_hline(y=setting.gap, line={"color": look.accent, "width": 2})
+    shape.add_hline(y=setting.gap, line={"color": theme.accent, "width": 2})
     shape.add_annotation(
         x=np.log10(n[0]), y=setting.gap, text=escaped(t("dilution.threshold.gap")),
-        showarrow=False, xanchor="left", yanchor="bottom", font={"size": 12, "color": look.accent},
+        showarrow=False, xanchor="left", yanchor="bottom",
+        font={"size": 12, "color": theme.accent},
     )  # fmt: skip
-    shape.add_vline(x=at, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+    shape.add_vline(x=at, line={"color": theme.accent, "width": 1.5, "dash": "dot"})
     ticks = powers(n[0], last)
     shape.update_xaxes(
         type="log", title_text=escaped(t("dilution.axis.n")), tickvals=ticks,
@@ -267,29 +268,29 @@ def threshold(
 
 def noise_map(
     values: np.ndarray, lengths: Sequence[int], noises: Sequence[float], *, title: str,
-    look: Theme, t: Words, holds: np.ndarray | None = None, height: int = 360,
+    theme: Theme, t: Words, holds: np.ndarray | None = None, height: int = 360,
 ) -> go.Figure:  # fmt: skip
     """Shares 0 … 1 over length (across) and noise (up), with their values written in.
 
     Args:
         holds: cells in which they hold; the others are hatched and left without a value.
     """
-    shape = figure(look, height)
+    shape = figure(theme, height)
     names = [[f"n = {n:,}<br>s = {s:g}" for n in lengths] for s in noises]
     holds = np.full(values.shape, True) if holds is None else holds
     shape.add_trace(
         go.Heatmap(
-            z=np.where(holds, values, np.nan), zmin=0, zmax=1, colorscale=scale(look.weight),
+            z=np.where(holds, values, np.nan), zmin=0, zmax=1, colorscale=scale(theme.weight),
             showscale=False, text=names, hoverongaps=False,
             hovertemplate="%{text}<br>%{z:.1%}<extra></extra>",
         )
     )  # fmt: skip
-    shape.add_trace(numbers(values, ".0%", 1.0, look=look, shown=holds))
+    shape.add_trace(numbers(values, ".0%", 1.0, theme=theme, shown=holds))
     if not holds.all():
         x, y = hatching(np.argwhere(~holds))
         shape.add_trace(
             go.Scatter(
-                x=x, y=y, mode="lines", line={"color": look.faint, "width": 1}, hoverinfo="skip",
+                x=x, y=y, mode="lines", line={"color": theme.faint, "width": 1}, hoverinfo="skip",
                 showlegend=False,
             )
         )  # fmt: skip
@@ -318,7 +319,7 @@ def hatching(cells: np.ndarray) -> tuple[list[float | None], list[float | None]]
 
 
 def rank_row(
-    rows: Mapping[str, Sequence[float]], *, look: Theme, t: Words, longest: int, least: float,
+    rows: Mapping[str, Sequence[float]], *, theme: Theme, t: Words, longest: int, least: float,
     ghosts: Mapping[str, Sequence[float]] | None = None, height: int = 420,
 ) -> go.Figure:  # fmt: skip
     """One row's weights from largest to smallest, a line a mechanism, on logarithmic axes that
@@ -327,13 +328,13 @@ def rank_row(
     Args:
         ghosts: the same rows of a shorter text, faint.
     """
-    shape = figure(look, height)
+    shape = figure(theme, height)
     for i, (name, y) in enumerate(rows.items()):
         places = ranks(len(y))
         shape.add_trace(
             go.Scatter(
                 x=places, y=[y[i - 1] or None for i in places], mode="lines+markers",
-                name=escaped(name), line=pen(look, i),
+                name=escaped(name), line=pen(theme, i),
                 marker={"size": [7] + [0] * PLACES, "opacity": 1},  # a row on one key is a point
                 hovertemplate="%{x:,}: %{y:.2g}<extra></extra>",
             )
@@ -343,7 +344,7 @@ def rank_row(
         shape.add_trace(
             go.Scatter(
                 x=places, y=[y[i - 1] or None for i in places], mode="lines", opacity=0.4,
-                line=pen(look, i) | {"width": 1.4}, hoverinfo="skip", showlegend=False,
+                line=pen(theme, i) | {"width": 1.4}, hoverinfo="skip", showlegend=False,
             )
         )  # fmt: skip
     ticks = powers(1, longest)

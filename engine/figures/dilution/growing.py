@@ -21,12 +21,12 @@ GROWN = ("effective_tokens", "normalised_entropy", "sink_mass", "needle_mass")
 
 
 def heads(
-    grown: Sequence[Grown], *, chosen: tuple[int, int], trained: int | None, look: Theme,
+    grown: Sequence[Grown], *, chosen: tuple[int, int], trained: int | None, theme: Theme,
     t: Words, metric: str = "effective_tokens", height: int = 460,
 ) -> go.Figure:  # fmt: skip
     """A measure of every head over length, the chosen one in the accent colour, where there is
     one with what random logits of its spread have; lengths beyond training shaded."""
-    shape = figure(look, height)
+    shape = figure(theme, height)
     lengths = sorted({g.n for g in grown}) or [128, 1024]
     visible = {g.n: g.visible for g in grown}
     even = {
@@ -38,7 +38,7 @@ def heads(
             go.Scatter(
                 x=lengths, y=even[metric], mode="lines", hoverinfo="skip",
                 name=escaped(t("dilution.limit.even")),
-                line={"color": look.faint, "width": 1, "dash": "dot"},
+                line={"color": theme.faint, "width": 1, "dash": "dot"},
             )
         )  # fmt: skip
     number = "%{y:,.1f}" if metric in LOG else "%{y:.1%}"
@@ -53,7 +53,7 @@ def heads(
             go.Scatter(
                 x=[g.n for g in mine], y=[getattr(g, metric) for g in mine], mode="lines+markers",
                 name=name, showlegend=ours, opacity=1 if ours else 0.5,
-                line=pen(look, -1) if ours else {"color": look.quiet, "width": 1.2},
+                line=pen(theme, -1) if ours else {"color": theme.quiet, "width": 1.2},
                 marker={"size": 7 if ours else 3},
                 hovertemplate=f"{name}<br>n = %{{x:,}}<br>{number}<extra></extra>",
             )
@@ -68,11 +68,11 @@ def heads(
             go.Scatter(
                 x=[g.n for g in mine], y=y, mode="lines",
                 name=escaped(t("dilution.baseline")), hovertemplate=f"{number}<extra></extra>",
-                line={"color": look.accent, "width": 1.8, "dash": "dash"},
+                line={"color": theme.accent, "width": 1.8, "dash": "dash"},
             )
         )  # fmt: skip
     if trained is not None and trained < lengths[-1]:
-        shade(shape, trained, lengths[-1], look, t("dilution.beyond", trained=trained))
+        shade(shape, trained, lengths[-1], theme, t("dilution.beyond", trained=trained))
     ticks = powers(lengths[0], lengths[-1])
     shape.update_xaxes(type="log", tickvals=ticks, ticktext=[f"{x:,}" for x in ticks],
                        title_text=escaped(t("dilution.axis.n")))  # fmt: skip
@@ -86,12 +86,12 @@ def heads(
 
 
 def disturbed(
-    found: Sequence[Disturbed], chosen: tuple[int, int], *, trained: int | None, look: Theme,
+    found: Sequence[Disturbed], chosen: tuple[int, int], *, trained: int | None, theme: Theme,
     t: Words, height: int = 400,
 ) -> go.Figure:  # fmt: skip
     """What the needle sentence keeps in a real text as irrelevant passages are inserted: the
     chosen head's mass and how often its largest weight is there; other heads' mass behind."""
-    shape = figure(look, height)
+    shape = figure(theme, height)
     by_head: dict[tuple[int, int], list[Disturbed]] = {}
     for one in found:
         by_head.setdefault((one.layer, one.head), []).append(one)
@@ -100,15 +100,15 @@ def disturbed(
         shape.add_trace(
             go.Scatter(
                 x=[d.tokens for d in by_head[key]], y=[d.needle_mass for d in by_head[key]],
-                mode="lines", line={"color": look.quiet, "width": 1.2}, opacity=0.5,
+                mode="lines", line={"color": theme.quiet, "width": 1.2}, opacity=0.5,
                 showlegend=False, hovertemplate=f"{name}<br>%{{y:.1%}}<extra></extra>",
             )
         )  # fmt: skip
     mine = by_head[chosen]
     x = [d.tokens for d in mine]
     for metric, style, symbol in (
-        ("needle_hit", {"color": look.lines[0], "width": 1.8, "dash": "dash"}, "diamond"),
-        ("needle_mass", pen(look, -1), "circle"),
+        ("needle_hit", {"color": theme.lines[0], "width": 1.8, "dash": "dash"}, "diamond"),
+        ("needle_mass", pen(theme, -1), "circle"),
     ):
         words = escaped(t(f"stat.{metric}"))
         shape.add_trace(
@@ -121,7 +121,7 @@ def disturbed(
             )
         )  # fmt: skip
     if trained is not None and trained < x[-1]:
-        shade(shape, trained, x[-1], look, t("dilution.beyond", trained=trained))
+        shade(shape, trained, x[-1], theme, t("dilution.beyond", trained=trained))
     shape.update_xaxes(
         type="log", tickvals=x, ticktext=[f"{d.tokens:,.0f}<br>+{d.passages}" for d in mine],
         title_text=escaped(t("dilution.axis.inserted")),
@@ -133,20 +133,20 @@ def disturbed(
 
 
 def ranking(
-    exponents: Mapping[tuple[int, int], float], chosen: tuple[int, int], *, look: Theme, t: Words
+    exponents: Mapping[tuple[int, int], float], chosen: tuple[int, int], *, theme: Theme, t: Words
 ) -> go.Figure:
     """Heads from the one that holds best to the one that thins out most; a click chooses one."""
     order = sorted(exponents, key=exponents.__getitem__)[:MOST_HEADS]
-    shape = figure(look, max(240, 22 * len(order) + 70))
+    shape = figure(theme, max(240, 22 * len(order) + 70))
     shape.add_trace(
         go.Bar(
             x=[exponents[key] for key in order], y=list(range(len(order))), orientation="h",
-            marker={"color": [look.accent if key == chosen else look.quiet for key in order]},
+            marker={"color": [theme.accent if key == chosen else theme.quiet for key in order]},
             customdata=[list(key) for key in order],
             hovertemplate="%{x:.2f}<extra></extra>",
         )
     )  # fmt: skip
-    shape.add_vline(x=1, line={"color": look.faint, "width": 1, "dash": "dot"})
+    shape.add_vline(x=1, line={"color": theme.faint, "width": 1, "dash": "dot"})
     names = [escaped(t("dilution.head", layer=layer, head=head)) for layer, head in order]
     shape.update_yaxes(tickvals=list(range(len(order))), ticktext=names, autorange="reversed",
                        showgrid=False)  # fmt: skip
@@ -156,14 +156,14 @@ def ranking(
         margin={"t": 52}, bargap=0.25,
         title={
             "text": escaped(t("dilution.axis.exponent")), "x": 0, "y": 1, "yanchor": "top",
-            "pad": {"t": 6}, "font": {"color": look.faint, "size": 13},
+            "pad": {"t": 6}, "font": {"color": theme.faint, "size": 13},
         },
     )  # fmt: skip
     return shape
 
 
 def head_maps(
-    maps: Mapping[int, np.ndarray], *, trained: int | None, look: Theme, t: Words,
+    maps: Mapping[int, np.ndarray], *, trained: int | None, theme: Theme, t: Words,
     height: int = 620,
 ) -> go.Figure:  # fmt: skip
     """One head at several lengths, two in a row, each cell in multiples of an even share, on one
@@ -174,7 +174,7 @@ def head_maps(
     """
     top = max(1.0, max(float(np.log10(np.maximum(cells, 1e-9)).max()) for cells in maps.values()))
     across, down = min(2, len(maps)), -(-len(maps) // 2)
-    shape = figure(look, height if down > 1 else height // 2)
+    shape = figure(theme, height if down > 1 else height // 2)
     gap, room = 0.06, 0.13
     wide, high = (1 + gap) / across - gap, (1 + room) / down - room
     for i, (n, cells) in enumerate(maps.items(), 1):
@@ -188,7 +188,7 @@ def head_maps(
         shape.add_trace(
             go.Heatmap(
                 z=np.log10(np.maximum(cells, 0.1)).astype(np.float32), zmin=-1, zmax=top,
-                colorscale=scale(look.weight), showscale=i == len(maps), colorbar=bar,
+                colorscale=scale(theme.weight), showscale=i == len(maps), colorbar=bar,
                 xaxis=f"x{axis}", yaxis=f"y{axis}", hoverinfo="skip",
             )
         )  # fmt: skip
@@ -215,7 +215,7 @@ def head_maps(
         shape.add_annotation(
             x=0, y=1, xref=f"x{axis} domain", yref=f"y{axis} domain", text=words,
             showarrow=False, xanchor="left", yanchor="bottom",
-            font={"size": 14, "color": look.ink},
+            font={"size": 14, "color": theme.ink},
         )  # fmt: skip
     shape.update_layout(margin={"t": 30})
     return shape

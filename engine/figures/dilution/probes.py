@@ -23,7 +23,7 @@ def lengths(
     names: Mapping[str, str],
     *,
     trained: int,
-    look: Theme,
+    theme: Theme,
     t: Words,
     own: Sequence[Mapping[str, Any]] = (),
     own_name: str = "",
@@ -44,7 +44,7 @@ def lengths(
         lines.append(_curve(own, metric, own_name, -1))
     known = [n for line in lines for n in line.n]
     first, last = min(known, default=1), max(known, default=2 * trained)
-    shape = curves(lines, metric=metric, look=look, t=t, height=height, limits=False, log=False,
+    shape = curves(lines, metric=metric, theme=theme, t=t, height=height, limits=False, log=False,
                    span=(first, last))  # fmt: skip
     if own:
         shape.update_traces(selector=-1, line_dash="dash")
@@ -53,11 +53,11 @@ def lengths(
     shape.add_trace(
         go.Scatter(
             x=n, y=chance, mode="lines", hoverinfo="skip", name=escaped(t("probes.chance")),
-            line={"color": look.faint, "width": 1.2, "dash": "dot"},
+            line={"color": theme.faint, "width": 1.2, "dash": "dot"},
         )
     )  # fmt: skip
     if trained < last:
-        shade(shape, trained, last, look, t("probes.beyond", trained=trained), top=False)
+        shade(shape, trained, last, theme, t("probes.beyond", trained=trained), top=False)
     shape.update_xaxes(title_text=escaped(t("probes.axis.n")))
     shape.update_yaxes(title_text=escaped(t(f"probes.metric.{metric}")))
     return shape
@@ -82,14 +82,14 @@ def points(history: Sequence[Point]) -> dict[str, Any]:
 
 
 def training(
-    history: Sequence[Point], steps: int, *, look: Theme, t: Words, height: int = 380
+    history: Sequence[Point], steps: int, *, theme: Theme, t: Words, height: int = 380
 ) -> go.Figure:
     """Loss above, right answers below, over the steps of a training; axes that stay as it goes."""
-    shape = figure(look, height, showlegend=False)
+    shape = figure(theme, height, showlegend=False)
     drawn = points(history)["traces"]
     panels = (
-        ("loss", "y", look.lines[1], float(np.log(CLASSES))),
-        ("accuracy", "y2", look.accent, 1.0 / CLASSES),
+        ("loss", "y", theme.lines[1], float(np.log(CLASSES))),
+        ("accuracy", "y2", theme.accent, 1.0 / CLASSES),
     )
     for (name, axis, colour, chance), xy in zip(panels, drawn, strict=True):
         shape.add_trace(
@@ -101,7 +101,7 @@ def training(
         )  # fmt: skip
         shape.add_shape(
             type="line", x0=0, x1=steps, y0=chance, y1=chance, yref=axis, layer="below",
-            line={"color": look.faint, "width": 1, "dash": "dot"},
+            line={"color": theme.faint, "width": 1, "dash": "dot"},
         )  # fmt: skip
     shape.update_layout(
         xaxis={"range": [0, steps], "title": {"text": escaped(t("probes.train.step"))},

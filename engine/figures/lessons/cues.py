@@ -16,9 +16,9 @@ TALL = 0.85
 BEAM = 12.0  # pixels of a beam that carries everything
 
 
-def colours(look: Theme) -> dict[str, str]:
+def colours(theme: Theme) -> dict[str, str]:
     """What the scene's colours are in a theme."""
-    return {"grey": look.faint, "blue": look.lines[1], "rose": look.lines[3]}
+    return {"grey": theme.faint, "blue": theme.lines[1], "rose": theme.lines[3]}
 
 
 def scene(
@@ -26,13 +26,13 @@ def scene(
     glance: Glance,
     wish: Wish | None,
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
     height: int = 460,
 ) -> go.Figure:
     """Objects in a row; above them the query, if there is one, with a beam to each key as wide as
     its weight; below them weights as bars, values, and the output."""
-    shape, paint = figure(look, height), colours(look)
+    shape, paint = figure(theme, height), colours(theme)
     weights, count = array(glance.weights).tolist(), len(objects)
     left, right = -2.35, count - 0.4
     middle, top = (left + right) / 2, max(max(weights), 1e-9)
@@ -41,7 +41,7 @@ def scene(
             go.Scatter(
                 x=[middle, i] if wish is not None else [], mode="lines", hoverinfo="skip",
                 y=[QUERY - 0.12, KEY + 0.2] if wish is not None else [],
-                line={"width": max(0.5, BEAM * weight), "color": look.accent},
+                line={"width": max(0.5, BEAM * weight), "color": theme.accent},
                 opacity=0.2 + 0.6 * weight,
             )
         )  # fmt: skip
@@ -72,7 +72,7 @@ def scene(
         go.Bar(
             x=list(range(count)), y=bars, base=FLOOR, width=0.5, text=hover,
             textposition="none", hovertemplate="%{text}<extra></extra>",
-            marker={"color": look.quiet},
+            marker={"color": theme.quiet},
         )
     )  # fmt: skip
     for y, texts, size in (
@@ -82,7 +82,7 @@ def scene(
         shape.add_trace(
             go.Scatter(
                 x=list(range(count)), y=y, mode="text", text=texts, hoverinfo="skip",
-                textfont={"size": size, "color": look.ink},
+                textfont={"size": size, "color": theme.ink},
             )
         )  # fmt: skip
     asked = wish or {}
@@ -92,16 +92,16 @@ def scene(
             marker={
                 "symbol": SHAPES[asked.get("shape") or "circle"],
                 "size": SIZES[asked.get("size") or "small"],
-                "color": paint.get(asked.get("colour") or "", look.paper),
+                "color": paint.get(asked.get("colour") or "", theme.paper),
                 "opacity": 0 if wish is None else 1,
-                "line": {"width": 2.5, "color": look.accent},
+                "line": {"width": 2.5, "color": theme.accent},
             },
         )
     )  # fmt: skip
     words = wanted(wish, t) if wish is not None else t("lesson.cues.picture.none")
     lines = (
-        (QUERY + 0.32, words, look.faint if wish is None else look.accent),
-        (OUTPUT, t("lesson.cues.picture.output", output=glance.output), look.ink),
+        (QUERY + 0.32, words, theme.faint if wish is None else theme.accent),
+        (OUTPUT, t("lesson.cues.picture.output", output=glance.output), theme.ink),
     )
     for y, said, colour in lines:
         shape.add_annotation(
@@ -115,7 +115,7 @@ def scene(
     for y, row in ((KEY, "keys"), (FLOOR + 0.12, "weights"), (VALUE, "values")):
         shape.add_annotation(
             x=-0.7, y=y, text=escaped(t(f"lesson.cues.picture.{row}")), showarrow=False,
-            xanchor="right", font={"size": 15, "color": look.faint},
+            xanchor="right", font={"size": 15, "color": theme.faint},
         )  # fmt: skip
     shape.update_xaxes(range=[left, right], visible=False, fixedrange=True)
     shape.update_yaxes(range=[OUTPUT - 0.3, QUERY + 0.6], visible=False, fixedrange=True)

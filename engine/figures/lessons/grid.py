@@ -48,7 +48,7 @@ def numbers(
     form: str,
     top: float,
     *,
-    look: Theme,
+    theme: Theme,
     signed: bool = False,
     shown: np.ndarray | None = None,
     left: int = 0,
@@ -60,7 +60,7 @@ def numbers(
         top: where the cells' colours end. shown: cells that have one; all if None.
         left, above: column and row of the first cell.
     """
-    stops = look.signed if signed else look.weight
+    stops = theme.signed if signed else theme.weight
     x, y, text, colours = [], [], [], []
     for row, col in np.argwhere(np.ones_like(values) if shown is None else shown).tolist():
         value = float(values[row, col])
@@ -79,7 +79,7 @@ def numbers(
 def grid(
     values: Tensor | np.ndarray,
     *,
-    look: Theme,
+    theme: Theme,
     title: str,
     rows: Sequence[str] | None = None,
     cols: Sequence[str] | None = None,
@@ -108,11 +108,11 @@ def grid(
     top = top or 1.0
     form = ".0%" if percent else ".2g"
     off = np.zeros(cells.shape, dtype=bool) if hidden is None else array(hidden)
-    shape = figure(look, height)
+    shape = figure(theme, height)
     shape.add_trace(
         go.Heatmap(
             z=cells.astype(np.float32), zmin=-top if signed else 0.0, zmax=top,
-            colorscale=scale(look.signed if signed else look.weight), showscale=bar,
+            colorscale=scale(theme.signed if signed else theme.weight), showscale=bar,
             colorbar={"thickness": 8, "outlinewidth": 0, "len": 0.8, "nticks": 5},
             hovertemplate=f"%{{y}} · %{{x}}: %{{z:{form}}}<extra></extra>",
         )
@@ -121,22 +121,23 @@ def grid(
         shape.add_trace(
             go.Heatmap(
                 z=np.where(off, 1.0, np.nan), zmin=0, zmax=1, showscale=False, hoverinfo="skip",
-                colorscale=[[0, look.grid], [1, look.grid]], text=np.where(off, "0", "").tolist(),
-                texttemplate="%{text}", textfont={"color": look.faint, "size": SIZE},
+                colorscale=[[0, theme.grid], [1, theme.grid]], texttemplate="%{text}",
+                text=np.where(off, "0", "").tolist(),
+                textfont={"color": theme.faint, "size": SIZE},
             )
         )  # fmt: skip
     if percent and cells.size <= WRITTEN:
-        shape.add_trace(numbers(cells, form, top, look=look, signed=signed, shown=~off))
+        shape.add_trace(numbers(cells, form, top, theme=theme, signed=signed, shown=~off))
     count, wide = cells.shape
     if chosen is not None:
         shape.add_shape(
             type="rect", x0=-0.5, x1=wide - 0.5, y0=chosen - 0.5, y1=chosen + 0.5,
-            line={"color": look.accent, "width": 2.5},
+            line={"color": theme.accent, "width": 2.5},
         )  # fmt: skip
     for x in between:
-        shape.add_vline(x=x, line={"color": look.faint, "width": 1})
+        shape.add_vline(x=x, line={"color": theme.faint, "width": 1})
     for y in beneath:
-        shape.add_hline(y=y, line={"color": look.faint, "width": 1})
+        shape.add_hline(y=y, line={"color": theme.faint, "width": 1})
     shape.update_xaxes(title_text=escaped(across), showgrid=False, **names(cols, wide), **BOX)
     shape.update_yaxes(
         title_text=escaped(down),

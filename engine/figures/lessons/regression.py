@@ -30,7 +30,7 @@ class Fit:
     query: float
     kernel: str = "gaussian"
 
-    def changing(self, w: float, look: Theme) -> list[dict[str, Any]]:
+    def changing(self, w: float, theme: Theme) -> list[dict[str, Any]]:
         """What of each trace of `fit` depends on w."""
         data, at = self.data, torch.tensor([self.query], dtype=torch.float64)
         line = array(regression.predict(data, FINE, w, self.kernel)).tolist()
@@ -45,20 +45,20 @@ class Fit:
             {},
             {"y": line},
             {"y": (shares * BARS).round(4).tolist(), "customdata": weights.tolist()},
-            {"marker": self.dots(look, sizes), "customdata": weights.tolist()},
+            {"marker": self.dots(theme, sizes), "customdata": weights.tolist()},
             {},
             {"y": value},
         ]
 
-    def dots(self, look: Theme, sizes: list[float]) -> dict[str, Any]:
+    def dots(self, theme: Theme, sizes: list[float]) -> dict[str, Any]:
         """Training points, larger where the query reads them."""
-        return {"size": sizes, "color": look.faint, "line": {"width": 1, "color": look.paper}}
+        return {"size": sizes, "color": theme.faint, "line": {"width": 1, "color": theme.paper}}
 
 
-def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.Figure:
+def fit(one: Fit, w: float, *, theme: Theme, t: Words, height: int = 430) -> go.Figure:
     """Truth, training points and prediction; below them the weights of one query as bars, scaled
     so that the largest is as high as in every picture."""
-    data, moving = one.data, one.changing(w, look)
+    data, moving = one.data, one.changing(w, theme)
     x, y = array(data.x).tolist(), array(data.y).tolist()
     low, high = min(0.0, *y), max(3.6, *y)
     ticks = list(range(math.ceil(low), math.floor(high) + 1))
@@ -68,20 +68,20 @@ def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.F
     def name(key: str) -> str:
         return escaped(t(f"lesson.regression.{key}"))
 
-    shape = figure(look, height)
+    shape = figure(theme, height)
     shape.add_traces(
         [
             go.Scatter(
                 x=FINE.tolist(), y=array(regression.truth(FINE)).tolist(), mode="lines",
                 name=name("truth"), hoverinfo="skip",
-                line={"color": look.faint, "width": 1.5, "dash": "dash"},
+                line={"color": theme.faint, "width": 1.5, "dash": "dash"},
             ),
             go.Scatter(
                 x=FINE.tolist(), mode="lines", name=name("fit"), connectgaps=False,
-                line={"color": look.lines[1], "width": 3}, hovertemplate="%{y:.2f}", **moving[1],
+                line={"color": theme.lines[1], "width": 3}, hovertemplate="%{y:.2f}", **moving[1],
             ),
             go.Bar(
-                x=x, width=0.035, yaxis="y2", name=name("bars"), marker={"color": look.accent},
+                x=x, width=0.035, yaxis="y2", name=name("bars"), marker={"color": theme.accent},
                 hovertemplate="%{customdata:.1%}<extra></extra>", **moving[2],
             ),
             go.Scatter(
@@ -90,12 +90,12 @@ def fit(one: Fit, w: float, *, look: Theme, t: Words, height: int = 430) -> go.F
             ),
             go.Scatter(
                 x=[one.query, one.query], y=[low, high], mode="lines", showlegend=False,
-                hoverinfo="skip", line={"color": look.accent, "width": 1, "dash": "dot"},
+                hoverinfo="skip", line={"color": theme.accent, "width": 1, "dash": "dot"},
             ),
             go.Scatter(
                 x=[one.query], mode="markers", name=name("answer"),
-                marker={"size": 13, "color": look.accent,
-                        "line": {"width": 2, "color": look.paper}},
+                marker={"size": 13, "color": theme.accent,
+                        "line": {"width": 2, "color": theme.paper}},
                 hovertemplate="%{y:.3f}<extra></extra>", **moving[5],
             ),
         ]
@@ -126,15 +126,15 @@ def shares(found: list[list[float]]) -> dict[str, Any]:
 
 
 def matrix(
-    data: Data, w: float, kernel: str, query: float, *, look: Theme, t: Words, height: int = 430
+    data: Data, w: float, kernel: str, query: float, *, theme: Theme, t: Words, height: int = 430
 ) -> go.Figure:
     """Test points down, training points across, both in the order of x; the scale ends at the
     largest weight. The test point that is nearest to the query is marked."""
     found, down, across = cells(data, w, kernel)
-    shape = figure(look, height)
+    shape = figure(theme, height)
     shape.add_trace(
         go.Heatmap(
-            **shares(found), dy=down, dx=across, y0=0, x0=0, colorscale=scale(look.weight),
+            **shares(found), dy=down, dx=across, y0=0, x0=0, colorscale=scale(theme.weight),
             hovertemplate="%{y} → %{x}<br>%{z:.3f}<extra></extra>",
             colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.7,
                       "title": {"text": escaped(t("stat.weight")), "side": "right"}},
@@ -143,7 +143,7 @@ def matrix(
     row = int((data.at - query).abs().argmin()) // down * down
     shape.add_shape(
         type="rect", x0=-0.5 * across, x1=across * (len(found[0]) - 0.5), y0=row - 0.5 * down,
-        y1=row + 0.5 * down, line={"color": look.accent, "width": 1.5},
+        y1=row + 0.5 * down, line={"color": theme.accent, "width": 1.5},
     )  # fmt: skip
     shape.update_xaxes(
         title_text=escaped(t("lesson.regression.keys.axis")), showgrid=False, fixedrange=True,
@@ -170,7 +170,7 @@ def descent(
     steps: Sequence[Step],
     total: int,
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
     height: int = 280,
 ) -> go.Figure:
@@ -178,9 +178,9 @@ def descent(
     ws, losses = landscape
     shape = make_subplots(rows=1, cols=2, shared_yaxes=True, horizontal_spacing=0.05)
     moving = walk(steps)
-    pen = {"color": look.accent, "width": 2.5}
+    pen = {"color": theme.accent, "width": 2.5}
     shape.add_trace(
-        go.Scatter(x=ws, y=losses, mode="lines", line={"color": look.lines[1], "width": 2},
+        go.Scatter(x=ws, y=losses, mode="lines", line={"color": theme.lines[1], "width": 2},
                    hovertemplate="w = %{x:.3g}<br>%{y:.3f}<extra></extra>"),
         row=1, col=2,
     )  # fmt: skip
@@ -190,17 +190,17 @@ def descent(
         row=1, col=1,
     )  # fmt: skip
     shape.add_trace(
-        go.Scatter(mode="lines+markers", line={"color": look.accent, "width": 1},
-                   marker={"size": 5, "color": look.accent}, hoverinfo="skip", **moving[2]),
+        go.Scatter(mode="lines+markers", line={"color": theme.accent, "width": 1},
+                   marker={"size": 5, "color": theme.accent}, hoverinfo="skip", **moving[2]),
         row=1, col=2,
     )  # fmt: skip
     shape.add_trace(
-        go.Scatter(mode="markers", marker={"size": 12, "color": look.accent},
+        go.Scatter(mode="markers", marker={"size": 12, "color": theme.accent},
                    hovertemplate="w = %{x:.3g}<br>%{y:.3f}<extra></extra>", **moving[3]),
         row=1, col=2,
     )  # fmt: skip
     shape.update_layout(
-        template=template(look), height=height, showlegend=False, margin={"t": 8, "r": 12}
+        template=template(theme), height=height, showlegend=False, margin={"t": 8, "r": 12}
     )
     shape.update_yaxes(fixedrange=True, rangemode="tozero")
     shape.update_yaxes(title_text=escaped(t("lesson.regression.loss")), col=1)
@@ -214,10 +214,10 @@ def descent(
     return shape
 
 
-def more_data(found: Consistency, *, look: Theme, t: Words, height: int = 360) -> go.Figure:
+def more_data(found: Consistency, *, theme: Theme, t: Words, height: int = 360) -> go.Figure:
     """Error against the truth over the number of training points, both on logarithmic axes."""
-    shape = figure(look, height)
-    for which, colour in (("fixed", look.lines[0]), ("shrinking", look.lines[1])):
+    shape = figure(theme, height)
+    for which, colour in (("fixed", theme.lines[0]), ("shrinking", theme.lines[1])):
         shape.add_trace(
             go.Scatter(
                 x=found.sizes, y=getattr(found, which), mode="lines+markers",

@@ -17,17 +17,17 @@ REACH = 4.0
 """Standard deviations that a histogram shows."""
 
 
-def weights(values: Tensor, *, look: Theme, t: Words, height: int = 250) -> go.Figure:
+def weights(values: Tensor, *, theme: Theme, t: Words, height: int = 250) -> go.Figure:
     """Weights of a few queries over a few keys, with the numbers in the cells."""
-    shape = figure(look, height)
+    shape = figure(theme, height)
     shape.add_trace(
         go.Heatmap(
-            z=array(values).astype(float).tolist(), zmin=0, zmax=1, colorscale=scale(look.weight),
+            z=array(values).astype(float).tolist(), zmin=0, zmax=1, colorscale=scale(theme.weight),
             showscale=False, xgap=1, ygap=1,
             hovertemplate="%{y} → %{x}<br>%{z:.4f}<extra></extra>",
         )
     )  # fmt: skip
-    shape.add_trace(numbers(array(values), ".2f", 1.0, look=look))
+    shape.add_trace(numbers(array(values), ".2f", 1.0, theme=theme))
     shape.update_xaxes(
         title_text=escaped(t("axis.keys")),
         showgrid=False,
@@ -42,7 +42,7 @@ def weights(values: Tensor, *, look: Theme, t: Words, height: int = 250) -> go.F
     return shape
 
 
-def histograms(one: Spread, *, look: Theme, t: Words, height: int = 320) -> go.Figure:
+def histograms(one: Spread, *, theme: Theme, t: Words, height: int = 320) -> go.Figure:
     """Densities of q·k and of q·k/√d as they were counted, each beside the normal density that it
     has for large d; on one axis, which shows what the scale does."""
     shape = make_subplots(
@@ -58,7 +58,7 @@ def histograms(one: Spread, *, look: Theme, t: Words, height: int = 320) -> go.F
         shape.add_trace(
             go.Bar(
                 x=((edges[1:] + edges[:-1]) / 2).tolist(), y=height_of.tolist(),
-                width=float(edges[1] - edges[0]), marker={"color": look.quiet},
+                width=float(edges[1] - edges[0]), marker={"color": theme.quiet},
                 name=escaped(t("lesson.scoring.counted")), showlegend=col == 1,
                 hovertemplate="%{x:.2f}: %{y:.3f}<extra></extra>",
             ),
@@ -68,12 +68,12 @@ def histograms(one: Spread, *, look: Theme, t: Words, height: int = 320) -> go.F
             go.Scatter(
                 x=x.tolist(), y=normal(x, sd).tolist(), mode="lines", showlegend=col == 1,
                 name=escaped(t("lesson.scoring.theory")), hoverinfo="skip",
-                line={"color": look.ink, "width": 2},
+                line={"color": theme.ink, "width": 2},
             ),
             row=1, col=col,
         )  # fmt: skip
     shape.update_layout(
-        template=template(look), height=height, bargap=0, margin={"t": 64, "r": 8},
+        template=template(theme), height=height, bargap=0, margin={"t": 64, "r": 8},
         legend={"orientation": "h", "y": 1.13, "x": 0, "yanchor": "bottom"},
     )  # fmt: skip
     shape.update_xaxes(title_text=escaped(t("lesson.scoring.score")))
@@ -88,15 +88,15 @@ def normal(x: np.ndarray, sd: float) -> np.ndarray:
 
 
 def growth(
-    found: Sequence[Spread], what: str, d: int, *, look: Theme, t: Words, height: int = 300
+    found: Sequence[Spread], what: str, d: int, *, theme: Theme, t: Words, height: int = 300
 ) -> go.Figure:
     """One figure over d, without the scale and with it: "variance" (beside theory, d and 1),
     "largest" or "entropy"."""
-    shape = figure(look, height)
+    shape = figure(theme, height)
     widths = [one.d for one in found]
     values = list(zip(*(getattr(one, what) for one in found), strict=True))
     for i, key in enumerate(("without", "with")):
-        colour = look.lines[(0, 1)[i]]
+        colour = theme.lines[(0, 1)[i]]
         shape.add_trace(
             go.Scatter(
                 x=widths, y=values[i], name=escaped(t(f"lesson.scoring.{key}")),
@@ -113,7 +113,7 @@ def growth(
                     line={"color": colour, "width": 1.5, "dash": "dot"},
                 )
             )  # fmt: skip
-    shape.add_vline(x=d, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+    shape.add_vline(x=d, line={"color": theme.accent, "width": 1.5, "dash": "dot"})
     ticks = widths[::2]
     shape.update_xaxes(
         type="log", tickvals=ticks, ticktext=[str(n) for n in ticks], title_text="d",

@@ -26,7 +26,7 @@ FEWEST = 8
 
 def pictures(view: Any, context: Context) -> Iterator[Picture]:
     """Of a Bias: what is added by distance, what that does to this text, and how it is made."""
-    head, look, t = context.head, context.look, context.t
+    head, theme, t = context.head, context.theme, context.t
     far, value, logit = array(view.distance), array(view.value), array(view.logit)
     fewest = min(FEWEST, -(-int(view.pairs.max()) // FEWEST))
     at, content = stretches(far, logit - value, array(view.pairs), fewest)
@@ -52,8 +52,8 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
     kind = {"shaw": "learned", "music": "learned"}.get(view.kind, view.kind)
     kind += "" if grid is None else "_image"
     shapes = (
-        by_distance(*drawn, head=head, half=half, look=look, t=t),
-        logits(at, content[head], whole[head], look=look, t=t),
+        by_distance(*drawn, head=head, half=half, theme=theme, t=t),
+        logits(at, content[head], whole[head], theme=theme, t=t),
     )
     if grid is not None:
         for shape in shapes:
@@ -64,19 +64,19 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
         curve = array(view.decay)
         at = int(far.max())
         yield Picture(
-            "bias_decay", decay(far, curve, look=look, t=t),
+            "bias_decay", decay(far, curve, theme=theme, t=t),
             facts | {"at": at, "value": float(curve[-1])},
         )  # fmt: skip
     if (longest := told_apart(context)) is not None and view.kind == "t5":
         causal = context.att.frame.causal
         yield Picture(
-            "bias_buckets", staircase(longest, causal, look=look, t=t),
+            "bias_buckets", staircase(longest, causal, theme=theme, t=t),
             {"longest": longest, "count": positions.BUCKETS if causal else positions.BUCKETS // 2},
         )  # fmt: skip
     if view.skew is not None:
         before, after = (array(x[head]) for x in view.skew)
         yield Picture(
-            "bias_skew", skew(before, after, row=context.row, look=look, t=t),
+            "bias_skew", skew(before, after, row=context.row, theme=theme, t=t),
             {"count": len(before), "head": head}, wide=True,
         )  # fmt: skip
 
@@ -87,18 +87,18 @@ def by_distance(
     *,
     head: int,
     half: float | None,
-    look: Theme,
+    theme: Theme,
     t: Words,
 ) -> go.Figure:
     """(k) distances, (h k) what is added: a line a head, the chosen one last and in the accent."""
-    shape = figure(look, HEIGHT, showlegend=False)
+    shape = figure(theme, HEIGHT, showlegend=False)
     for h in sorted(range(len(value)), key=lambda h: h == head):
         chosen = h == head
         shape.add_trace(
             go.Scatter(
                 x=distance, y=value[h], mode="lines", name=escaped(t("head.name", head=h)),
-                line={"color": look.accent, "width": 2.5} if chosen else
-                {"color": look.quiet, "width": 1},
+                line={"color": theme.accent, "width": 2.5} if chosen else
+                {"color": theme.quiet, "width": 1},
                 opacity=1 if chosen else 0.6,
                 hovertemplate=f"{escaped(t('head.name', head=h))}<br>%{{x:,.0f}}: %{{y:.3f}}"
                 "<extra></extra>",
@@ -113,10 +113,10 @@ def by_distance(
         shape.update_xaxes(range=[-wide if distance[0] < 0 else 0, wide])
         shape.update_yaxes(range=[low, -0.04 * low])
         if half <= wide:
-            shape.add_vline(x=half, line={"color": look.faint, "width": 1, "dash": "dot"})
+            shape.add_vline(x=half, line={"color": theme.faint, "width": 1, "dash": "dot"})
             shape.add_annotation(
                 x=half, y=1, yref="paper", xanchor="left", yanchor="bottom", showarrow=False,
-                text=escaped(t("bias.half", half=half)), font={"color": look.faint, "size": 13},
+                text=escaped(t("bias.half", half=half)), font={"color": theme.faint, "size": 13},
             )  # fmt: skip
         shape.update_layout(margin={"t": 28})
     return shape
@@ -137,14 +137,14 @@ def logits(
     content: np.ndarray,
     whole: np.ndarray,
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
 ) -> go.Figure:
     """Mean logit by distance without position and with it, (k) each."""
-    shape = figure(look, HEIGHT, hovermode="x unified")
+    shape = figure(theme, HEIGHT, hovermode="x unified")
     for values, name, line in (
-        (content, "bias.content", {"color": look.faint, "width": 1.2}),
-        (whole, "bias.whole", {"color": look.accent, "width": 2}),
+        (content, "bias.content", {"color": theme.faint, "width": 1.2}),
+        (whole, "bias.whole", {"color": theme.accent, "width": 2}),
     ):
         shape.add_trace(
             go.Scatter(
@@ -157,12 +157,12 @@ def logits(
     return shape
 
 
-def decay(distance: np.ndarray, curve: np.ndarray, *, look: Theme, t: Words) -> go.Figure:
+def decay(distance: np.ndarray, curve: np.ndarray, *, theme: Theme, t: Words) -> go.Figure:
     """RoPE's mean of q · R k over unit q = k, (k)."""
-    shape = figure(look, HEIGHT, showlegend=False)
+    shape = figure(theme, HEIGHT, showlegend=False)
     shape.add_trace(
         go.Scatter(
-            x=distance, y=curve, mode="lines", line={"color": look.weight[5], "width": 2},
+            x=distance, y=curve, mode="lines", line={"color": theme.weight[5], "width": 2},
             hovertemplate="%{x:,d}: %{y:.3f}<extra></extra>",
         )
     )  # fmt: skip
@@ -171,13 +171,13 @@ def decay(distance: np.ndarray, curve: np.ndarray, *, look: Theme, t: Words) -> 
     return shape
 
 
-def staircase(longest: int, causal: bool, *, look: Theme, t: Words) -> go.Figure:
+def staircase(longest: int, causal: bool, *, theme: Theme, t: Words) -> go.Figure:
     """T5's bucket of each distance, to twice the largest that is told apart."""
     far = torch.arange(1, 2 * max(longest, 16) + 1)
-    shape = figure(look, HEIGHT, showlegend=not causal)
-    sides = [(far, "bias.back", look.weight[5])]
+    shape = figure(theme, HEIGHT, showlegend=not causal)
+    sides = [(far, "bias.back", theme.weight[5])]
     if not causal:
-        sides.append((-far, "bias.ahead", look.weight[3]))
+        sides.append((-far, "bias.ahead", theme.weight[3]))
     for signed, name, colour in sides:
         shape.add_trace(
             go.Scatter(
@@ -186,10 +186,10 @@ def staircase(longest: int, causal: bool, *, look: Theme, t: Words) -> go.Figure
                 hovertemplate="%{x:,d}: %{y}<extra></extra>",
             )
         )  # fmt: skip
-    shape.add_vline(x=longest, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+    shape.add_vline(x=longest, line={"color": theme.accent, "width": 1.5, "dash": "dot"})
     shape.add_annotation(
         x=np.log10(longest), y=0, yref="paper", xanchor="right", yanchor="bottom", xshift=-6,
-        showarrow=False, font={"color": look.accent, "size": 13},
+        showarrow=False, font={"color": theme.accent, "size": 13},
         text=escaped(t("mechanism.relative.param.max_distance")),
     )  # fmt: skip
     powers = [2**p for p in range(int(np.log2(float(far[-1]))) + 1)]
@@ -202,7 +202,7 @@ def staircase(longest: int, causal: bool, *, look: Theme, t: Words) -> go.Figure
     return shape
 
 
-def skew(before: np.ndarray, after: np.ndarray, *, row: int, look: Theme, t: Words) -> go.Figure:
+def skew(before: np.ndarray, after: np.ndarray, *, row: int, theme: Theme, t: Words) -> go.Figure:
     """Products with embeddings a column a distance, and the same a column a key, (a a) each.
 
     What belongs to no pair is grey: distances that reach before the text, and, skewed, what is
@@ -220,14 +220,14 @@ def skew(before: np.ndarray, after: np.ndarray, *, row: int, look: Theme, t: Wor
         shape.add_trace(
             go.Heatmap(
                 z=np.where(real, np.nan, 1.0), x=across, showscale=False, hoverinfo="skip",
-                colorscale=[[0, look.grid], [1, look.grid]],
+                colorscale=[[0, theme.grid], [1, theme.grid]],
             ),
             row=1, col=col,
         )  # fmt: skip
         shape.add_trace(
             go.Heatmap(
                 z=np.where(real, values, np.nan), x=across, zmin=-top, zmax=top,
-                colorscale=scale(look.signed), showscale=col == 2,
+                colorscale=scale(theme.signed), showscale=col == 2,
                 colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.8,
                           "title": {"text": escaped(t("bias.added")), "side": "right"}},
                 hovertemplate="%{y} , %{x}: %{z:.3f}<extra></extra>",
@@ -238,9 +238,9 @@ def skew(before: np.ndarray, after: np.ndarray, *, row: int, look: Theme, t: Wor
             ends = (-0.5, n - 0.5)
             shape.add_shape(
                 type="rect", x0=ends[0], x1=ends[1], y0=row - 0.5, y1=row + 0.5,
-                line={"color": look.accent, "width": 1.5}, row=1, col=col,
+                line={"color": theme.accent, "width": 1.5}, row=1, col=col,
             )  # fmt: skip
-    shape.update_layout(template=template(look), height=400, margin={"t": 34})
+    shape.update_layout(template=template(theme), height=400, margin={"t": 34})
     shape.update_xaxes(showgrid=False, zeroline=False)
     shape.update_xaxes(title_text=escaped(t("bias.distance")), range=[n - 0.5, -0.5], row=1, col=1)
     shape.update_xaxes(title_text=escaped(t("axis.keys")), range=[-0.5, n - 0.5], row=1, col=2)
@@ -250,5 +250,5 @@ def skew(before: np.ndarray, after: np.ndarray, *, row: int, look: Theme, t: Wor
         showgrid=False,
         zeroline=False,
     )
-    shape.update_annotations(font={"size": 13, "color": look.faint})
+    shape.update_annotations(font={"size": 13, "color": theme.faint})
     return shape

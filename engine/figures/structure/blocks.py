@@ -23,16 +23,16 @@ from engine.text.tokens import escaped
 def choices(view: Routing, context: Context) -> go.Figure:
     """Queries down, blocks across: the share of queries that chose each."""
     assert view.choices is not None
-    look, t, frame = context.look, context.t, context.att.frame
+    theme, t, frame = context.theme, context.t, context.att.frame
     chosen = array(view.choices[context.head])
     count, n = view.load.shape[1], len(chosen)
     starts, stops = cut(n)
     cells, wide = routing.choice_shares(chosen, count, CELLS)
-    shape = figure(look, 420)
+    shape = figure(theme, 420)
     shape.add_trace(
         go.Heatmap(
             z=cells.astype(np.float32), y=(starts + stops - 1) / 2, x0=(wide - 1) / 2, dx=wide,
-            zmin=0, zmax=1, colorscale=scale(look.weight),
+            zmin=0, zmax=1, colorscale=scale(theme.weight),
             colorbar={**colour_bar(t("route.axis.chosen")), "len": 0.6, "tickformat": ".0%"},
             hovertemplate="%{y:,.0f} → " + escaped(t("route.axis.block")) + " %{x:,.0f}"
             "<br>%{z:.0%}<extra></extra>",
@@ -51,13 +51,13 @@ def choices(view: Routing, context: Context) -> go.Figure:
     shape.add_trace(
         go.Scatter(
             x=outline_x, y=outline_y, mode="lines", name=escaped(t("route.own")),
-            line={"color": look.faint, "width": 1}, hoverinfo="skip", showlegend=True,
+            line={"color": theme.faint, "width": 1}, hoverinfo="skip", showlegend=True,
         )
     )  # fmt: skip
     tall = max(1.0, n / CELLS)
     shape.add_shape(
         type="rect", x0=-0.5, x1=count - 0.5, y0=context.row - tall / 2, y1=context.row + tall / 2,
-        line={"color": look.accent, "width": 1.5},
+        line={"color": theme.accent, "width": 1.5},
     )  # fmt: skip
     shape.update_layout(showlegend=True)
     shape.update_xaxes(

@@ -67,7 +67,9 @@ def pictures(view: Buckets, context: Context) -> Iterator[Picture]:
     table, inside = found.by_bucket()
     yield Picture(
         "buckets_mass",
-        groups(table, names=[str(i) for i in range(view.count)], row=own, look=context.look, t=t),
+        groups(
+            table, names=[str(i) for i in range(view.count)], row=own, theme=context.theme, t=t
+        ),
         facts={"head": h, "share": inside, "even": found.evenly(), "rows": len(found.rows)},
     )  # fmt: skip
     grown = found.by_rounds()
@@ -94,7 +96,7 @@ def _names(view: Buckets, context: Context) -> list[str]:
 
 
 def _tint(context: Context, bucket: int) -> str:
-    return context.look.tints[bucket % len(context.look.tints)]
+    return context.theme.tints[bucket % len(context.theme.tints)]
 
 
 def _called(context: Context, keys: Sequence[int]) -> list[str]:
@@ -115,16 +117,16 @@ def rounds(
     Returns:
         the figure, and the span of keys that it shows.
     """
-    look, t, (count, m) = context.look, context.t, ids.shape
+    theme, t, (count, m) = context.theme, context.t, ids.shape
     middle = min(max(context.row + context.att.frame.offset, 0), m - 1)
     start = max(0, min(middle - AROUND // 2, m - AROUND))
     stop = min(m, start + AROUND)
     part, some = ids[:, start:stop], read[start:stop]
     # a colour a number: tints, then the accent for what is read
-    kinds = len(look.tints)
+    kinds = len(theme.tints)
     z = np.where(part >= 0, part % kinds, np.nan)
     z = np.vstack([z, np.where(some, kinds, np.nan)])
-    colours = [*look.tints, look.accent]
+    colours = [*theme.tints, theme.accent]
     edges = np.linspace(0, 1, len(colours) + 1)
     steps = [[float(e), c] for i, c in enumerate(colours) for e in edges[i : i + 2]]
     names = _called(context, range(start, stop))
@@ -142,7 +144,7 @@ def rounds(
             for n, s in zip(names, some, strict=True)
         ]
     )
-    shape = figure(look, min(420, 110 + 26 * (count + 1)))
+    shape = figure(theme, min(420, 110 + 26 * (count + 1)))
     shape.add_trace(
         go.Heatmap(
             z=z, x0=start, dx=1, zmin=-0.5, zmax=kinds + 0.5, colorscale=steps, showscale=False,
@@ -154,10 +156,10 @@ def rounds(
         shape.add_trace(
             go.Scatter(
                 x=here, y=[r] * len(here), mode="markers", hoverinfo="skip", showlegend=False,
-                marker={"size": 5, "color": look.ink},
+                marker={"size": 5, "color": theme.ink},
             )
         )  # fmt: skip
-    shape.add_vline(x=middle, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+    shape.add_vline(x=middle, line={"color": theme.accent, "width": 1.5, "dash": "dot"})
     words = [escaped(t("buckets.round", number=r + 1)) for r in range(count)]
     shape.update_yaxes(
         range=[count + 0.5, -0.5], showgrid=False, tickvals=list(range(count + 1)),
@@ -172,16 +174,16 @@ def rounds(
 
 def order(view: Buckets, context: Context, span: tuple[int, int]) -> go.Figure:
     """Where each key stands once sorted, against where it was; what one query reads is marked."""
-    look, t, h = context.look, context.t, context.head
+    theme, t, h = context.theme, context.t, context.head
     turn, ids = array(view.order[h, 0]), array(view.ids[h, 0])
     shown = int((ids >= 0).sum())
     turn = turn[:shown]
     some = np.unique(np.linspace(0, max(0, shown - 1), min(shown, POINTS)).astype(int))
     keys = turn[some]
-    shape = figure(look, 400, showlegend=False)
+    shape = figure(theme, 400, showlegend=False)
     if span[0] < span[1]:
         shape.add_vrect(
-            x0=span[0] - 0.5, x1=span[1] - 0.5, line_width=0, fillcolor=look.accent, opacity=0.18,
+            x0=span[0] - 0.5, x1=span[1] - 0.5, line_width=0, fillcolor=theme.accent, opacity=0.18,
             layer="below",
         )  # fmt: skip
     if view.chunk is None:
@@ -190,19 +192,19 @@ def order(view: Buckets, context: Context, span: tuple[int, int]) -> go.Figure:
         edges = np.arange(view.chunk, shown, view.chunk)
     if len(edges) <= EDGES:
         for edge in edges.tolist():
-            shape.add_vline(x=edge - 0.5, line={"color": look.grid, "width": 1}, layer="below")
+            shape.add_vline(x=edge - 0.5, line={"color": theme.grid, "width": 1}, layer="below")
     shape.add_trace(
         go.Scatter(
             x=some, y=keys, mode="markers",
             marker={"size": 5, "color": [_tint(context, int(b)) for b in ids[keys]],
-                    "line": {"width": 0.5, "color": look.faint}},
+                    "line": {"width": 0.5, "color": theme.faint}},
             customdata=_called(context, keys.tolist()),
             text=[escaped(t("buckets.name", number=int(b))) for b in ids[keys]],
             hovertemplate="%{customdata}<br>%{text}<br>%{x:,}<extra></extra>",
         )
     )  # fmt: skip
     middle = context.row + context.att.frame.offset
-    shape.add_hline(y=middle, line={"color": look.accent, "width": 1.5, "dash": "dot"})
+    shape.add_hline(y=middle, line={"color": theme.accent, "width": 1.5, "dash": "dot"})
     shape.update_xaxes(title_text=escaped(t("buckets.axis.place")), showgrid=False)
     shape.update_yaxes(
         title_text=escaped(t("axis.position")), range=[len(ids), -1], showgrid=False
@@ -212,11 +214,11 @@ def order(view: Buckets, context: Context, span: tuple[int, int]) -> go.Figure:
 
 def load(view: Buckets, context: Context) -> go.Figure:
     """Keys and queries in each bucket of the first round, beside the even share."""
-    look, t, h = context.look, context.t, context.head
-    shape = figure(look, 320, barmode="group", bargap=0.25)
+    theme, t, h = context.theme, context.t, context.head
+    shape = figure(theme, 320, barmode="group", bargap=0.25)
     for name, x, colour in (
-        ("buckets.keys", view.ids[h, 0], look.weight[5]),
-        ("buckets.queries", view.queries[h, 0], look.weight[2]),
+        ("buckets.keys", view.ids[h, 0], theme.weight[5]),
+        ("buckets.queries", view.queries[h, 0], theme.weight[2]),
     ):
         x = array(x)
         shape.add_trace(
@@ -232,7 +234,7 @@ def load(view: Buckets, context: Context) -> go.Figure:
         go.Scatter(
             x=[-0.5, view.count - 0.5], y=[even, even], mode="lines",
             name=escaped(t("buckets.even")), hoverinfo="skip",
-            line={"color": look.ink, "width": 1.5, "dash": "dash"},
+            line={"color": theme.ink, "width": 1.5, "dash": "dash"},
         )
     )  # fmt: skip
     shape.update_xaxes(
@@ -245,12 +247,12 @@ def load(view: Buckets, context: Context) -> go.Figure:
 
 def growth(grown: Growth, now: int, context: Context) -> go.Figure:
     """What rounds buy: mass and largest weights kept, beside the keys looked at."""
-    look, t = context.look, context.t
-    shape = figure(look, 340, hovermode="x unified")
+    theme, t = context.theme, context.t
+    shape = figure(theme, 340, hovermode="x unified")
     for name, values, line in (
-        ("buckets.mass", grown.mass, {"color": look.weight[5], "width": 2.5}),
-        ("buckets.recall", grown.recall, {"color": look.weight[3], "width": 2.5}),
-        ("buckets.cost", grown.cost, {"color": look.faint, "width": 1.5, "dash": "dot"}),
+        ("buckets.mass", grown.mass, {"color": theme.weight[5], "width": 2.5}),
+        ("buckets.recall", grown.recall, {"color": theme.weight[3], "width": 2.5}),
+        ("buckets.cost", grown.cost, {"color": theme.faint, "width": 1.5, "dash": "dot"}),
     ):
         shape.add_trace(
             go.Scatter(
@@ -259,7 +261,7 @@ def growth(grown: Growth, now: int, context: Context) -> go.Figure:
             )
         )  # fmt: skip
     shape.add_vline(
-        x=grown.rounds.index(now), line={"color": look.accent, "width": 1.5, "dash": "dot"}
+        x=grown.rounds.index(now), line={"color": theme.accent, "width": 1.5, "dash": "dot"}
     )
     shape.update_xaxes(
         title_text=escaped(t("buckets.axis.rounds")), type="category", showgrid=False
@@ -277,10 +279,10 @@ def plane(found: Hashes, context: Context) -> tuple[go.Figure, int, int]:
         the figure; how many keys lie in the query's sector of this plane, and how many of them
         are in its bucket.
     """
-    look, t, h = context.look, context.t, context.head
+    theme, t, h = context.theme, context.t, context.head
     placed, ids = found.plane(), array(found.view.ids[h, 0])
     at, bucket, same = placed.keys, placed.bucket, placed.mates
-    shape = figure(look, 400)
+    shape = figure(theme, 400)
     sizes = [int(((ids >= 0) & ~same).sum()), int(same.sum())]
     for mates, size in zip((False, True), sizes, strict=True):
         here = np.flatnonzero(same if mates else (ids >= 0) & ~same)
@@ -292,7 +294,7 @@ def plane(found: Hashes, context: Context) -> tuple[go.Figure, int, int]:
                 x=at[here, 0], y=at[here, 1], mode="markers",
                 name=escaped(t("buckets.mates" if mates else "buckets.others")),
                 marker={"size": 7 if mates else 5, "opacity": 0.9 if mates else 0.35,
-                        "color": look.weight[5] if mates else look.faint, "line": {"width": 0}},
+                        "color": theme.weight[5] if mates else theme.faint, "line": {"width": 0}},
                 customdata=_called(context, here.tolist()),
                 text=[escaped(t("buckets.name", number=int(b))) for b in ids[here]],
                 hovertemplate="%{customdata}<br>%{text}<extra></extra>",
@@ -303,19 +305,19 @@ def plane(found: Hashes, context: Context) -> tuple[go.Figure, int, int]:
     shape.add_trace(
         go.Scatter(
             x=[x], y=[y], mode="markers", name=escaped(t("buckets.query", row=context.row)),
-            marker={"size": 13, "symbol": "diamond", "color": look.accent,
-                    "line": {"width": 1, "color": look.paper}},
+            marker={"size": 13, "symbol": "diamond", "color": theme.accent,
+                    "line": {"width": 1, "color": theme.paper}},
             hovertemplate=escaped(t("buckets.query", row=context.row)) + "<extra></extra>",
         )
     )  # fmt: skip
     shape.add_shape(
         type="path", path=f"M 0 0 L {far} {far} L {far} {-far} Z", layer="below",
-        line={"width": 0}, fillcolor=look.accent, opacity=0.12,
+        line={"width": 0}, fillcolor=theme.accent, opacity=0.12,
     )  # fmt: skip
     for slope in (1, -1):
         shape.add_shape(
             type="line", x0=-far, y0=-slope * far, x1=far, y1=slope * far, layer="below",
-            line={"color": look.faint, "width": 1, "dash": "dot"},
+            line={"color": theme.faint, "width": 1, "dash": "dot"},
         )  # fmt: skip
     shape.update_xaxes(
         title_text=escaped(t("buckets.axis.own", bucket=bucket)), range=[-far, far],

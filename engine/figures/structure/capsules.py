@@ -31,13 +31,13 @@ def couplings(steps: np.ndarray, names: Sequence[str], context: Context) -> go.F
     Args:
         steps: (t h capsules), each row sums to 1.
     """
-    look, t = context.look, context.t
+    theme, t = context.theme, context.t
     heads = [escaped(t("head.name", head=i)) for i in range(steps.shape[1])]
     few = steps[0].size <= 160
 
     def cells(step: np.ndarray) -> go.Heatmap:
         return go.Heatmap(
-            z=step.astype(np.float32), zmin=0, zmax=1, colorscale=scale(look.weight),
+            z=step.astype(np.float32), zmin=0, zmax=1, colorscale=scale(theme.weight),
             x=list(map(escaped, names)), y=heads,
             text=np.round(step * 100).astype(int) if few else None,
             texttemplate="%{text}%" if few else None,
@@ -45,7 +45,7 @@ def couplings(steps: np.ndarray, names: Sequence[str], context: Context) -> go.F
             hovertemplate="%{y} → %{x}<br>%{z:.1%}<extra></extra>",
         )  # fmt: skip
 
-    shape = figure(look, 400)
+    shape = figure(theme, 400)
     shape.add_trace(cells(steps[-1]))
     words = [f"{i + 1}" for i in range(len(steps))]
     shape.frames = [
@@ -58,8 +58,8 @@ def couplings(steps: np.ndarray, names: Sequence[str], context: Context) -> go.F
             {
                 "active": len(steps) - 1, "pad": {"t": 34}, "x": 0.14, "len": 0.86,
                 "currentvalue": {"prefix": escaped(t("route.iteration")) + " ", "xanchor": "left"},
-                "font": {"color": look.ink}, "bgcolor": look.grid, "activebgcolor": look.accent,
-                "bordercolor": look.grid, "tickcolor": look.faint,
+                "font": {"color": theme.ink}, "bgcolor": theme.grid, "activebgcolor": theme.accent,
+                "bordercolor": theme.grid, "tickcolor": theme.faint,
                 "steps": [
                     {"label": w, "method": "animate", "args": [[w], quick]} for w in words
                 ],
@@ -68,8 +68,8 @@ def couplings(steps: np.ndarray, names: Sequence[str], context: Context) -> go.F
         updatemenus=[
             {
                 "type": "buttons", "x": 0, "y": 0, "xanchor": "left", "yanchor": "top",
-                "pad": {"t": 58, "r": 8}, "showactive": False, "bgcolor": look.paper,
-                "bordercolor": look.faint, "font": {"color": look.ink},
+                "pad": {"t": 58, "r": 8}, "showactive": False, "bgcolor": theme.paper,
+                "bordercolor": theme.faint, "font": {"color": theme.ink},
                 "buttons": [
                     {"label": escaped(t("route.play")), "method": "animate",
                      "args": [words, {**slow, "fromcurrent": False}]}
@@ -88,20 +88,23 @@ def entropies(values: np.ndarray, limit: float, context: Context) -> go.Figure:
     Args:
         values: (t h) nats. limit: that of even couplings.
     """
-    look, t = context.look, context.t
-    shape = figure(look, 400, showlegend=False, margin={"t": 12})
+    theme, t = context.theme, context.t
+    shape = figure(theme, 400, showlegend=False, margin={"t": 12})
     at = list(range(1, len(values) + 1))
-    shape.add_hline(y=limit, line={"color": look.ink, "width": 1.5, "dash": "dash"})
+    shape.add_hline(y=limit, line={"color": theme.ink, "width": 1.5, "dash": "dash"})
     shape.add_annotation(
         text=escaped(t("route.even_entropy", limit=limit)), x=at[-1], y=limit, showarrow=False,
-        xanchor="right", yanchor="bottom", font={"color": look.faint, "size": 13},
+        xanchor="right", yanchor="bottom", font={"color": theme.faint, "size": 13},
     )  # fmt: skip
     for h in sorted(range(values.shape[1]), key=lambda h: h == context.head):
         mine = h == context.head
         shape.add_trace(
             go.Scatter(
                 x=at, y=values[:, h], mode="lines+markers", name=escaped(t("head.name", head=h)),
-                line={"color": look.accent if mine else look.quiet, "width": 2.5 if mine else 1.5},
+                line={
+                    "color": theme.accent if mine else theme.quiet,
+                    "width": 2.5 if mine else 1.5,
+                },
                 marker={"size": 8 if mine else 5},
                 hovertemplate="%{fullData.name} %{y:.3f}<extra></extra>",
             )
@@ -121,14 +124,14 @@ def presence(lengths: np.ndarray, names: Sequence[str], context: Context) -> go.
     Args:
         lengths: (n capsules), 0 … 1.
     """
-    look = context.look
+    theme = context.theme
     starts, stops = cut(len(lengths))
     at, lines = stretches(lengths.T, CELLS)
-    shape = figure(look, max(200, min(400, 90 + 34 * len(names))), margin={"t": 12})
+    shape = figure(theme, max(200, min(400, 90 + 34 * len(names))), margin={"t": 12})
     shape.add_trace(
         go.Heatmap(
             z=lines.astype(np.float32), x=at, y=list(range(len(names))), zmin=0, zmax=1,
-            colorscale=scale(look.weight),
+            colorscale=scale(theme.weight),
             customdata=np.array([called(context, starts, stops)] * len(names)),
             colorbar={**colour_bar(context.t("route.axis.length")), "nticks": 3},
             hovertemplate="%{customdata}<br>%{z:.2f}<extra></extra>",

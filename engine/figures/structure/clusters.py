@@ -30,9 +30,9 @@ MARK = "#00000000"
 
 def cluster_map(found: routing.ClusterMap, context: Context) -> go.Figure:
     """Keys and centroids on the two directions in which keys differ most."""
-    look, t, tokens = context.look, context.t, context.tokens
+    theme, t, tokens = context.theme, context.t, context.tokens
     labels, xy, centres, here = found.labels, found.keys, found.centroids, found.query
-    shape = figure(look, 420, margin={"t": 12})
+    shape = figure(theme, 420, margin={"t": 12})
     said = np.array(
         [escaped(f"{isolated(tokens[i])} {i:,}" if tokens else f"{i:,}") for i in found.at]
     )
@@ -40,7 +40,7 @@ def cluster_map(found: routing.ClusterMap, context: Context) -> go.Figure:
         mine = labels == j
         name = t("route.none") if j < 0 else t("route.cluster", number=j)
         colour = MARK if j < 0 else tint(context, j)
-        edge = {"color": look.faint, "width": 1 if j < 0 else 0}
+        edge = {"color": theme.faint, "width": 1 if j < 0 else 0}
         shape.add_trace(
             go.Scatter(
                 x=xy[mine, 0], y=xy[mine, 1], mode="markers", customdata=said[mine],
@@ -52,13 +52,13 @@ def cluster_map(found: routing.ClusterMap, context: Context) -> go.Figure:
         go.Scatter(
             x=centres[:, 0], y=centres[:, 1], mode="text", hoverinfo="skip",
             text=[f"{j}" for j in range(len(centres))],
-            textfont={"size": 15, "color": look.ink},
+            textfont={"size": 15, "color": theme.ink},
         )
     )  # fmt: skip
     shape.add_trace(
         go.Scatter(
             x=[here[0]], y=[here[1]], mode="markers",
-            marker={"symbol": "diamond", "size": 12, "color": look.accent},
+            marker={"symbol": "diamond", "size": 12, "color": theme.accent},
             hovertemplate=escaped(t("route.query", row=context.row)) + "<extra></extra>",
         )
     )  # fmt: skip
@@ -75,15 +75,15 @@ def left_out(queries: np.ndarray, keys: np.ndarray, context: Context) -> go.Figu
     Args:
         queries: (n) and keys: (m), True where left out.
     """
-    look, t = context.look, context.t
-    shape = figure(look, 190, margin={"t": 12})
+    theme, t = context.theme, context.t
+    shape = figure(theme, 190, margin={"t": 12})
     for y, missing in enumerate((queries, keys)):
         at, lines = stretches(missing[None].astype(float), CELLS)
         starts, stops = cut(len(missing))
         shape.add_trace(
             go.Heatmap(
                 z=lines.astype(np.float32), x=at, y=[y], zmin=0, zmax=1,
-                colorscale=scale(look.weight), showscale=y == 0, customdata=np.array(
+                colorscale=scale(theme.weight), showscale=y == 0, customdata=np.array(
                     called(context, starts, stops)
                 )[None],
                 colorbar={**colour_bar(t("route.axis.left")), "tickformat": ".0%", "nticks": 3},

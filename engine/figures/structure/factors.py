@@ -36,7 +36,7 @@ def pictures(view: Factors, context: Context) -> Iterator[Picture]:
     scene = Scene(view, context, context.qkv, context.mechanism)
     if not bool(scene.full.any()):
         return
-    look, t, note = context.look, context.t, sample_note(scene, context.t)
+    theme, t, note = context.theme, context.t, sample_note(scene, context.t)
     if (row := scene.kernel_row()) is not None:
         yield kernel_row(row, context)
     spectrum, rank = scene.spectrum, min(view.rank, len(scene.spectrum.sigma))
@@ -45,7 +45,7 @@ def pictures(view: Factors, context: Context) -> Iterator[Picture]:
         "effective": spectrum.effective_rank, "stable": spectrum.stable_rank,
         "held": float(spectrum.energy[rank - 1]), "note": note,
     }  # fmt: skip
-    yield Picture("spectrum", singular(spectrum, rank, look=look, t=t), facts, wide=True)
+    yield Picture("spectrum", singular(spectrum, rank, theme=theme, t=t), facts, wide=True)
     yield lost(scene, context)
     yield maps(scene, context)
     yield parts(scene, context)
@@ -56,48 +56,48 @@ def sample_note(scene: Scene, t: Words) -> str:
     return t("factors.sampled", rows=len(scene.rows), n=scene.qkv.n) if scene.sampled else ""
 
 
-def panels(titles: Sequence[str], look: Theme, **layout: Any) -> go.Figure:
+def panels(titles: Sequence[str], theme: Theme, **layout: Any) -> go.Figure:
     """Pictures side by side, each under its own title."""
     shape = make_subplots(1, len(titles), horizontal_spacing=0.08, **layout)
     shape.update_layout(
-        template=template(look), height=HEIGHT, margin={"t": 34, "b": 8, "l": 8, "r": 8}
+        template=template(theme), height=HEIGHT, margin={"t": 34, "b": 8, "l": 8, "r": 8}
     )
     for i, title in enumerate(titles):
         axis = "x" if i == 0 else f"x{i + 1}"
         shape.add_annotation(
             text=escaped(title), showarrow=False, x=0, xref=f"{axis} domain", xanchor="left",
-            y=1, yref="paper", yanchor="bottom", yshift=6, font={"size": 14, "color": look.ink},
+            y=1, yref="paper", yanchor="bottom", yshift=6, font={"size": 14, "color": theme.ink},
         )  # fmt: skip
     return shape
 
 
-def marked(shape: go.Figure, rank: int, most: int, *, look: Theme, t: Words) -> None:
+def marked(shape: go.Figure, rank: int, most: int, *, theme: Theme, t: Words) -> None:
     """The mechanism's rank across both panels, which end at `most`."""
     side, shift = ("left", 5) if rank**2 <= most else ("right", -5)
     for axis in ("", "2"):
         shape.add_shape(
             type="line", x0=rank, x1=rank, y0=0, y1=1, xref=f"x{axis}", yref=f"y{axis} domain",
-            line={"color": look.accent, "width": 1.5},
+            line={"color": theme.accent, "width": 1.5},
         )  # fmt: skip
     shape.add_annotation(
         text=escaped(t("factors.rank", rank=rank)), showarrow=False, x=np.log10(rank), xref="x",
         y=0.02, yref="y domain", xanchor=side, yanchor="bottom", xshift=shift,
-        font={"color": look.accent, "size": 13},
+        font={"color": theme.accent, "size": 13},
     )  # fmt: skip
 
 
-def singular(spectrum: Spectrum, rank: int, *, look: Theme, t: Words) -> go.Figure:
+def singular(spectrum: Spectrum, rank: int, *, theme: Theme, t: Words) -> go.Figure:
     """Singular values against the largest, and the energy of the first k, rank on a log axis."""
     at = np.arange(1, len(spectrum.sigma) + 1)
     sigma = array(spectrum.sigma / spectrum.sigma[0])
-    shape = panels([t("factors.values"), t("factors.energy")], look, shared_xaxes=True)
+    shape = panels([t("factors.values"), t("factors.energy")], theme, shared_xaxes=True)
     shown = sigma >= FLOOR
     for col, (y, unit) in enumerate(((np.where(shown, sigma, np.nan), ".2g"),
                                      (array(spectrum.energy), ".1%")), start=1):  # fmt: skip
         shape.add_trace(
             go.Scatter(
                 x=at, y=y, mode="lines+markers" if len(at) < 40 else "lines", showlegend=False,
-                line={"color": look.weight[5], "width": 2.5}, marker={"size": 5},
+                line={"color": theme.weight[5], "width": 2.5}, marker={"size": 5},
                 hovertemplate=f"%{{x:,d}}: %{{y:{unit}}}<extra></extra>",
             ),
             row=1, col=col,
@@ -106,7 +106,7 @@ def singular(spectrum: Spectrum, rank: int, *, look: Theme, t: Words) -> go.Figu
     low = np.log10(max(FLOOR, float(sigma[shown].min())))
     shape.update_yaxes(row=1, col=1, **percents(low, 0.0))
     shape.update_yaxes(range=[0, 1.03], tickformat=".0%", nticks=6, row=1, col=2)
-    marked(shape, rank, len(at), look=look, t=t)
+    marked(shape, rank, len(at), theme=theme, t=t)
     return shape
 
 
@@ -121,13 +121,13 @@ def decades(shape: go.Figure, most: int, t: Words) -> None:
 
 def lost(scene: Scene, context: Context) -> Picture:
     """Errors of this mechanism and of the nearest map, at ranks that double."""
-    look, t, found = context.look, context.t, scene.errors()
+    theme, t, found = context.theme, context.t, scene.errors()
     ranks, here = found.ranks, found.here
     titles = [t("factors.map_error"), t("factors.output_error")]
-    shape = panels(titles, look, shared_xaxes=True)
-    lines = [("best", ranks, found.best, look.weight[3], "dot")]
+    shape = panels(titles, theme, shared_xaxes=True)
+    lines = [("best", ranks, found.best, theme.weight[3], "dot")]
     if found.own is not None:
-        lines.append(("own", found.at, found.own, look.weight[6], "solid"))
+        lines.append(("own", found.at, found.own, theme.weight[6], "solid"))
     name = t(f"mechanism.{scene.mechanism.key}.name")
     for kind, x, y, colour, dash in lines:
         for col in (1, 2):
@@ -149,7 +149,7 @@ def lost(scene: Scene, context: Context) -> Picture:
         drawn = drawn[drawn >= FLOOR]
         low, high = (np.log10(f(initial=1.0)) for f in (drawn.min, drawn.max))
         shape.update_yaxes(row=1, col=col, **percents(low, high))
-    marked(shape, here, max(ranks), look=look, t=t)
+    marked(shape, here, max(ranks), theme=theme, t=t)
     shape.update_layout(
         legend={"y": -0.2, "yanchor": "top", "font": {"size": 13}}, margin={"b": 60}
     )
@@ -177,7 +177,7 @@ def percents(low: float, high: float) -> dict[str, Any]:
 
 
 def heat(
-    cells: torch.Tensor, look: Theme, *, top: float, signed: bool, rows: np.ndarray | None = None
+    cells: torch.Tensor, theme: Theme, *, top: float, signed: bool, rows: np.ndarray | None = None
 ) -> go.Heatmap:
     """A matrix of at most CELLS a side, of each cell the value furthest from 0.
 
@@ -193,7 +193,7 @@ def heat(
     return go.Heatmap(
         z=small, zmin=-top if signed else 0, zmax=top, x0=(wide - 1) / 2, dx=wide,
         y=middle if rows is None else rows[middle],
-        colorscale=scale(look.signed if signed else look.weight), showscale=False,
+        colorscale=scale(theme.signed if signed else theme.weight), showscale=False,
         hovertemplate="%{y:,.0f}, %{x:,.0f}<br>%{z:.3g}<extra></extra>",
     )  # fmt: skip
 
@@ -206,12 +206,12 @@ def largest(cells: torch.Tensor) -> float:
 
 def maps(scene: Scene, context: Context) -> Picture:
     """Full attention, the map that the factors imply, and their difference, on one scale."""
-    look, t = context.look, context.t
+    theme, t = context.theme, context.t
     given, made = scene.full.float().cpu(), scene.made.float().cpu()
     top, rows = largest(given), array(scene.rows) if scene.sampled else None
-    shape = panels([t("factors.full"), t("factors.implied"), t("factors.apart")], look)
+    shape = panels([t("factors.full"), t("factors.implied"), t("factors.apart")], theme)
     for col, cells in enumerate((given, made, made - given), start=1):
-        trace = heat(cells, look, top=top, signed=True, rows=rows)
+        trace = heat(cells, theme, top=top, signed=True, rows=rows)
         shape.add_trace(trace, row=1, col=col)
     shape.data[-1].update(
         showscale=True,
@@ -251,16 +251,16 @@ def pooled(size: Sequence[int], t: Words) -> str:
 
 def parts(scene: Scene, context: Context) -> Picture:
     """The matrices whose product is the map."""
-    look, t, found = context.look, context.t, scene.factors()
+    theme, t, found = context.theme, context.t, scene.factors()
     titles = []
     for name, cells in found.items():
         top, signed = largest(cells), bool((cells < 0).any())
         most = f"{top:,.0f}" if top >= 100 else f"{top:.2g}"
         bounds = f"±{most}" if signed else f"0 … {most}"
         titles.append(t(f"factors.{name}") + f" ({bounds})")
-    shape = panels(titles, look)
+    shape = panels(titles, theme)
     for col, cells in enumerate(found.values(), start=1):
-        trace = heat(cells, look, top=largest(cells), signed=bool((cells < 0).any()))
+        trace = heat(cells, theme, top=largest(cells), signed=bool((cells < 0).any()))
         shape.add_trace(trace, row=1, col=col)
     boxed(shape, [(x.shape[0], x.shape[1]) for x in found.values()])
     sides = [t("axis.queries"), *[t("factors.axis.slots")] * (len(found) - 1), t("axis.keys")]
@@ -278,7 +278,7 @@ def parts(scene: Scene, context: Context) -> Picture:
 
 def kernel_row(found: KernelRow, context: Context) -> Picture:
     """The chosen row's weights by the pair's score: softmax's, which are e^score, and φ's."""
-    look, t, row = context.look, context.t, context.row
+    theme, t, row = context.theme, context.t, context.row
     scores, soft, own = found.scores, found.soft, found.own
     keys = found.keys[np.unique(np.linspace(0, len(found.keys) - 1, POINTS).astype(int))]
     keys = keys[np.argsort(scores[keys], kind="stable")]
@@ -286,10 +286,10 @@ def kernel_row(found: KernelRow, context: Context) -> Picture:
         escaped(f"{isolated(context.tokens[k])} {k:,}" if context.tokens else f"{k:,}")
         for k in keys.tolist()
     ]
-    shape = figure(look, HEIGHT)
+    shape = figure(theme, HEIGHT)
     for name, w, colour, mode in (
-        (t("mechanism.softmax.name"), soft, look.faint, "lines"),
-        (t("mechanism.linear.name"), own, look.weight[5], "markers"),
+        (t("mechanism.softmax.name"), soft, theme.faint, "lines"),
+        (t("mechanism.linear.name"), own, theme.weight[5], "markers"),
     ):
         shape.add_trace(
             go.Scatter(

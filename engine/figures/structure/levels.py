@@ -40,7 +40,7 @@ def icicle(
     tokens: Sequence[str] | None,
     *,
     query: int,
-    look: Theme,
+    theme: Theme,
     t: Words,
     height: int = 420,
 ) -> go.Figure:
@@ -91,7 +91,7 @@ def icicle(
             hover.append([label, words])
         above, edges = drawn, np.array(starts[:-1])
     top = max(values[1:], default=0.0) or 1.0
-    shape = figure(look, height, uniformtext={"minsize": 11, "mode": "hide"})
+    shape = figure(theme, height, uniformtext={"minsize": 11, "mode": "hide"})
     shape.add_trace(
         go.Icicle(
             ids=ids, labels=labels, parents=parents, values=values, customdata=hover,
@@ -100,9 +100,9 @@ def icicle(
             pathbar={"thickness": 22, "edgeshape": "|"},
             marker={
                 "colors": [
-                    look.grid, *(colour_at(look.weight, DARKEST * x / top) for x in values[1:])
+                    theme.grid, *(colour_at(theme.weight, DARKEST * x / top) for x in values[1:])
                 ],
-                "line": {"width": 1, "color": look.paper},
+                "line": {"width": 1, "color": theme.paper},
             },
             texttemplate="%{label}  %{value:.0%}", textposition="middle left",
             hovertemplate="%{customdata[0]}<br>%{customdata[1]} %{value:.2%}<br>"
@@ -137,7 +137,7 @@ def quoted(name: str, longest: int) -> str:
 
 
 def entropies(
-    rows: Sequence[tuple[str, Tensor]], tree: Tree, *, look: Theme, t: Words
+    rows: Sequence[tuple[str, Tensor]], tree: Tree, *, theme: Theme, t: Words
 ) -> go.Figure:
     """Entropy of rows, level by level: the parts are the chain rule's and add up.
 
@@ -151,11 +151,11 @@ def entropies(
         + escaped(t("levels.total", nats=total, effective=float(np.exp(total))))
         for (name, _), total in zip(rows, whole, strict=True)
     ]
-    shape = figure(look, 110 + 64 * len(rows), barmode="stack", bargap=0.35)
+    shape = figure(theme, 110 + 64 * len(rows), barmode="stack", bargap=0.35)
     depth = len(tree.names)
     for level, name in enumerate(tree.names):
         nats = [float(part[level]) for part in parts]
-        tint = colour_at(look.weight, 0.22 + 0.5 * level / max(1, depth - 1))
+        tint = colour_at(theme.weight, 0.22 + 0.5 * level / max(1, depth - 1))
         inside = f"levels.{'among' if level == 0 else 'within'}"
         outer = t(f"group.{tree.names[level - 1]}")
         words = t(inside, units=t(f"group.{name}"), outer=outer)
@@ -173,12 +173,12 @@ def entropies(
     shape.update_xaxes(
         title_text=escaped(t("axis.nats")), range=[0, 1.02 * (max(whole, default=0.0) or 1.0)]
     )
-    shape.update_yaxes(autorange="reversed", tickfont={"color": look.ink, "size": 13})
+    shape.update_yaxes(autorange="reversed", tickfont={"color": theme.ink, "size": 13})
     return shape
 
 
 def differences(
-    weights: Tensor, full: Tensor, tree: Tree, tokens: Sequence[str] | None, look: Theme, t: Words
+    weights: Tensor, full: Tensor, tree: Tree, tokens: Sequence[str] | None, theme: Theme, t: Words
 ) -> tuple[go.Figure, str]:
     """What each unit has more or less of than in full attention, along the text, and the units."""
     level = max((i for i in range(len(tree.names)) if tree.count(i) <= MOST_BARS), default=0)
@@ -189,12 +189,12 @@ def differences(
         quoted(unit_name(tokens, a, b), SHOWN)
         for a, b in zip(edges[:-1].tolist(), edges[1:].tolist(), strict=True)
     ]
-    shape = figure(look, 260, bargap=0)
+    shape = figure(theme, 260, bargap=0)
     shape.add_trace(
         go.Bar(
             x=(edges[:-1] + edges[1:] - 1) / 2, y=change, width=np.diff(edges) * 0.9,
             customdata=names, marker={
-                "color": change, "colorscale": scale(look.signed), "cmin": -top, "cmax": top,
+                "color": change, "colorscale": scale(theme.signed), "cmin": -top, "cmax": top,
                 "line": {"width": 0},
             },
             hovertemplate="%{customdata}<br>%{y:+.2%}<extra></extra>",
@@ -212,7 +212,7 @@ def differences(
 
 
 def shares(
-    weights: Tensor, rows: Tensor, tree: Tree, row: int, look: Theme, t: Words
+    weights: Tensor, rows: Tensor, tree: Tree, row: int, theme: Theme, t: Words
 ) -> go.Figure:
     """Each level's own softmax, side by side: queries down, the level's units along the text.
 
@@ -223,7 +223,7 @@ def shares(
     levels = [i for i in range(len(tree.names)) if tree.count(i) > 1]
     gap = 0.02
     wide = (1 + gap) / max(1, len(levels)) - gap
-    shape = figure(look, 400, margin={"t": 30})
+    shape = figure(theme, 400, margin={"t": 30})
     at = array(rows)
     half = max(0.5, float(np.diff(at).max(initial=0)) / 2)
     for place, level in enumerate(levels):
@@ -237,7 +237,7 @@ def shares(
         shape.add_trace(
             go.Heatmap(
                 z=cells.astype(np.float32), x=np.append(edges[:-1:step], edges[-1]) - 0.5, y=at,
-                zmin=0, zmax=1, colorscale=scale(look.weight), xaxis=f"x{axis}", yaxis=f"y{axis}",
+                zmin=0, zmax=1, colorscale=scale(theme.weight), xaxis=f"x{axis}", yaxis=f"y{axis}",
                 showscale=place == 0, hovertemplate="%{y:,d} → %{x:,d}<br>%{z:.1%}<extra></extra>",
                 colorbar={
                     "title": {"text": escaped(t("levels.share")), "side": "right"},
@@ -265,18 +265,18 @@ def shares(
         )  # fmt: skip
         shape.add_annotation(
             text=escaped(words), showarrow=False, xref="paper", yref="paper", x=left, y=1.01,
-            xanchor="left", yanchor="bottom", font={"size": 13, "color": look.ink},
+            xanchor="left", yanchor="bottom", font={"size": 13, "color": theme.ink},
         )  # fmt: skip
         shape.add_shape(
             type="rect", x0=-0.5, x1=tree.m - 0.5, y0=row - half, y1=row + half,
-            xref=f"x{axis}", yref=f"y{axis}", line={"color": look.accent, "width": 1.5},
+            xref=f"x{axis}", yref=f"y{axis}", line={"color": theme.accent, "width": 1.5},
         )  # fmt: skip
     return shape
 
 
 def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     """Shares inside shares, entropy by level, and where full attention differs."""
-    att, look, t, tokens = context.att, context.look, context.t, context.tokens
+    att, theme, t, tokens = context.att, context.theme, context.t, context.tokens
     tree = Tree.nested(view.units)
     row = context.weights(context.here())[0].cpu()
     key = min(max(0, context.row + max(0, att.frame.m - att.frame.n)), att.frame.m - 1)
@@ -286,7 +286,7 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     best = int(masses[first].argmax())
     yield Picture(
         "levels_icicle",
-        icicle(row, tree, tokens, query=key, look=look, t=t),
+        icicle(row, tree, tokens, query=key, theme=theme, t=t),
         {
             "query": said(query), "units": t(f"group.{tree.names[first]}"),
             "count": tree.count(first), "share": float(masses[first][best]),
@@ -301,13 +301,13 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     both = [(ours, row), (t("mechanism.softmax.name"), full)]
     yield Picture(
         "levels_entropy",
-        entropies(both, tree, look=look, t=t),
+        entropies(both, tree, theme=theme, t=t),
         {
             "ours": float(tree.entropies(row).sum()), "full": float(tree.entropies(full).sum()),
             "visible": int(context.seen(context.here()).sum()),
         },
     )  # fmt: skip
-    shape, level = differences(row, full, tree, tokens, look, t)
+    shape, level = differences(row, full, tree, tokens, theme, t)
     yield Picture(
         "levels_difference",
         shape,
@@ -321,7 +321,7 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     pooled = max(tree.count(i) for i in range(len(tree.names))) > MOST_UNITS
     yield Picture(
         "levels_shares",
-        shares(weights, rows, tree, context.row, look, t),
+        shares(weights, rows, tree, context.row, theme, t),
         {
             "head": context.head, "rows": len(rows), "n": att.frame.n,
             "score": t(f"levels.score.{getattr(context.mechanism, 'aggregate', 'mean')}"),

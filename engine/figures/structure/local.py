@@ -13,7 +13,7 @@ from engine.structure.segments import window_cut
 
 def pictures(context: Context) -> Iterator[Picture]:
     """The band over full attention, what each query lost, the text; none for other mechanisms."""
-    frame, look, t = context.att.frame, context.look, context.t
+    frame, theme, t = context.att.frame, context.theme, context.t
     if context.qkv is None or (found := window_cut(context)) is None:
         return
     rows, near, first, gone = found.rows, found.near, found.first, found.lost
@@ -28,12 +28,12 @@ def pictures(context: Context) -> Iterator[Picture]:
     }  # fmt: skip
     if frame.grid is None:  # else no band along the map
         xs, ys = band(context, found.window, found.sinks)
-        drawn = outlined(found.map, xs, ys, (frame.n, frame.m), look=look, t=t)
+        drawn = outlined(found.map, xs, ys, (frame.n, frame.m), theme=theme, t=t)
         yield Picture("window_cut", drawn, facts)
     worst = int(gone.argmax())
     yield Picture(
         "window_lost",
-        lost(rows, {"window": near, "sinks": first, "lost": gone}, look=look, t=t),
+        lost(rows, {"window": near, "sinks": first, "lost": gone}, theme=theme, t=t),
         facts | {"most": float(gone[worst]), "at": int(rows[worst])},
     )
     read = "window_text" if frame.grid is None else "window_image"

@@ -41,24 +41,24 @@ def pictures(view: Memory, context: Context) -> Iterator[Picture]:
 
 def by_age(scene: Scene, context: Context) -> Picture:
     """Mass by how long ago, beside full attention's."""
-    view, t, look = scene.view, context.t, context.look
+    view, t, theme = scene.view, context.t, context.theme
     edges, (here, full) = array(view.ages), scene.by_age()
     last = int(np.flatnonzero(np.maximum(here, full) > 0).max(initial=0)) + 1
     names = [
         f"{a:,}" if b == a + 1 else f"{a:,}–{b - 1:,}" for a, b in pairwise(edges[: last + 1])
     ]
     x = list(range(last))
-    shape = figure(look, 330, bargap=0.15, hovermode="x unified")
+    shape = figure(theme, 330, bargap=0.15, hovermode="x unified")
     shape.add_trace(
         go.Bar(
             x=x, y=here[:last], name=escaped(t("memory.here")),
-            marker={"color": look.quiet, "line": {"width": 0}}, hovertemplate="%{y:.2%}",
+            marker={"color": theme.quiet, "line": {"width": 0}}, hovertemplate="%{y:.2%}",
         )
     )  # fmt: skip
     shape.add_trace(
         go.Scatter(
             x=x, y=full[:last], name=escaped(t("memory.full")), mode="lines+markers",
-            line={"color": look.ink, "width": 1.5, "dash": "dot"}, marker={"size": 5},
+            line={"color": theme.ink, "width": 1.5, "dash": "dot"}, marker={"size": 5},
             hovertemplate="%{y:.2%}",
         )
     )  # fmt: skip
@@ -67,9 +67,9 @@ def by_age(scene: Scene, context: Context) -> Picture:
         edge = float(np.log2(view.length + view.segment)) + 0.5
         if edge < last - 0.5:
             shape.add_vrect(
-                x0=edge, x1=last - 0.5, fillcolor=look.faint, opacity=0.16, line_width=0,
+                x0=edge, x1=last - 0.5, fillcolor=theme.faint, opacity=0.16, line_width=0,
                 layer="below", annotation_text=escaped(t("memory.out")),
-                annotation_position="top right", annotation_font_color=look.faint,
+                annotation_position="top right", annotation_font_color=theme.faint,
             )  # fmt: skip
     shape.update_xaxes(
         title_text=escaped(t("memory.axis.age")), showgrid=False, tickvals=x, ticktext=names,
@@ -89,19 +89,19 @@ def by_age(scene: Scene, context: Context) -> Picture:
 
 def segments(scene: Scene, context: Context) -> Picture:
     """Mean mass from segment to segment, full attention's beside it."""
-    view, t, look = scene.view, context.t, context.look
+    view, t, theme = scene.view, context.t, context.theme
     rows, begins = np.unique(scene.parts), scene.key_parts
     *found, gone = scene.between()
     top = float(max(x.max() for x in found)) or 1.0
     down, across = ([title(scene, int(p)) for p in x] for x in (rows, range(len(begins))))
-    shape = figure(look, 420)
+    shape = figure(theme, 420)
     for i, (cells, name) in enumerate(zip(found, ("memory.here", "memory.full"), strict=True)):
         axes = {"xaxis": f"x{i + 1}", "yaxis": f"y{i + 1}"}
         shape.add_trace(
             go.Heatmap(
                 z=np.where(cells > 0, cells, np.nan).astype(np.float32),
                 x=list(range(len(across))), y=list(range(len(down))), zmin=0, zmax=top,
-                colorscale=scale(look.weight), showscale=i == 1, hoverongaps=False, **axes,
+                colorscale=scale(theme.weight), showscale=i == 1, hoverongaps=False, **axes,
                 colorbar={"title": {"text": escaped(t("memory.axis.mass")), "side": "right"},
                           "thickness": 10, "outlinewidth": 0, "len": 0.7, "tickformat": ".0%"},
                 customdata=[[f"{a} → {b}" for b in across] for a in down],
@@ -111,13 +111,13 @@ def segments(scene: Scene, context: Context) -> Picture:
         shape.add_annotation(
             text=escaped(t(name)), showarrow=False, xref="x domain" if i == 0 else "x2 domain",
             yref="y domain", x=0, y=1.02, yanchor="bottom", xanchor="left",
-            font={"size": 14, "color": look.ink},
+            font={"size": 14, "color": theme.ink},
         )  # fmt: skip
     if gone.any():
         shape.add_trace(
             go.Heatmap(
                 z=np.where(gone, 1.0, np.nan).astype(np.float32), hoverinfo="skip",
-                colorscale=[[0, look.faint], [1, look.faint]], opacity=0.16, showscale=False,
+                colorscale=[[0, theme.faint], [1, theme.faint]], opacity=0.16, showscale=False,
             )
         )  # fmt: skip
         y, x = np.nonzero(gone)
@@ -126,7 +126,7 @@ def segments(scene: Scene, context: Context) -> Picture:
                 x=x, y=y, mode="markers", hoverinfo="skip", xaxis="x2", yaxis="y2",
                 name=escaped(t("memory.out")),
                 marker={"symbol": "line-ne-open", "size": max(6, 150 // len(across)),
-                        "color": look.faint, "opacity": 0.55, "line": {"width": 1}},
+                        "color": theme.faint, "opacity": 0.55, "line": {"width": 1}},
             )
         )  # fmt: skip
     common: dict[str, Any] = {"showgrid": False, "zeroline": False, "tickmode": "array"}
@@ -159,7 +159,7 @@ def segments(scene: Scene, context: Context) -> Picture:
 
 def depth(scene: Scene, context: Context) -> Picture:
     """How far back the chosen row hears through more and more layers."""
-    view, qkv, t, look = scene.view, scene.qkv, context.t, context.look
+    view, qkv, t, theme = scene.view, scene.qkv, context.t, context.theme
     row, length = context.row + qkv.frame.offset, view.length or 0
     row = min(max(row, 0), qkv.m - 1)
     found = reaches(row, view.segment, length, LAYERS)
@@ -169,11 +169,11 @@ def depth(scene: Scene, context: Context) -> Picture:
     end = row if qkv.causal else min(qkv.m, (row // view.segment + 1) * view.segment) - 1
     tokens = context.tokens
     said = [f"{isolated(tokens[x])} {x:,}" if tokens is not None else f"{x:,}" for x in found]
-    shape = figure(look, 330, bargap=0.35)
+    shape = figure(theme, 330, bargap=0.35)
     shape.add_trace(
         go.Bar(
             orientation="h", y=layers, base=found, x=[end + 1 - x for x in found],
-            marker={"color": look.quiet, "line": {"width": 0}}, showlegend=False,
+            marker={"color": theme.quiet, "line": {"width": 0}}, showlegend=False,
             customdata=[escaped(x) for x in said],
             hovertemplate=escaped(t("memory.axis.layers")) + " %{y}<br>%{customdata}"
             "<extra></extra>",
@@ -184,11 +184,13 @@ def depth(scene: Scene, context: Context) -> Picture:
     shape.add_trace(
         go.Scatter(
             x=rule, y=layers, mode="markers", name=escaped(t("memory.rule")),
-            marker={"symbol": "line-ns-open", "size": 16, "color": look.ink, "line": {"width": 2}},
+            marker={
+                "symbol": "line-ns-open", "size": 16, "color": theme.ink, "line": {"width": 2}
+            },
             hovertemplate=escaped(t("memory.rule")) + " %{x:,d}<extra></extra>",
         )
     )  # fmt: skip
-    shape.add_vline(x=row, line={"color": look.accent, "width": 1.5})
+    shape.add_vline(x=row, line={"color": theme.accent, "width": 1.5})
     shape.update_xaxes(
         title_text=escaped(t("axis.position")),
         tickformat=",d",

@@ -29,10 +29,10 @@ def keys(context: Context, width: int) -> str:
 
 def kinds_of(scene: Scene, context: Context) -> tuple[list[str], list[str]]:
     """Names and colours of what keys are to a row."""
-    t, look = context.t, context.look
+    t, theme = context.t, context.theme
     kept = "memory.in_slots" if scene.view.slots is not None else "memory.kept"
     names = [t("memory.out"), t(kept), t("memory.own"), t("memory.later")]
-    return names, [look.faint, look.tints[0], look.tints[1], look.grid]
+    return names, [theme.faint, theme.tints[0], theme.tints[1], theme.grid]
 
 
 def _steps(colours: Sequence[str]) -> list[list[float | str]]:
@@ -43,7 +43,7 @@ def _steps(colours: Sequence[str]) -> list[list[float | str]]:
 
 def moving(scene: Scene, context: Context) -> Picture:
     """Segment after segment: what its rows can reach, and where their mass goes."""
-    qkv, view, t, look = scene.qkv, scene.view, context.t, context.look
+    qkv, view, t, theme = scene.qkv, scene.view, context.t, context.theme
     width = max(1, -(-qkv.m // CELLS))
     starts = np.arange(0, qkv.m, width)
     middle = (starts + np.minimum(starts + width, qkv.m) - 1) / 2
@@ -62,7 +62,7 @@ def moving(scene: Scene, context: Context) -> Picture:
         strips = go.Heatmap(
             x=middle, y=[t("memory.here"), t("memory.full")],
             z=np.log10(np.maximum(cells, FLOOR)).astype(np.float32), customdata=cells.round(5),
-            zmin=low, zmax=0, colorscale=scale(look.weight), xgap=0, ygap=6,
+            zmin=low, zmax=0, colorscale=scale(theme.weight), xgap=0, ygap=6,
             colorbar={
                 "title": {"text": escaped(t("memory.axis.mass")), "side": "right"},
                 "thickness": 10, "outlinewidth": 0, "len": 0.9,
@@ -81,7 +81,7 @@ def moving(scene: Scene, context: Context) -> Picture:
     made = [(int(p), *frame(int(p))) for p in np.unique(scene.parts)]
     parts = np.unique(scene.parts)
     chosen = int(np.argmin(np.abs(parts - scene.segment_of(context.row) // scene.per)))
-    shape = figure(look, 330)
+    shape = figure(theme, 330)
     shape.add_traces(made[chosen][1])
     shown = [k for k in (OUT, KEPT, OWN, LATER) if k != OUT or view.slots is None]
     for k in shown:
@@ -98,7 +98,7 @@ def moving(scene: Scene, context: Context) -> Picture:
              "transition": {"duration": 0}}  # fmt: skip
     run = {"fromcurrent": True, "frame": {"duration": 600, "redraw": True},
            "transition": {"duration": 0}}  # fmt: skip
-    button = {"bgcolor": look.paper, "bordercolor": look.grid, "font": {"color": look.ink}}
+    button = {"bgcolor": theme.paper, "bordercolor": theme.grid, "font": {"color": theme.ink}}
     shape.update_layout(
         legend={"y": 1.03, "itemclick": False, "itemdoubleclick": False},
         xaxis={"title": {"text": keys(context, width)}, "showgrid": False, "anchor": "y2",
@@ -107,8 +107,8 @@ def moving(scene: Scene, context: Context) -> Picture:
         yaxis2={"domain": [0.0, 0.24], "showgrid": False, "fixedrange": True},
         sliders=[{
             "active": chosen, "x": 0.16, "len": 0.84, "pad": {"t": 58, "b": 0},
-            "currentvalue": {"font": {"size": 14, "color": look.ink}, "xanchor": "left"},
-            "bgcolor": look.grid, "activebgcolor": look.accent, "bordercolor": look.grid,
+            "currentvalue": {"font": {"size": 14, "color": theme.ink}, "xanchor": "left"},
+            "bgcolor": theme.grid, "activebgcolor": theme.accent, "bordercolor": theme.grid,
             "font": {"color": "rgba(0,0,0,0)", "size": 1}, "ticklen": 0, "minorticklen": 0,
             "steps": [
                 {"label": escaped(said), "method": "animate", "args": [[str(part)], still]}

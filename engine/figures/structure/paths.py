@@ -35,7 +35,7 @@ def shares(p: np.ndarray, names: Sequence[str], context: Context) -> go.Figure:
     starts, stops = cut(n)
     at, lines = stretches(p.T, CELLS)
     said = called(context, starts, stops)
-    shape = figure(context.look, 300, barmode="stack", bargap=0, hovermode="closest")
+    shape = figure(context.theme, 300, barmode="stack", bargap=0, hovermode="closest")
     for j, (name, line) in enumerate(zip(names, lines, strict=True)):
         shape.add_trace(
             go.Bar(
@@ -78,16 +78,16 @@ def flow(
     Args:
         mass: (groups routes) probabilities added over the group's tokens.
     """
-    look = context.look
+    theme = context.theme
     a, b = np.nonzero(mass > 0)
     tints = [tint(context, j) for j in range(len(names))]
-    shape = figure(look, 340, margin={"l": 8, "r": 8, "t": 12, "b": 12})
+    shape = figure(theme, 340, margin={"l": 8, "r": 8, "t": 12, "b": 12})
     shape.add_trace(
         go.Sankey(
             arrangement="fixed",
             node={
                 "label": [escaped(name) for name in (*sources, *names)],
-                "color": [look.faint] * len(sources) + tints, "pad": 14, "thickness": 12,
+                "color": [theme.faint] * len(sources) + tints, "pad": 14, "thickness": 12,
                 "line": {"width": 0}, "hovertemplate": "%{label}<br>%{value:,.1f}<extra></extra>",
             },
             link={
@@ -96,7 +96,7 @@ def flow(
                 "hovertemplate": "%{source.label} → %{target.label}<br>%{value:,.1f}"
                 "<extra></extra>",
             },
-            textfont={"color": look.ink, "size": 13, "shadow": "none"},
+            textfont={"color": theme.ink, "size": 13, "shadow": "none"},
         )
     )  # fmt: skip
     return shape

@@ -41,7 +41,7 @@ def pictures(context: Context) -> Iterator[Picture]:
 def one_row(found: remedies.Row, context: Context, mechanism: Mechanism) -> Iterator[Picture]:
     """The chosen row's weights, from the largest down and along the text."""
     before, after, seen = found.before, found.after, found.seen
-    look, t = context.look, context.t
+    theme, t = context.theme, context.t
     names = remedy_curves.lines(t, mechanism)
     facts: dict[str, Any] = {
         "row": context.row, "n": int(seen.sum()), "before": before.max(), "after": after.max(),
@@ -49,18 +49,18 @@ def one_row(found: remedies.Row, context: Context, mechanism: Mechanism) -> Iter
     if context.att.row_kind == "signed":
         facts |= {"negative": int((after[seen] < 0).sum()), "mass": -after[after < 0].sum()}
         yield Picture(
-            "remedy_rank_signed", signed_ranks(before[seen], after[seen], names, look, t), facts
+            "remedy_rank_signed", signed_ranks(before[seen], after[seen], names, theme, t), facts
         )
     else:
         meant = mechanism.exact_zeros or mechanism.selects  # not just too small for a number
         zeros = int((after[seen] == 0).sum()) if meant else 0
         half = remedies.halves
         facts |= {"zeros": zeros, "half_before": half(before), "half_after": half(after)}
-        shape = ranks(before[seen], after[seen], names, look, t, zeros=zeros)
+        shape = ranks(before[seen], after[seen], names, theme, t, zeros=zeros)
         kind = "" if not zeros else "_pattern" if mechanism.selects else "_sparse"
         yield Picture(f"remedy_rank{kind}", shape, facts)
     shape = strips(
-        [(names[1], after)], before, look=look, t=t, keys=context.tokens, query=context.row
+        [(names[1], after)], before, theme=theme, t=t, keys=context.tokens, query=context.row
     )
     most, width = int(np.abs(after - before).argmax()), Cells(0, len(before), BARS).width
     yield Picture(
@@ -73,7 +73,7 @@ def one_row(found: remedies.Row, context: Context, mechanism: Mechanism) -> Iter
 def sums(context: Context) -> Picture:
     """What each row's weights add up to."""
     found = remedies.kept(context)
-    shape = kept(found.mass, found.at, context.head, context.row, context.look, context.t)
+    shape = kept(found.mass, found.at, context.head, context.row, context.theme, context.t)
     own = found.mass[context.head]
     key = "remedy_kept" if context.att.row_kind == "substochastic" else "remedy_sum"
     return Picture(
@@ -84,7 +84,7 @@ def sums(context: Context) -> Picture:
 
 
 def kept(
-    mass: np.ndarray, at: np.ndarray, head: int, row: int, look: Theme, t: Words
+    mass: np.ndarray, at: np.ndarray, head: int, row: int, theme: Theme, t: Words
 ) -> go.Figure:
     """What each row's weights add up to, one line a head.
 
@@ -92,23 +92,26 @@ def kept(
         mass: (h rows), at positions `at`.
     """
     where, *values = stretches(np.concatenate([at[None].astype(float), mass]))[1]
-    shape = figure(look, 320, hovermode="x unified", showlegend=False)
+    shape = figure(theme, 320, hovermode="x unified", showlegend=False)
     for h in sorted(range(len(values)), key=lambda h: h == head):
         chosen = h == head
         shape.add_trace(
             go.Scatter(
                 x=where, y=values[h], mode="lines", name=escaped(t("head.name", head=h)),
-                line={"color": look.accent if chosen else look.quiet, "width": 2 if chosen else 1},
                 opacity=1 if chosen else 0.55, hovertemplate="%{y:.2f}",
+                line={
+                    "color": theme.accent if chosen else theme.quiet,
+                    "width": 2 if chosen else 1,
+                },
             )
         )  # fmt: skip
-    shape.add_hline(y=1, line={"color": look.faint, "width": 1, "dash": "dot"})
+    shape.add_hline(y=1, line={"color": theme.faint, "width": 1, "dash": "dot"})
     shape.add_annotation(
         x=1, xref="paper", y=1, text=escaped(t("remedy.one")), showarrow=False, xanchor="right",
-        yanchor="bottom", yshift=2, font={"size": 12, "color": look.ink}, bgcolor=look.paper,
+        yanchor="bottom", yshift=2, font={"size": 12, "color": theme.ink}, bgcolor=theme.paper,
         opacity=0.85,
     )  # fmt: skip
-    shape.add_vline(x=row, line={"color": look.accent, "width": 1, "dash": "dot"})
+    shape.add_vline(x=row, line={"color": theme.accent, "width": 1, "dash": "dot"})
     shape.update_xaxes(title_text=escaped(t("axis.position")), showgrid=False, hoverformat=",.0f")
     top = max(1.0, float(np.max(values)))
     shape.update_yaxes(title_text=escaped(t("remedy.sum")), range=[0, 1.12 * top])

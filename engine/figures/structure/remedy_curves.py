@@ -31,12 +31,12 @@ def lines(t: Words, mechanism: Mechanism) -> tuple[str, str]:
 def pictures(found: remedies.Row, context: Context, mechanism: Mechanism) -> Iterator[Picture]:
     """One key's weight in closed form where its lead alone decides it, and the row's sum where a
     shift of all scores changes it."""
-    look, t, names = context.look, context.t, lines(context.t, mechanism)
+    theme, t, names = context.theme, context.t, lines(context.t, mechanism)
     if (shifted := remedies.row_sum(context)) is not None:
         sums, total = shifted
         here, lower, higher = sums(np.array([0.0, -5.0, 2.0])).tolist()
         yield Picture(
-            "remedy_shift", shift(sums, float(np.clip(total, 0, 30)), names, look, t),
+            "remedy_shift", shift(sums, float(np.clip(total, 0, 30)), names, theme, t),
             {"row": context.row, "here": here, "lower": lower, "higher": higher},
         )  # fmt: skip
     n = int(found.seen.sum())
@@ -47,24 +47,24 @@ def pictures(found: remedies.Row, context: Context, mechanism: Mechanism) -> Ite
     after, far = (float(np.asarray(mechanism.needle_mass(x, gap))) for x in (n, LONGEST))
     facts = {"others": n - 1, "gap": gap, "before": share, "after": after}
     yield Picture(
-        "remedy_response", response(mechanism, n, gap, names, look, t),
+        "remedy_response", response(mechanism, n, gap, names, theme, t),
         facts | {"half_before": np.log(n - 1), "half_after": remedies.crossing(mechanism, n)},
     )  # fmt: skip
     yield Picture(
-        f"remedy_growth_{mechanism.key}", growth(mechanism, n, gap, names, look, t),
+        f"remedy_growth_{mechanism.key}", growth(mechanism, n, gap, names, theme, t),
         facts | {"far_before": float(theory.needle_mass(LONGEST, gap)), "far_after": far,
                  "longest": LONGEST, "threshold": mechanism.holding_gap},
     )  # fmt: skip
 
 
 def response(
-    mechanism: Mechanism, n: int, gap: float, names: tuple[str, str], look: Theme, t: Words
+    mechanism: Mechanism, n: int, gap: float, names: tuple[str, str], theme: Theme, t: Words
 ) -> go.Figure:
     """Weight of one key as its logit rises over n − 1 equal others."""
     x = np.linspace(0, max(np.log(n) + 5, gap + 1), POINTS)
-    shape = figure(look, 320, hovermode="x unified")
+    shape = figure(theme, 320, hovermode="x unified")
     for f, name, line in zip(
-        (theory.needle_mass, mechanism.needle_mass), names, pens(look), strict=True
+        (theory.needle_mass, mechanism.needle_mass), names, pens(theme), strict=True
     ):
         shape.add_trace(
             go.Scatter(
@@ -72,19 +72,19 @@ def response(
                 hovertemplate="%{y:.2%}",
             )
         )  # fmt: skip
-    mark(shape, gap, t("remedy.here"), look)
+    mark(shape, gap, t("remedy.here"), theme)
     shape.update_xaxes(title_text=escaped(t("remedy.gap")), showgrid=False, hoverformat=".2f")
     return shape.update_yaxes(title_text=escaped(t("remedy.weight")), **SHARES)
 
 
 def growth(
-    mechanism: Mechanism, n: int, gap: float, names: tuple[str, str], look: Theme, t: Words
+    mechanism: Mechanism, n: int, gap: float, names: tuple[str, str], theme: Theme, t: Words
 ) -> go.Figure:
     """The same key's weight as more equal others come."""
     x = np.unique(np.geomspace(2, LONGEST, POINTS).round())
-    shape = figure(look, 320, hovermode="x unified")
+    shape = figure(theme, 320, hovermode="x unified")
     for f, name, line in zip(
-        (theory.needle_mass, mechanism.needle_mass), names, pens(look), strict=True
+        (theory.needle_mass, mechanism.needle_mass), names, pens(theme), strict=True
     ):
         shape.add_trace(
             go.Scatter(
@@ -92,7 +92,7 @@ def growth(
                 hovertemplate="%{y:.3%}",
             )
         )  # fmt: skip
-    mark(shape, np.log10(n), t("remedy.now", n=n), look, at=n)
+    mark(shape, np.log10(n), t("remedy.now", n=n), theme, at=n)
     powers = [2**k for k in range(1, 21, 3)]
     shape.update_xaxes(
         type="log", title_text=escaped(t("remedy.length")), showgrid=False,
@@ -105,37 +105,39 @@ def shift(
     sums: Callable[[np.ndarray], np.ndarray],
     total: float,
     names: tuple[str, str],
-    look: Theme,
+    theme: Theme,
     t: Words,
 ) -> go.Figure:
     """A row's sum as all its logits rise or fall together, which softmax doesn't notice."""
     x = np.linspace(-total - 5, 3, 120)
     y = sums(x)
-    shape = figure(look, 320, hovermode="x unified")
-    for values, name, line in zip((np.ones_like(x), y), names, pens(look), strict=True):
+    shape = figure(theme, 320, hovermode="x unified")
+    for values, name, line in zip((np.ones_like(x), y), names, pens(theme), strict=True):
         shape.add_trace(
             go.Scatter(
                 x=x, y=values, mode="lines", name=escaped(name), line=line,
                 hovertemplate="%{y:.2f}",
             )
         )  # fmt: skip
-    mark(shape, 0, t("remedy.as_is"), look)
+    mark(shape, 0, t("remedy.as_is"), theme)
     shape.update_xaxes(title_text=escaped(t("remedy.shift")), showgrid=False, hoverformat=".2f")
     return shape.update_yaxes(
         title_text=escaped(t("remedy.sum")), range=[0, 1.16 * max(1.0, float(y.max()))]
     )
 
 
-def pens(look: Theme) -> tuple[dict[str, Any], dict[str, Any]]:
+def pens(theme: Theme) -> tuple[dict[str, Any], dict[str, Any]]:
     """Softmax wide and pale, so that it shows where both are the same; this one over it."""
-    return {"color": look.weight[3], "width": 5}, {"color": look.accent, "width": 2.2}
+    return {"color": theme.weight[3], "width": 5}, {"color": theme.accent, "width": 2.2}
 
 
-def mark(shape: go.Figure, x: float, words: str, look: Theme, at: float | None = None) -> None:
+def mark(shape: go.Figure, x: float, words: str, theme: Theme, at: float | None = None) -> None:
     """A dotted line with words at its head; x in the axis's own (logarithmic) terms."""
-    shape.add_vline(x=x if at is None else at, line={"color": look.ink, "width": 1, "dash": "dot"})
+    shape.add_vline(
+        x=x if at is None else at, line={"color": theme.ink, "width": 1, "dash": "dot"}
+    )
     shape.add_annotation(
         x=x, y=1, yref="paper", text=escaped(words), showarrow=False, xanchor="left",
-        yanchor="top", xshift=5, font={"size": 12, "color": look.ink}, bgcolor=look.paper,
+        yanchor="top", xshift=5, font={"size": 12, "color": theme.ink}, bgcolor=theme.paper,
         opacity=0.9,
     )  # fmt: skip

@@ -21,28 +21,28 @@ from engine.text.tokens import escaped
 def temperatures(found: Temperatures, context: Context) -> Picture:
     """β of rows by their entropy."""
     return Picture(
-        "remedy_beta", betas(found, context.look, context.t),
+        "remedy_beta", betas(found, context.theme, context.t),
         {"row": context.row, "entropy": float(found.entropy[found.here]),
          "beta": float(found.beta[found.here]), "end": sharpening()[1],
          "sharpened": float((found.beta > 1).mean()), "rows": len(found.rows)},
     )  # fmt: skip
 
 
-def betas(found: Temperatures, look: Theme, t: Words) -> go.Figure:
+def betas(found: Temperatures, theme: Theme, t: Words) -> go.Figure:
     """β against the entropy of softmax, with a text's rows on the curve."""
     entropies, values, here = found.entropy, found.beta, found.here
     x = np.linspace(0, max(8.0, float(entropies.max(initial=0)) + 0.3), POINTS)
-    shape = figure(look, 320, showlegend=False)
+    shape = figure(theme, 320, showlegend=False)
     shape.add_trace(
         go.Scatter(
             x=x, y=beta_curve(x), mode="lines", hoverinfo="skip",
-            line={"color": look.faint, "width": 2},
+            line={"color": theme.faint, "width": 2},
         )
     )  # fmt: skip
     shape.add_trace(
         go.Scatter(
             x=entropies, y=values, mode="markers", text=[f"{r:,}" for r in found.rows.tolist()],
-            marker={"color": look.quiet, "size": 7, "opacity": 0.5},
+            marker={"color": theme.quiet, "size": 7, "opacity": 0.5},
             hovertemplate=escaped(t("axis.position")) + " %{text}<br>H = %{x:.2f}, "
             "β = %{y:.2f}<extra></extra>",
         )
@@ -50,15 +50,17 @@ def betas(found: Temperatures, look: Theme, t: Words) -> go.Figure:
     shape.add_trace(
         go.Scatter(
             x=entropies[here : here + 1], y=values[here : here + 1], mode="markers",
-            marker={"color": look.accent, "size": 12}, hoverinfo="skip",
+            marker={"color": theme.accent, "size": 12}, hoverinfo="skip",
         )
     )  # fmt: skip
     low, high = sharpening()
     for a, b in ((0, low), (high, x[-1])):
-        shape.add_vrect(x0=a, x1=b, fillcolor=look.grid, opacity=0.45, line_width=0, layer="below")
+        shape.add_vrect(
+            x0=a, x1=b, fillcolor=theme.grid, opacity=0.45, line_width=0, layer="below"
+        )
     shape.add_annotation(
         x=(high + x[-1]) / 2, y=0.5, yref="paper", text=escaped(t("remedy.nothing")),
-        showarrow=False, font={"size": 13, "color": look.ink},
+        showarrow=False, font={"size": 13, "color": theme.ink},
     )  # fmt: skip
     shape.update_xaxes(
         title_text=escaped(t("remedy.entropy")), showgrid=False, range=[0, x[-1]], dtick=1
@@ -72,7 +74,7 @@ def difference(found: Halves, context: Context) -> Picture:
     taken = found.lambda_ * found.second
     after = found.first - taken
     return Picture(
-        "remedy_halves", parts(found.first, taken, context.tokens, context.look, context.t),
+        "remedy_halves", parts(found.first, taken, context.tokens, context.theme, context.t),
         {"row": context.row, "lambda_": found.lambda_, "total": after.sum(),
          "overlap": found.overlap, "negative": -after[after < 0].sum()},
         wide=True,
@@ -80,7 +82,7 @@ def difference(found: Halves, context: Context) -> Picture:
 
 
 def parts(
-    first: np.ndarray, second: np.ndarray, keys: Sequence[str] | None, look: Theme, t: Words
+    first: np.ndarray, second: np.ndarray, keys: Sequence[str] | None, theme: Theme, t: Words
 ) -> go.Figure:
     """The first softmax up, what is taken off it down, and below the difference."""
     cells = Cells(0, len(first), 512)
@@ -88,10 +90,10 @@ def parts(
     at = (edges[:-1] + edges[1:] - 1) / 2
     after = furthest(first - second, cells)
     up, down = furthest(first, cells), furthest(second, cells)
-    high, low = look.signed[6], look.signed[2]
-    shape = figure(look, 400, bargap=0, barmode="overlay")
+    high, low = theme.signed[6], theme.signed[2]
+    shape = figure(theme, 400, bargap=0, barmode="overlay")
     for y, name, colour, axis in (
-        (up, t("remedy.first"), look.quiet, "y"), (-down, t("remedy.second"), look.faint, "y"),
+        (up, t("remedy.first"), theme.quiet, "y"), (-down, t("remedy.second"), theme.faint, "y"),
         (np.where(after > 0, after, 0), t("remedy.positive"), high, "y2"),
         (np.where(after < 0, after, 0), t("remedy.negative"), low, "y2"),
     ):  # fmt: skip
@@ -104,7 +106,7 @@ def parts(
     top = 1.05 * max(up.max(), after.max(), 1e-9)
     bottom = 1.05 * max(down.max(), -after.min(), 0.05 * top)
     common = {"range": [-bottom, top], "tickformat": ".0%", "zeroline": True,
-              "zerolinecolor": look.faint, "nticks": 5}  # fmt: skip
+              "zerolinecolor": theme.faint, "nticks": 5}  # fmt: skip
     shape.update_layout(
         yaxis={"domain": [0.53, 1], "title": {"text": escaped(t("remedy.weight"))}, **common},
         yaxis2={"domain": [0, 0.47], "title": {"text": escaped(t("remedy.difference"))}, **common},

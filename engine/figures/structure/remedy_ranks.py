@@ -17,7 +17,7 @@ def ranks(
     before: np.ndarray,
     after: np.ndarray,
     names: tuple[str, str],
-    look: Theme,
+    theme: Theme,
     t: Words,
     *,
     zeros: int = 0,
@@ -31,8 +31,8 @@ def ranks(
     at = np.unique(np.geomspace(1, n, POINTS).round().astype(int))
     low = max(FLOOR, min(x[x > 0].min(initial=1.0) for x in (before, after)))
     floor = 10 ** (np.floor(np.log10(low)))
-    shape = figure(look, 320, hovermode="x unified")
-    for weights, name, line in zip((before, after), names, pens(look), strict=True):
+    shape = figure(theme, 320, hovermode="x unified")
+    for weights, name, line in zip((before, after), names, pens(theme), strict=True):
         falling = np.sort(weights)[::-1]
         falling = falling[falling >= floor]
         here = np.union1d(at[at <= len(falling)], [len(falling)] if len(falling) else [])
@@ -58,7 +58,7 @@ def ranks(
         shape.add_trace(
             go.Scatter(
                 x=[n - zeros + 1, n], y=[nought, nought], mode="lines+markers", showlegend=False,
-                line={"color": look.accent, "width": 6}, marker={"size": 6},
+                line={"color": theme.accent, "width": 6}, marker={"size": 6},
                 hovertemplate=escaped(t("remedy.zeros", zeros=zeros)) + "<extra></extra>",
             )
         )  # fmt: skip
@@ -66,7 +66,7 @@ def ranks(
             x=np.log10(max(n - zeros + 1, 1)), y=np.log10(nought), text=escaped(
                 t("remedy.zeros", zeros=zeros)
             ),
-            showarrow=False, font={"size": 13, "color": look.accent}, bgcolor=look.paper,
+            showarrow=False, font={"size": 13, "color": theme.accent}, bgcolor=theme.paper,
             **({"xanchor": "right", "yanchor": "middle", "xshift": -10} if n - zeros > n**0.5
                else {"xanchor": "left", "yanchor": "bottom", "yshift": 4}),
         )  # fmt: skip
@@ -83,17 +83,17 @@ def ranks(
 
 
 def signed_ranks(
-    before: np.ndarray, after: np.ndarray, names: tuple[str, str], look: Theme, t: Words
+    before: np.ndarray, after: np.ndarray, names: tuple[str, str], theme: Theme, t: Words
 ) -> go.Figure:
     """Sizes of weights from the largest down, positive and negative ones apart."""
-    shape = ranks(before, after.clip(0), names, look, t)
+    shape = ranks(before, after.clip(0), names, theme, t)
     shape.data[1].name = escaped(f"{names[1]}: {t('remedy.above')}")
     sizes = np.sort((-after).clip(0))[::-1]
     sizes = sizes[sizes >= FLOOR]
     at = np.unique(np.geomspace(1, max(1, len(sizes)), POINTS).round().astype(int))[: len(sizes)]
     shape.add_trace(
         go.Scatter(
-            x=at, y=sizes[at - 1], mode="lines", line={"color": look.signed[2], "width": 2.2,
+            x=at, y=sizes[at - 1], mode="lines", line={"color": theme.signed[2], "width": 2.2,
                                                        "dash": "dot"},
             name=escaped(f"{names[1]}: {t('remedy.below')}"), hovertemplate="−%{y:.3g}",
         )

@@ -45,14 +45,14 @@ def along(context: Context, n: int) -> str:
 
 
 def tint(context: Context, j: int, alpha: float = 1.0) -> str:
-    colour = context.look.tints[j % len(context.look.tints)]
+    colour = context.theme.tints[j % len(context.theme.tints)]
     r, g, b = (int(colour[i : i + 2], 16) for i in (1, 3, 5))
     return f"rgba({r},{g},{b},{alpha})"
 
 
 def mark_row(shape: go.Figure, context: Context) -> None:
     shape.add_vline(
-        x=context.row, line={"color": context.look.accent, "width": 1.5, "dash": "dot"}
+        x=context.row, line={"color": context.theme.accent, "width": 1.5, "dash": "dot"}
     )
 
 
@@ -70,9 +70,9 @@ def bars(
     title: str,
 ) -> go.Figure:
     """Shares by route, one bar a series, beside level lines of reference."""
-    look, said = context.look, [escaped(name) for name in names]
-    shape = figure(look, 320, barmode="group", bargap=0.3)
-    for (name, values), colour in zip(series, (look.weight[5], look.weight[2]), strict=False):
+    theme, said = context.theme, [escaped(name) for name in names]
+    shape = figure(theme, 320, barmode="group", bargap=0.3)
+    for (name, values), colour in zip(series, (theme.weight[5], theme.weight[2]), strict=False):
         shape.add_trace(
             go.Bar(
                 x=list(range(len(names))), y=values, name=escaped(name),
@@ -84,7 +84,7 @@ def bars(
         shape.add_trace(
             go.Scatter(
                 x=[-0.5, len(names) - 0.5], y=[level, level], mode="lines", name=escaped(name),
-                line={"color": look.ink, "width": 1.5, "dash": dash},
+                line={"color": theme.ink, "width": 1.5, "dash": dash},
                 hovertemplate=f"{escaped(name)} {level:.1%}<extra></extra>",
             )
         )  # fmt: skip

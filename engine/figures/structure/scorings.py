@@ -24,7 +24,7 @@ def pictures(context: Context) -> Iterator[Picture]:
     if (fit := following(context)) is not None:
         quality = "good" if fit.r2 >= 0.9 else "fair" if fit.r2 >= 0.5 else "poor"
         yield Picture(
-            "additive_scores", density(fit.own, fit.made, look=context.look, t=t),
+            "additive_scores", density(fit.own, fit.made, theme=context.theme, t=t),
             {"head": head, "r2": fit.r2, "pairs": len(fit.own), "rows": fit.rows,
              "hidden": fit.hidden, "quality": t(f"additive.{quality}")},
         )  # fmt: skip
@@ -38,7 +38,7 @@ def pictures(context: Context) -> Iterator[Picture]:
         )  # fmt: skip
 
 
-def density(x: np.ndarray, y: np.ndarray, *, look: Theme, t: Words) -> go.Figure:
+def density(x: np.ndarray, y: np.ndarray, *, theme: Theme, t: Words) -> go.Figure:
     """Pairs by their own score and the network's, as counts in cells; equal ones on the line."""
     low, high = (float(f(np.quantile(z, share) for z in (x, y))) for f, share in
                  ((min, 0.0005), (max, 0.9995)))  # fmt: skip
@@ -46,12 +46,12 @@ def density(x: np.ndarray, y: np.ndarray, *, look: Theme, t: Words) -> go.Figure
     counts, edges, _ = np.histogram2d(x, y, bins=CELLS, range=[[low, high]] * 2)
     middle = (edges[1:] + edges[:-1]) / 2
     powers = range(int(np.log10(max(counts.max(), 1))) + 1)
-    shape = figure(look, 380, showlegend=False)
+    shape = figure(theme, 380, showlegend=False)
     shape.add_trace(
         go.Heatmap(
             x=middle, y=middle, z=np.where(counts.T > 0, np.log10(np.maximum(counts.T, 1)) + 0.3,
                                            np.nan),
-            customdata=counts.T, zmin=0, colorscale=scale(look.weight),
+            customdata=counts.T, zmin=0, colorscale=scale(theme.weight),
             colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.7,
                       "tickvals": [p + 0.3 for p in powers],
                       "ticktext": [f"{10**p:,}" for p in powers],
@@ -62,7 +62,7 @@ def density(x: np.ndarray, y: np.ndarray, *, look: Theme, t: Words) -> go.Figure
     shape.add_trace(
         go.Scatter(
             x=[low, high], y=[low, high], mode="lines", hoverinfo="skip",
-            line={"color": look.faint, "width": 1.5, "dash": "dot"},
+            line={"color": theme.faint, "width": 1.5, "dash": "dot"},
         )
     )  # fmt: skip
     shape.update_xaxes(title_text=escaped(t("additive.own")), range=[low, high])
@@ -79,7 +79,7 @@ def density(x: np.ndarray, y: np.ndarray, *, look: Theme, t: Words) -> go.Figure
 def kernel(found: Kernel, context: Context) -> go.Figure:
     """Weights of one row's keys by their distance, on the kernel; of many, the heaviest, and
     others at even steps of distance."""
-    look, t, keys = context.look, context.t, context.tokens
+    theme, t, keys = context.theme, context.t, context.tokens
     far, weights = found.far, found.weights
     at = np.flatnonzero(found.seen)
     if len(at) > POINTS:
@@ -90,18 +90,18 @@ def kernel(found: Kernel, context: Context) -> go.Figure:
         at = np.concatenate([order[: POINTS // 2], rest[even]])
     near, wide = float(far[at].min()), float(far[at].max())
     x = np.linspace(near, max(wide, near + 1e-6), 300)
-    shape = figure(look, 340, showlegend=False)
+    shape = figure(theme, 340, showlegend=False)
     shape.add_trace(
         go.Scatter(
             x=x, y=found.weight(x), mode="lines",
-            line={"color": look.faint, "width": 1.5}, hoverinfo="skip",
+            line={"color": theme.faint, "width": 1.5}, hoverinfo="skip",
         )
     )  # fmt: skip
     names = [escaped(f"{isolated(keys[i])} {i:,}" if keys else f"{i:,}") for i in at.tolist()]
     shape.add_trace(
         go.Scatter(
             x=far[at], y=weights[at], mode="markers", text=names,
-            marker={"color": look.accent, "size": 7, "opacity": 0.55},
+            marker={"color": theme.accent, "size": 7, "opacity": 0.55},
             hovertemplate="%{text}<br>|q − k| = %{x:.2f}<br>%{y:.4f}<extra></extra>",
         )
     )  # fmt: skip

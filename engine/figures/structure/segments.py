@@ -24,7 +24,7 @@ def bounded(
     bounds: Int[Tensor, "S 2"],
     frame: tuple[int, int, int],
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
 ) -> go.Figure:
     """Full attention with what a row of each segment sees of it outlined.
@@ -40,7 +40,7 @@ def bounded(
         if low < high:
             xs += [start - 0.5, stop - 0.5, stop - 0.5, start - 0.5, start - 0.5, None]
             ys += [low - 0.5, low - 0.5, high - 0.5, high - 0.5, low - 0.5, None]
-    return outlined(cells, xs, ys, (n, m), look=look, t=t)
+    return outlined(cells, xs, ys, (n, m), theme=theme, t=t)
 
 
 def outlined(
@@ -49,18 +49,18 @@ def outlined(
     ys: Sequence[float | None],
     size: tuple[int, int],
     *,
-    look: Theme,
+    theme: Theme,
     t: Words,
 ) -> go.Figure:
     """Full attention's pooled map of n queries and m keys under lines of what a row sees."""
     n, m = size
     shape = heatmap(
-        cells, look=look, t=t, rows=(0, n), cols=(0, m), colour="log", pool="max", height=420
+        cells, theme=theme, t=t, rows=(0, n), cols=(0, m), colour="log", pool="max", height=420
     )
     shape.layout.annotations = ()  # rows may be a sample: the caption says what cells are
     shape.add_trace(
         go.Scatter(
-            x=xs, y=ys, mode="lines", line={"color": look.accent, "width": 1.5}, hoverinfo="skip",
+            x=xs, y=ys, mode="lines", line={"color": theme.accent, "width": 1.5}, hoverinfo="skip",
             showlegend=False,
         )
     )  # fmt: skip
@@ -68,7 +68,7 @@ def outlined(
 
 
 def lost(
-    at: Int[Tensor, " r"], shares: dict[str, Float[Tensor, " r"]], *, look: Theme, t: Words
+    at: Int[Tensor, " r"], shares: dict[str, Float[Tensor, " r"]], *, theme: Theme, t: Words
 ) -> go.Figure:
     """Full attention's mass along the text, by how the row may still read it: adds up to all.
 
@@ -76,11 +76,11 @@ def lost(
         at: query positions. shares: of each, by the names of the tints.
     """
     tints = {
-        "own": look.quiet, "window": look.quiet, "sinks": look.weight[6],
-        "summary": look.weight[2], "lost": look.grid,
+        "own": theme.quiet, "window": theme.quiet, "sinks": theme.weight[6],
+        "summary": theme.weight[2], "lost": theme.grid,
     }  # fmt: skip
     along = stretches(at[None].double().numpy())[1][0]
-    shape = figure(look, 300, hovermode="x unified")
+    shape = figure(theme, 300, hovermode="x unified")
     for name, share in shares.items():
         shape.add_trace(
             go.Scatter(
@@ -98,7 +98,7 @@ def lost(
 
 def pictures(view: Segments, context: Context) -> Iterator[Picture]:
     """Cuts over full attention, mass between segments, what rows lost, summaries."""
-    frame, look, t = context.att.frame, context.look, context.t
+    frame, theme, t = context.att.frame, context.theme, context.t
     if context.qkv is None:
         return
     found = cut(context.full(), view.bounds)
@@ -112,9 +112,9 @@ def pictures(view: Segments, context: Context) -> Iterator[Picture]:
         "notes": notes, "count": len(view.bounds),
         "lost": float(gone.sum() / found.reached.sum().clamp_min(1e-9)),
     }  # fmt: skip
-    drawn = {"names": names, "row": here, "look": look, "t": t}
+    drawn = {"names": names, "row": here, "theme": theme, "t": t}
     sizes = (frame.n, frame.m, frame.offset)
-    yield Picture("segments_cut", bounded(found.map, view.bounds, sizes, look=look, t=t), facts)
+    yield Picture("segments_cut", bounded(found.map, view.bounds, sizes, theme=theme, t=t), facts)
     merged = t("segments.together", together=found.together) if found.together > 1 else ""
     yield Picture("segments_mass", groups(found.mass, **drawn), facts | {"notes": merged + notes})
     worst = int(gone.argmax())
@@ -123,7 +123,7 @@ def pictures(view: Segments, context: Context) -> Iterator[Picture]:
     shares = {"own": found.kept, "summary" if integrated else "lost": gone}
     yield Picture(
         "segments_reach" if integrated else "segments_lost",
-        lost(found.rows, shares, look=look, t=t),
+        lost(found.rows, shares, theme=theme, t=t),
         facts | most,
     )
     if view.summary is not None:

@@ -15,7 +15,7 @@ from engine.text.tokens import escaped
 
 def held(scene: Scene, slots: Slots, context: Context) -> Picture:
     """What each slot stands for as the chosen row's segment begins, and what the row gives it."""
-    qkv, t, look = scene.qkv, context.t, context.look
+    qkv, t, theme = scene.qkv, context.t, context.theme
     segment, found = scene.segment_of(context.row), scene.holdings(slots)
     past = min(segment * scene.view.segment, qkv.m)
     width = max(1, -(-past // CELLS))
@@ -28,19 +28,19 @@ def held(scene: Scene, slots: Slots, context: Context) -> Picture:
     mine, theirs = [x.mass for x in found], [x.full for x in found]
     y = list(range(len(found)))
     called = [t("memory.slot", number=i + 1, count=c) for i, c in enumerate(counts)]
-    shape = figure(look, max(300, min(420, 120 + 22 * len(found))), bargap=0.25)
+    shape = figure(theme, max(300, min(420, 120 + 22 * len(found))), bargap=0.25)
     shape.add_trace(
         go.Heatmap(
             z=[(x / x.max()).astype(np.float32) for x in shares],
             x=(starts + np.minimum(starts + width, past) - 1) / 2, y=y, zmin=0, ygap=2,
-            colorscale=scale(look.weight), showscale=False,
+            colorscale=scale(theme.weight), showscale=False,
             customdata=[x.round(4) for x in shares],
             text=[[name] * len(starts) for name in map(escaped, called)],
             hovertemplate="%{text}<br>%{x:,d}: %{customdata:.1%}<extra></extra>",
         )
     )  # fmt: skip
     for values, name, colour in (
-        (mine, "memory.here", look.quiet), (theirs, "memory.full", look.faint)
+        (mine, "memory.here", theme.quiet), (theirs, "memory.full", theme.faint)
     ):  # fmt: skip
         shape.add_trace(
             go.Bar(
@@ -69,19 +69,19 @@ def held(scene: Scene, slots: Slots, context: Context) -> Picture:
 
 def drift(scene: Scene, slots: Slots, context: Context) -> Picture:
     """How much the slots' keys turn as each segment is taken in."""
-    t, look, found = context.t, context.look, scene.drift(slots)
+    t, theme, found = context.t, context.theme, scene.drift(slots)
     at, mean, low, high = found.at, found.mean, found.low, found.high
-    shape = figure(look, 300, hovermode="x unified")
+    shape = figure(theme, 300, hovermode="x unified")
     shape.add_trace(
         go.Scatter(
             x=[*at, *at[::-1]], y=[*high, *low[::-1]], fill="toself", mode="lines",
-            line={"width": 0}, fillcolor=look.weight[2], opacity=0.6, hoverinfo="skip",
+            line={"width": 0}, fillcolor=theme.weight[2], opacity=0.6, hoverinfo="skip",
             name=escaped(t("memory.spread")),
         )
     )  # fmt: skip
     shape.add_trace(
         go.Scatter(
-            x=at, y=mean, mode="lines+markers", line={"color": look.weight[6], "width": 2},
+            x=at, y=mean, mode="lines+markers", line={"color": theme.weight[6], "width": 2},
             name=escaped(t("memory.mean")), hovertemplate="%{y:.3f}",
         )
     )  # fmt: skip

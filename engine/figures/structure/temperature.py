@@ -26,23 +26,23 @@ def pictures(context: Context) -> Iterator[Picture]:
     facts = {"half": now / 2, "now": now, "double": 2 * now}
     spread = {f"over_{name}": effective(at(z, x)) for name, x in facts.items()}
     yield Picture(
-        "temperature", curves(z, now, context.look, context.t), wide=True,
+        "temperature", curves(z, now, context.theme, context.t), wide=True,
         facts={"row": context.row, "head": context.head, "n": len(z), **facts, **spread},
     )  # fmt: skip
 
 
-def curves(logits: np.ndarray, now: float, look: Theme, t: Words) -> go.Figure:
+def curves(logits: np.ndarray, now: float, theme: Theme, t: Words) -> go.Figure:
     """The row's weights, sorted, at several temperatures; beside them over how many it spreads.
 
     Args:
         logits: (m) of the keys that the row may see. now: the temperature that was chosen.
     """
     n = len(logits)
-    shape = figure(look, 340)
+    shape = figure(theme, 340)
     for k, x in enumerate(sorted({*STEPS, now})):
         w = np.sort(at(logits, x))[::-1]
         chosen = x == now
-        colour = look.accent if chosen else colour_at(look.weight, 0.75 - 0.45 * k / len(STEPS))
+        colour = theme.accent if chosen else colour_at(theme.weight, 0.75 - 0.45 * k / len(STEPS))
         shape.add_trace(
             go.Scatter(
                 x=np.arange(1, n + 1), y=np.where(w >= FLOOR, w, np.nan), mode="lines",
@@ -55,20 +55,20 @@ def curves(logits: np.ndarray, now: float, look: Theme, t: Words) -> go.Figure:
     shape.add_trace(
         go.Scatter(
             x=grid, y=[effective(at(logits, x)) for x in grid],
-            line={"color": look.weight[5], "width": 2.5},
+            line={"color": theme.weight[5], "width": 2.5},
             hovertemplate="T = %{x:.2f}<br>%{y:,.1f}<extra></extra>", **line,
         )
     )  # fmt: skip
     shape.add_trace(
         go.Scatter(
             x=[grid[0], grid[-1]], y=[n, n], hoverinfo="skip",
-            line={"color": look.faint, "width": 1, "dash": "dash"}, **line,
+            line={"color": theme.faint, "width": 1, "dash": "dash"}, **line,
         )
     )  # fmt: skip
     shape.add_trace(
         go.Scatter(
             x=[now], y=[effective(at(logits, now))], hoverinfo="skip",
-            marker={"size": 11, "color": look.accent}, **line | {"mode": "markers"},
+            marker={"size": 11, "color": theme.accent}, **line | {"mode": "markers"},
         )
     )  # fmt: skip
     log = {"type": "log", "dtick": 1}
@@ -86,6 +86,6 @@ def curves(logits: np.ndarray, now: float, look: Theme, t: Words) -> go.Figure:
     shape.add_annotation(
         text=escaped(t("temperature.even", n=n)), x=np.log10(grid[0]) + 0.02, y=np.log10(n),
         xref="x2", yref="y2", xanchor="left", yanchor="bottom", showarrow=False,
-        font={"size": 12, "color": look.faint},
+        font={"size": 12, "color": theme.faint},
     )  # fmt: skip
     return shape

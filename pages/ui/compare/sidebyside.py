@@ -14,7 +14,7 @@ from engine.spec.spelling import declarations
 from engine.text import quantities
 from pages.ui.compare.compared import Column, Compared, differing, end_of_scale
 from pages.ui.components.heatmap import heatmap
-from pages.ui.explore import panels
+from pages.ui.explore import picture, sentences
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import controls, frame
 from pages.ui.shared.settings import setting
@@ -90,7 +90,7 @@ def _add() -> None:
 def toolbar(shown: Compared) -> None:
     """How maps are coloured and pooled, and one column more."""
     with st.container(key="comparing", horizontal=True, vertical_alignment="center"):
-        panels.toolbar(shown.scene)
+        picture.toolbar(shown.scene)
         if len(shown.columns) < MOST_COLUMNS:
             st.button(t("compare.add"), key="add-column", type="tertiary", on_click=_add)
 
@@ -217,10 +217,10 @@ def closer(shown: Compared, column: Column) -> None:
     behind = att.m - att.n
     queries = att.tokens[behind:] if att.tokens and behind >= 0 else None
     figure = difference(
-        found, look=frame.look(), t=t, queries=queries, keys=att.tokens,
+        found, theme=frame.theme(), t=t, queries=queries, keys=att.tokens,
         colour=shown.spec.colour, query=shown.scene.query,
     )  # fmt: skip
-    st.plotly_chart(figure, theme=None, key="difference", config=panels.PLAIN)
+    frame.chart(figure, "difference")
     up, down = float(found.cells.max()), -float(found.cells.min())
     if max(up, down) <= 0:
         words = [t("compare.difference_none", name=column.name)]
@@ -248,11 +248,11 @@ def row(shown: Compared) -> None:
     cols = min(c0, att.m - 1), min(c1, att.m)
     figure = strips(
         [(column.name, scene.weights) for column, scene in shown.drawn], full.weights,
-        look=frame.look(), t=t, keys=att.tokens, cols=cols, query=at if at >= 0 else None,
+        theme=frame.theme(), t=t, keys=att.tokens, cols=cols, query=at if at >= 0 else None,
         log=spec.colour in ("log", "uniform"),
     )  # fmt: skip
-    st.plotly_chart(figure, theme=None, key="strips", config=panels.PLAIN)
-    words = [t("compare.row_caption", query=panels.name(full, max(0, at), "query"))]
+    frame.chart(figure, "strips")
+    words = [t("compare.row_caption", query=sentences.name(full, max(0, at), "query"))]
     if (wide := -(-(cols[1] - cols[0]) // POINTS)) > 1:
         words.append(t("compare.row_pooled", cols=wide))
     with st.container(key="caption-strips"):
@@ -330,7 +330,7 @@ def _plain(name: str, value: float, signed: bool = False) -> str:
 def badge(shown: Compared) -> None:
     """Where Q, K and V came from."""
     applied = next((scene for column, scene in shown.drawn if not column.full), shown.scene)
-    panels.badge(applied)
+    sentences.badge(applied)
 
 
 def explore_door(scene: Scene) -> None:

@@ -11,7 +11,7 @@ from streamlit.components.v2 import component
 from engine.figures.base.theme import DARK, LIGHT
 from pages.ui.shared.finite import finite
 
-LOOKS = {look.name: asdict(look) for look in (LIGHT, DARK)}
+LOOKS = {theme.name: asdict(theme) for theme in (LIGHT, DARK)}
 
 FOLDER = Path(__file__).parent
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z]+\.js)";\n', re.MULTILINE)

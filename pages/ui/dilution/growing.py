@@ -68,7 +68,7 @@ def draw() -> None:
     chosen = heads[name]
     place(
         pictures.heads(
-            grown.found, chosen=chosen, trained=grown.trained, look=frame.look(), t=t,
+            grown.found, chosen=chosen, trained=grown.trained, theme=frame.theme(), t=t,
             metric=metric,
         ),
         "grown",
@@ -78,7 +78,7 @@ def draw() -> None:
     left, right = st.columns([2, 3], gap="large")
     with left:
         st.subheader(t("dilution.ranking"), anchor=False)
-        place(pictures.ranking(exponents, chosen, look=frame.look(), t=t), "ranking")
+        place(pictures.ranking(exponents, chosen, theme=frame.theme(), t=t), "ranking")
         caption(t("dilution.ranking.caption", first=within[0], last=within[-1]), "ranking")
     with right:
         st.subheader(t("dilution.maps"), anchor=False)
@@ -153,6 +153,6 @@ def maps(reader: Model, content: str, lengths: list[int], chosen: Place) -> None
         t("gate.reading", model=reader.name), made,
         lambda found: 4 * CELLS**2 * len(found),
     )  # fmt: skip
-    look = frame.look()
-    place(pictures.head_maps(cells, trained=reader.trained_length, look=look, t=t), "maps")
+    theme = frame.theme()
+    place(pictures.head_maps(cells, trained=reader.trained_length, theme=theme, t=t), "maps")
     caption(t("dilution.maps.caption", layer=layer, head=head), "maps")

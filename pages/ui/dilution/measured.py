@@ -68,7 +68,7 @@ def draw() -> None:
     span = (choice.lengths[0], max(choice.lengths[-1], choice.lengths[0] + 1))
     job = running(choice)
 
-    look, say = frame.look(), speaker()
+    theme, say = frame.theme(), speaker()
     reads = choice.source == Passage.key
     causal = reads or bool(dict(choice.source_params).get("causal"))
 
@@ -76,7 +76,7 @@ def draw() -> None:
         lines = curves.measured(made, names(choice, made, say), of)
         trained = next((r["trained_length"] for r in made), None)
         return curves.curves(
-            lines, metric=of, look=look, t=say, span=span, causal=causal, trained=trained, **how
+            lines, metric=of, theme=theme, t=say, span=span, causal=causal, trained=trained, **how
         )
 
     moving("sweep", chart(found, metric), t, alt=t(f"stat.{metric}"), job=job, height=460,

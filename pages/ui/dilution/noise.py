@@ -25,7 +25,7 @@ def draw() -> None:
         f"noise:{gap}", t("gate.source"), lambda report: opening.noise(gap, report),
         lambda made: 2**12,
     )  # fmt: skip
-    look = frame.look()
+    theme = frame.theme()
     n, s = np.meshgrid(LENGTHS, NOISES)
     forms = {
         "needle_mass": (found.mass, theory.needle_mass(n, gap, s), theory.leads(n, s)),
@@ -37,7 +37,7 @@ def draw() -> None:
         for column, (how, what, where) in zip(columns, each, strict=True):
             title = f"{t(f'stat.{key}')} · {t(f'dilution.noise.{how}')}"
             figure = curves.noise_map(
-                what, LENGTHS, NOISES, title=title, look=look, t=t, holds=where
+                what, LENGTHS, NOISES, title=title, theme=theme, t=t, holds=where
             )
             with column:
                 place(figure, f"noise-{key}-{how}")
@@ -65,7 +65,7 @@ def in_a_text() -> None:
     best = max((one for one in found.found if not one.passages), key=lambda one: one.needle_mass)
     chosen = (best.layer, best.head)
     place(
-        pictures.disturbed(found.found, chosen, trained=found.trained, look=frame.look(), t=t),
+        pictures.disturbed(found.found, chosen, trained=found.trained, theme=frame.theme(), t=t),
         "disturbed",
     )
     told(found, best)

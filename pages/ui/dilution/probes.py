@@ -52,7 +52,7 @@ def draw() -> None:
     place(
         pictures.lengths(
             records, metric, {key: t(f"probes.kind.{key}") for key in probes.KINDS},
-            trained=trained[1], look=frame.look(), t=t,
+            trained=trained[1], theme=frame.theme(), t=t,
             own=own["records"] if own else (), own_name=named(own["recipe"]) if own else "",
         ),
         "probes",
@@ -119,7 +119,7 @@ def train_one(task: str, made: dict[str, Any] | None) -> None:
         run = run or {"token": None, "recipe": recipe, "history": ()}
         moving(
             "probes-training",
-            pictures.training(run["history"], run["recipe"].steps, look=frame.look(), t=t), t,
+            pictures.training(run["history"], run["recipe"].steps, theme=frame.theme(), t=t), t,
             alt=t("probes.train.alt"), job=run["token"], height=380, on_done=settle,
         )  # fmt: skip
         if made is not None:

@@ -15,14 +15,12 @@ from engine.sources import samples
 from engine.spec import sweep
 from engine.spec.spelling import Field, doublings
 from engine.spec.sweep import Lab
+from pages.ui.shared.frame import chart
 from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
 from pages.ui.url import linked, owner
 from pages.ui.url.linked import Fields, flag, number, one_of
 from pages.ui.url.owner import Group
-
-PLAIN = {"displayModeBar": False}
-
 
 OWN = "own"
 """The text that the person chose on other pages."""
@@ -73,7 +71,7 @@ def toggle(name: str) -> bool:
 
 def place(figure: Figure, key: str, **more: Any) -> Any:
     """A figure."""
-    return st.plotly_chart(figure, theme=None, key=f"lab-chart-{key}", config=PLAIN, **more)
+    return chart(figure, f"lab-chart-{key}", **more)
 
 
 def sentence(words: str, key: str = "") -> None:

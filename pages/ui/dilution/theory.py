@@ -50,7 +50,7 @@ def draw() -> None:
     if drawn:
         lines.append(draws(metric, setting))
     place(
-        curves.curves(lines, metric=metric, look=frame.look(), t=t, span=(8, LONGEST), at=n),
+        curves.curves(lines, metric=metric, theme=frame.theme(), t=t, span=(8, LONGEST), at=n),
         "theory",
     )
     mass, doubling = map(share, noisy.needle_mass([n, 2 * n], gap, noise, needles).tolist())
@@ -63,7 +63,7 @@ def draw() -> None:
     left, right = st.columns(2, gap="large")
     with left:
         st.subheader(t("dilution.threshold.title"), anchor=False)
-        place(curves.threshold(setting, LONGEST, n, look=frame.look(), t=t), "threshold")
+        place(curves.threshold(setting, LONGEST, n, theme=frame.theme(), t=t), "threshold")
         rank = float(forms.rank_gap(n, noise))
         caption(t("dilution.threshold.caption", n=n, needed=needed, rank=rank), "threshold")
     with right:

@@ -44,7 +44,7 @@ def draw() -> None:
     called = [{names[one]: row for one, row in at.items()} for at in rows.weights]
     pictures = [
         curves.rank_row(
-            row, look=frame.look(), t=t, longest=LENGTHS[-1], least=LEAST, ghosts=called[0]
+            row, theme=frame.theme(), t=t, longest=LENGTHS[-1], least=LEAST, ghosts=called[0]
         )
         for row in called
     ]

@@ -15,7 +15,6 @@ from pages.ui.server.waiting import obtain
 from pages.ui.shared import frame
 from pages.ui.shared.strings import formula, language, t
 
-PLAIN = {"displayModeBar": False}
 TINTS = 8
 ACROSS = 32  # keys without names in a line
 LONGEST = 62 * ACROSS  # keys of a tinted text
@@ -23,15 +22,15 @@ LONGEST = 62 * ACROSS  # keys of a tinted text
 
 def structure(scene: Scene) -> None:
     """What the mechanism built: buckets, factors, levels, memory, routes, biases."""
-    spec, look = scene.spec, frame.look()
+    spec, theme = scene.spec, frame.theme()
     if scene.weights_only:
         return
     context = Context(
-        att=scene.attention, head=scene.head, row=scene.query, look=look, t=t,
+        att=scene.attention, head=scene.head, row=scene.query, theme=theme, t=t,
         qkv=scene.given if isinstance(scene.given, QKV) else None,
         mechanism=MECHANISMS[spec.mechanism](**spec.arguments()),
     )  # fmt: skip
-    key = f"structure:{spec.attention_key()}:{scene.head}:{scene.query}:{look.name}:{language()}"
+    key = f"structure:{spec.attention_key()}:{scene.head}:{scene.query}:{theme.name}:{language()}"
     made = obtain(
         key, t("gate.structure"), lambda report: pictures(context), lambda made: 2**18 * len(made)
     )
@@ -72,7 +71,7 @@ def draw(picture: Picture, context: Context, aside: bool = False) -> None:
                 height=picture.figure.layout.height or 420,
             )  # fmt: skip
         elif picture.figure is not None:
-            st.plotly_chart(picture.figure, theme=None, key=f"picture-{picture.key}", config=PLAIN)
+            frame.chart(picture.figure, f"picture-{picture.key}")
         elif picture.labels is not None:
             st.html(tinted(picture, context))
         for name in picture.formulas:

@@ -69,7 +69,7 @@ def draw() -> None:
     glance = cues.look(
         objects, chosen.wish, without=chosen.without, strength=chosen.strength, pull=chosen.pull
     )
-    moves(PART, "scene", pictures.scene(objects, glance, chosen.wish, look=page.look(), t=t))
+    moves(PART, "scene", pictures.scene(objects, glance, chosen.wish, theme=page.theme(), t=t))
     told(objects, glance, chosen)
     closing(PART, formula(objects, glance, chosen), code(chosen), door(glance))
 

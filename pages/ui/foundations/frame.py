@@ -12,11 +12,11 @@ from engine.contract import Param
 from engine.figures.base.theme import Figure
 from engine.spec.picture import Spec
 from pages.ui.components.moving import moving
+from pages.ui.shared.frame import chart
 from pages.ui.shared.strings import t
 from pages.ui.url import linked, state
 from pages.ui.url.linked import Fields
 
-PLAIN = {"displayModeBar": False}
 TALL = r"\\t?frac|\\sum|\\max_|pmatrix|array"
 """What takes more than a line's height in a formula."""
 CHOSEN: dict[str, Fields] = {}
@@ -69,7 +69,7 @@ def stops(part: str, name: str, say: Callable[[Any], str] = str, **more: Any) ->
 
 def picture(part: str, name: str, figure: Figure) -> None:
     """A figure that is drawn anew where it changes."""
-    st.plotly_chart(figure, theme=None, key=f"{part}-picture-{name}", config=PLAIN)
+    chart(figure, f"{part}-picture-{name}")
 
 
 def moves(part: str, name: str, figure: Figure, **more: Any) -> None:

@@ -65,14 +65,14 @@ def draw() -> None:
         )  # fmt: skip
     out = None if off == NONE else int(off)
     found = heads.parts(given, inside)
-    look, tokens = frame.look(), trace.tokens
+    theme, tokens = frame.theme(), trace.tokens
     left, right = st.columns([3, 2], gap="large")
     with left:
-        picture(PART, "maps", pictures.maps(found, out, look=look, t=t))
+        picture(PART, "maps", pictures.maps(found, out, theme=theme, t=t))
         with st.container(key=f"caption-{PART}"):
             st.text(words(PART, "maps", text=spec.content))
     with right:
-        picture(PART, "distance", pictures.distances(found, out, look=look, t=t))
+        picture(PART, "distance", pictures.distances(found, out, theme=theme, t=t))
     near, far = int(found.distance.argmin()), int(found.distance.argmax())
     facts = {
         "near": near, "far": far, "short": float(found.distance[near]),
@@ -89,13 +89,13 @@ def draw() -> None:
         )  # fmt: skip
     if found.fidelity is not None:
         st.text(words(PART, "fidelity", low=float(found.fidelity.min())))
-    flow = pictures.flow(found, out, tokens, look=look, t=t)
+    flow = pictures.flow(found, out, tokens, theme=theme, t=t)
     for column, name, figure in zip(
         st.columns(3, gap="medium"), ("concat", "w_o", "output"), flow, strict=True
     ):
         with column:
             picture(PART, name, figure)
-    picture(PART, "changes", pictures.changes(found, out, tokens, look=look, t=t))
+    picture(PART, "changes", pictures.changes(found, out, tokens, theme=theme, t=t))
     counted = heads.count(given)
     door = spec.replace(mechanism=inside, layer=layer, head=out if weights == "model" else None)
     code = heads.code(spec.content, layer, inside, count, seed, out)

@@ -65,13 +65,13 @@ def draw() -> None:
         own = CHOSEN["own"]
         batch = [masking.painted(masking.read(own), seed)]
     found = masking.masked(batch)
-    look = frame.look()
+    theme = frame.theme()
     columns = st.columns([3, 4, 4] if kind == "own" else 2, gap="medium")
     if kind == "own":
         with columns[0]:
             st.text(words(PART, "paint"))
             paint(f"{PART}-paint", found.mask.tolist(), t, on_paint=painted)
-    sides = pictures.sides(found, kind, row, look=look, t=t)
+    sides = pictures.sides(found, kind, row, theme=theme, t=t)
     for column, name, figure in zip(columns[-2:], ("before", "after"), sides, strict=True):
         with column:
             picture(PART, name, figure)
@@ -81,7 +81,7 @@ def draw() -> None:
         notice(PART, row=name, seen=seen, total=SIDE, kept=kept)
     else:
         notice(PART, "notice.empty", row=name, share=1 / SIDE)
-    ways = pictures.ways(found, row, look=look, t=t)
+    ways = pictures.ways(found, row, theme=theme, t=t)
     for column, (way, figure) in zip(st.columns(3, gap="large"), ways.items(), strict=True):
         with column:
             picture(PART, f"way-{way}", figure)

@@ -61,9 +61,9 @@ def draw() -> None:
     found = pooling.pool(qkv, kind, **params)
     left, right = st.columns(2, gap="large")
     with left:
-        moves(PART, "scores", pictures.scoring(found, row, look=page.look(), t=t))
+        moves(PART, "scores", pictures.scoring(found, row, theme=page.theme(), t=t))
     with right:
-        moves(PART, "sum", pictures.summing(found, row, look=page.look(), t=t))
+        moves(PART, "sum", pictures.summing(found, row, theme=page.theme(), t=t))
     best = int(found.weights[row].argmax())
     notice(
         PART, row=row + 1, key=best + 1, score=signed(float(found.scores[row, best]), ".2f"),

@@ -83,7 +83,7 @@ def permute() -> None:
     moved = positions.order_of(order, len(tokens), seed)
     found = positions.permuted(tokens, moved, kind, causal=causal, seed=seed)
     st.text(words(PART, "moved", sentence=" ".join(isolated(tokens[i]) for i in moved.tolist())))
-    figures = pictures.outputs(found, tokens, look=frame.look(), t=t)
+    figures = pictures.outputs(found, tokens, theme=frame.theme(), t=t)
     for column, name, figure in zip(
         st.columns(3, gap="medium"), ("before", "after", "gap"), figures, strict=True
     ):
@@ -126,18 +126,18 @@ def encoding() -> None:
             trouble(PART, "width", width=width, less=width - 1, more=width + 1)
         return
     dimension = min(dimension, width - 1)
-    look = frame.look()
+    theme = frame.theme()
     left, right = st.columns(2, gap="large")
     with left:
-        picture(PART, "table", pictures.encoding(table, dimension, look=look, t=t))
+        picture(PART, "table", pictures.encoding(table, dimension, theme=theme, t=t))
     with right:
-        picture(PART, "curves", pictures.curves(table, dimension, look=look, t=t))
+        picture(PART, "curves", pictures.curves(table, dimension, theme=theme, t=t))
     error = positions.rotation_error(n, width, offset)
     notice(PART, "notice.encoding", offset=offset, error=tiny(error), length=n)
     for column, kind in zip(st.columns(3, gap="medium"), positions.KINDS[1:], strict=True):
         scores = positions.likeness(kind, n, width, seed)
         with column:
-            picture(PART, kind, pictures.likeness(scores, kind, offset, look=look, t=t))
+            picture(PART, kind, pictures.likeness(scores, kind, offset, theme=theme, t=t))
             if offset < n:
                 spread = positions.spread(scores, offset)
                 told = tiny(spread) if spread < 1e-4 else f"{spread:.2f}"
@@ -164,7 +164,7 @@ def cost() -> None:
         n = stops(PART, "n", "{:,}".format)
         width = stops(PART, "d", "{:,}".format)
         kernel = slider(PART, "kernel")
-    figures = pictures.costs(n, width, kernel, LONGEST, look=frame.look(), t=t)
+    figures = pictures.costs(n, width, kernel, LONGEST, theme=frame.theme(), t=t)
     for column, (name, figure) in zip(st.columns(3, gap="medium"), figures.items(), strict=True):
         with column:
             picture(PART, name, figure)

@@ -141,10 +141,10 @@ def controls(pool: str) -> Choice:
 
 def pictures_of(chosen: Choice, data: Data, w: float, query: float) -> tuple[Any, Any]:
     """The fit and the matrix."""
-    look = page.look()
+    theme = page.theme()
     return (
-        pictures.fit(Fit(data, query, chosen.kernel), w, look=look, t=t),
-        pictures.matrix(data, w, chosen.kernel, query, look=look, t=t),
+        pictures.fit(Fit(data, query, chosen.kernel), w, theme=theme, t=t),
+        pictures.matrix(data, w, chosen.kernel, query, theme=theme, t=t),
     )
 
 
@@ -179,7 +179,7 @@ def descent(chosen: Choice, data: Data, steps: list[Step], job: str | None, tota
     """The loss as it falls, and over w."""
     first = Step(0, chosen.w, regression.loss(data, chosen.w, chosen.others)[0] / len(data.x))
     shape = pictures.descent(
-        regression.scan(data, chosen.others), steps or [first], total, look=page.look(), t=t
+        regression.scan(data, chosen.others), steps or [first], total, theme=page.theme(), t=t
     )
     moves(PART, "descent", shape, job=job, slot="descent")
 
@@ -187,7 +187,7 @@ def descent(chosen: Choice, data: Data, steps: list[Step], job: str | None, tota
 def begin(chosen: Choice) -> None:
     """Start to train."""
     CHOSEN.choose("article", False)
-    t, look, data = speaker(), page.look(), chosen.data()
+    t, theme, data = speaker(), page.theme(), chosen.data()
     run: dict[str, Any] = {"choice": chosen, "steps": [], "query": CHOSEN["query"]}
 
     def work(say: Say) -> None:
@@ -198,7 +198,7 @@ def begin(chosen: Choice) -> None:
             cells, _, _ = pictures.cells(data, step.w, chosen.kernel)
             say(
                 {
-                    "traces": Fit(data, run["query"], chosen.kernel).changing(step.w, look),
+                    "traces": Fit(data, run["query"], chosen.kernel).changing(step.w, theme),
                     "note": note,
                     "share": step.step / STEPS,
                     "matrix": {"traces": [pictures.shares(cells)]},
@@ -336,7 +336,7 @@ def answers(chosen: Choice, data: Data, steps: list[Step], w: float) -> None:
             f"consistency:{shown}:{chosen.n}:{chosen.noise}:{chosen.seed}", words(PART, "more"),
             lambda report: grown(shown, chosen, report), lambda made: 1000,
         )  # fmt: skip
-        moves(PART, "more", pictures.more_data(found, look=page.look(), t=t))
+        moves(PART, "more", pictures.more_data(found, theme=page.theme(), t=t))
         with st.container(key="caption-answer-more"):
             blurred = found.fixed[-1] > found.shrinking[-1]
             st.text(

@@ -69,10 +69,10 @@ def functions(bias: bool) -> None:
         if dot is None:
             trouble(PART, "widths", query=d, key=dk)
         else:
-            moves(PART, "maps", pictures.weights(dot.weights()[0], look=page.look(), t=t))
+            moves(PART, "maps", pictures.weights(dot.weights()[0], theme=page.theme(), t=t))
     with right:
         st.subheader(words(PART, "additive"), anchor=False)
-        moves(PART, "additive", pictures.weights(additive.weights()[0], look=page.look(), t=t))
+        moves(PART, "additive", pictures.weights(additive.weights()[0], theme=page.theme(), t=t))
     if dot is None:
         notice(PART, "notice.apart", query=d, key=dk, hidden=hidden)
     else:
@@ -129,15 +129,15 @@ def scale() -> None:
         seed = slider(PART, "seed")
     found = scoring.spreads(keys, seed)
     one = next(s for s in found if s.d == d)
-    look = page.look()
-    moves(PART, "histograms", pictures.histograms(one, look=look, t=t))
+    theme = page.theme()
+    moves(PART, "histograms", pictures.histograms(one, theme=theme, t=t))
     notice(
         PART, "notice", d=d, keys=keys, raw=one.variance[0], scaled=one.variance[1],
         without=one.largest[0], largest=one.largest[1],
     )  # fmt: skip
     for column, what in zip(st.columns(3), ("variance", "largest", "entropy"), strict=True):
         with column:
-            moves(PART, what, pictures.growth(found, what, d, look=look, t=t))
+            moves(PART, what, pictures.growth(found, what, d, theme=theme, t=t))
     closing(
         PART,
         stacked(

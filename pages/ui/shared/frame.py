@@ -1,11 +1,19 @@
 """What surrounds every page: our type and quiet, and the switch between languages."""
 
+from typing import Any
+
 import streamlit as st
 
-from engine.figures.base.theme import Theme, theme
+from engine.figures.base.theme import DARK, LIGHT, Figure, Theme
 from engine.runtime.paths import ASSETS
 from engine.spec.fields import LANGUAGES
 from pages.ui.shared import controls, strings
+
+
+def chart(figure: Figure, key: str, **more: Any) -> Any:
+    """A picture in our own template, without Plotly's buttons; more as of st.plotly_chart."""
+    config = {"displayModeBar": False}
+    return st.plotly_chart(figure, theme=None, key=key, config=config, **more)
 
 
 def style() -> None:
@@ -13,9 +21,9 @@ def style() -> None:
     st.html(ASSETS / "style.css")
 
 
-def look() -> Theme:
+def theme() -> Theme:
     """The theme that the person sees."""
-    return theme(st.context.theme.type == "dark")
+    return DARK if st.context.theme.type == "dark" else LIGHT
 
 
 def language_switch() -> None:

@@ -24,14 +24,14 @@ def found():
     return difference(engine.attend(qkv, "window", window=6), engine.attend(qkv, "softmax"), 1)
 
 
-@pytest.mark.parametrize("look", [LIGHT, DARK], ids=lambda look: look.name)
-def test_cells_are_the_differences_about_paper(found, look):
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def test_cells_are_the_differences_about_paper(found, theme):
     names = [EVIL if i == 1 else f" t{i}" for i in range(48)]
-    figure = drawn.difference(found, look=look, t=t, queries=names, keys=names, query=7)
+    figure = drawn.difference(found, theme=theme, t=t, queries=names, keys=names, query=7)
     trace = figure.data[0]
     np.testing.assert_allclose(trace.z, found.cells.numpy(), rtol=1e-6)
     assert trace.zmax == -trace.zmin == float(found.cells.abs().max())
-    assert trace.colorscale[4][1] == look.paper  # the middle of nine stops
+    assert trace.colorscale[4][1] == theme.paper  # the middle of nine stops
     assert (trace.x0, trace.dx, trace.y0, trace.dy) == (0, 1, 0, 1)
     assert figure.layout.shapes[0].y0 == 6.5
     assert "␣t3" in trace.text[5][3] and f"{float(found.cells[5, 3]):+.3g}" in trace.text[5][3]
@@ -40,7 +40,7 @@ def test_cells_are_the_differences_about_paper(found, look):
 
 
 def test_a_logarithmic_scale_keeps_signs_and_says_the_values(found):
-    figure = drawn.difference(found, look=LIGHT, t=t, colour="log")
+    figure = drawn.difference(found, theme=LIGHT, t=t, colour="log")
     trace, cells = figure.data[0], found.cells.numpy()
     top = np.abs(cells).max()
     assert (trace.zmin, trace.zmax) == (-drawn.DECADES, drawn.DECADES)
@@ -54,16 +54,16 @@ def test_a_logarithmic_scale_keeps_signs_and_says_the_values(found):
 
 def test_pooled_and_sampled_cells_lie_where_they_belong():
     pooled = Difference(torch.ones(5, 4), torch.arange(20), (0, 20, 8, 24), (4, 4))
-    trace = drawn.difference(pooled, look=LIGHT, t=t).data[0]
+    trace = drawn.difference(pooled, theme=LIGHT, t=t).data[0]
     assert (trace.x0, trace.dx, trace.y0, trace.dy) == (9.5, 4, 1.5, 4)
     sampled = Difference(torch.ones(5, 4), torch.arange(2, 50, 10), (0, 50, 0, 4), (1, 1))
     assert sampled.sampled
-    figure = drawn.difference(sampled, look=LIGHT, t=t)
+    figure = drawn.difference(sampled, theme=LIGHT, t=t)
     assert (figure.data[0].y0, figure.data[0].dy) == (4.5, 10)
     assert figure.layout.yaxis.range == (49.5, -0.5)
 
 
 def test_nothing_differs():
     none = Difference(torch.zeros(3, 3), torch.arange(3), (0, 3, 0, 3), (1, 1))
-    trace = drawn.difference(none, look=LIGHT, t=t, colour="log").data[0]
+    trace = drawn.difference(none, theme=LIGHT, t=t, colour="log").data[0]
     assert (np.asarray(trace.z) == 0).all() and trace.zmin < trace.zmax

@@ -36,12 +36,12 @@ def att():
     return engine.attend(engine.sources.planted(n=40, heads=4, dim=16, causal=True), "softmax")
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.name)
-def test_heatmap_of_single_tokens(att, look):
+@pytest.mark.parametrize("theme", LOOKS, ids=lambda theme: theme.name)
+def test_heatmap_of_single_tokens(att, theme):
     cells = att.weights()[0]
     figure = heatmap(
         cells,
-        look=look,
+        theme=theme,
         t=t,
         rows=(0, 40),
         cols=(0, 40),
@@ -54,14 +54,14 @@ def test_heatmap_of_single_tokens(att, look):
     assert (trace.x0, trace.dx, trace.y0, trace.dy) == (0, 1, 0, 1)
     assert list(figure.layout.xaxis.tickvals) == list(range(40))
     assert figure.layout.yaxis.range == (39.5, -0.5)
-    assert figure.layout.shapes[0].y0 == 6.5 and figure.layout.shapes[0].line.color == look.accent
+    assert figure.layout.shapes[0].y0 == 6.5 and figure.layout.shapes[0].line.color == theme.accent
     assert "␣t3" in trace.text[5][3] and "5" in trace.text[5][3]
     inert(figure)
 
 
 def test_heatmap_of_pooled_cells_says_so(att):
     figure = heatmap(
-        att.heatmap(10)[0], look=LIGHT, t=t, rows=(0, 40), cols=(0, 40), pool="sum",
+        att.heatmap(10)[0], theme=LIGHT, t=t, rows=(0, 40), cols=(0, 40), pool="sum",
     )  # fmt: skip
     assert figure.data[0].dx == 4 and figure.data[0].x0 == 1.5
     assert any("pool.sum.caption 4 4" in a.text for a in figure.layout.annotations)
@@ -70,17 +70,17 @@ def test_heatmap_of_pooled_cells_says_so(att):
 def test_colour_modes_are_named_and_scaled():
     cells = np.array([[0.0, 0.5], [1e-9, 1.0]])
     for colour in ("weight", "log", "uniform", "row"):
-        figure = heatmap(cells, look=LIGHT, t=t, rows=(0, 2), cols=(0, 2), colour=colour)
+        figure = heatmap(cells, theme=LIGHT, t=t, rows=(0, 2), cols=(0, 2), colour=colour)
         assert f"colour.{colour}.bar" in figure.data[0].colorbar.title.text
-    log = heatmap(cells, look=LIGHT, t=t, rows=(0, 2), cols=(0, 2), colour="log")
+    log = heatmap(cells, theme=LIGHT, t=t, rows=(0, 2), cols=(0, 2), colour="log")
     assert log.data[0].z.min() == pytest.approx(np.log10(FLOOR))
-    signed = heatmap(-cells, look=LIGHT, t=t, rows=(0, 2), cols=(0, 2), signed=True)
+    signed = heatmap(-cells, theme=LIGHT, t=t, rows=(0, 2), cols=(0, 2), signed=True)
     assert (signed.data[0].zmin, signed.data[0].zmax) == (-1, 1)
     assert signed.data[0].colorscale[4][1] == LIGHT.paper
 
 
 def test_mosaic_has_one_picture_a_head(att):
-    figure = mosaic(att.heatmap(16), look=LIGHT, t=t, facts=["<b>"] * 4, chosen=2)
+    figure = mosaic(att.heatmap(16), theme=LIGHT, t=t, facts=["<b>"] * 4, chosen=2)
     assert len(figure.layout.images) == 4
     assert list(figure.data[0].customdata) == [0, 1, 2, 3]
     inert(figure)
@@ -99,7 +99,7 @@ def test_png_is_one():
 
 def test_steps_show_the_row(att):
     row = att.steps(1, 30)
-    figure = steps(row, keys=tokens(40), look=DARK, t=t)
+    figure = steps(row, keys=tokens(40), theme=DARK, t=t)
     scores, _, weights, output = figure.data
     assert len(scores.x) == SHOWN and len(weights.x) == SHOWN + 1
     assert sum(weights.x) == pytest.approx(1, abs=1e-5)
@@ -116,17 +116,17 @@ def test_numbers_are_only_said_of_a_softmax(att):
 
 
 def test_groups_that_are_numbers_have_upright_whole_ticks_and_small_shares_their_digits():
-    few = groups(torch.eye(3) / 100, names=["0", "1", "2"], row=1, look=LIGHT, t=t)
+    few = groups(torch.eye(3) / 100, names=["0", "1", "2"], row=1, theme=LIGHT, t=t)
     assert few.layout.xaxis.dtick == 1 and few.layout.xaxis.tickangle is None
     assert few.data[0].colorbar.tickformat != ".0%"  # which would say 1% six times
     names = [f"{i:,}" for i in range(30)]
-    many = groups(torch.eye(30), names=names, row=None, look=LIGHT, t=t)
+    many = groups(torch.eye(30), names=names, row=None, theme=LIGHT, t=t)
     assert many.layout.xaxis.ticktext is None and many.layout.xaxis.dtick is None
     assert many.data[0].colorbar.tickformat == ".0%"
 
 
 def test_groups_are_named_and_escaped():
-    figure = groups(torch.eye(3), names=[EVIL, "b", "c"], row=1, look=LIGHT, t=t)
+    figure = groups(torch.eye(3), names=[EVIL, "b", "c"], row=1, theme=LIGHT, t=t)
     assert list(figure.layout.xaxis.tickvals) == [0, 1, 2]
     assert figure.layout.shapes[0].y0 == 0.5
     inert(figure)
@@ -136,18 +136,18 @@ def test_rows_are_averaged_over_stretches():
     at, lines = stretches(np.arange(1000.0)[None], 10)
     assert len(at) == 10 and lines[0, 0] == pytest.approx(49.5) and at[0] == 49.5
     figure = rows(
-        torch.ones(2, 9), torch.arange(1, 10).repeat(2, 1), head=1, query=3, look=LIGHT, t=t
+        torch.ones(2, 9), torch.arange(1, 10).repeat(2, 1), head=1, query=3, theme=LIGHT, t=t
     )
     assert len(figure.data) == 3 and figure.data[-1].line.color == LIGHT.accent
 
 
-@pytest.mark.parametrize("look", LOOKS, ids=lambda look: look.name)
-def test_scales_rise_evenly_in_lightness(look):
+@pytest.mark.parametrize("theme", LOOKS, ids=lambda theme: theme.name)
+def test_scales_rise_evenly_in_lightness(theme):
     def lightness(colour):
         r, g, b = (int(colour[i : i + 2], 16) / 255 for i in (1, 3, 5))
         return 0.2126 * r**2.2 + 0.7152 * g**2.2 + 0.0722 * b**2.2
 
-    steps = np.diff([lightness(colour_at(look.weight, i / 32)) for i in range(33)])
-    assert (steps < 0).all() if look is LIGHT else (steps > 0).all()
-    assert look.weight[0] == look.paper == look.signed[4]
-    assert template(look).layout.font.color == look.ink
+    steps = np.diff([lightness(colour_at(theme.weight, i / 32)) for i in range(33)])
+    assert (steps < 0).all() if theme is LIGHT else (steps > 0).all()
+    assert theme.weight[0] == theme.paper == theme.signed[4]
+    assert template(theme).layout.font.color == theme.ink

@@ -19,7 +19,7 @@ ROW, FULL = np.array([0.5, 0.0, 0.5, 0.0]), np.array([0.25, 0.25, 0.25, 0.25])
 
 def test_bars_and_outline():
     names = ["<b>x", "b", "c", "d"]
-    figure = strips([("<i>A", ROW), ("B", FULL)], FULL, look=LIGHT, t=t, keys=names, query=2)
+    figure = strips([("<i>A", ROW), ("B", FULL)], FULL, theme=LIGHT, t=t, keys=names, query=2)
     first, outline, second, _ = figure.data
     np.testing.assert_allclose(first.y, ROW)
     np.testing.assert_allclose(outline.y, FULL)
@@ -34,11 +34,11 @@ def test_bars_and_outline():
 
 def test_signed_weights_go_below_zero_and_are_never_logarithmic():
     figure = strips(
-        [("A", np.array([0.7, -0.3]))], np.array([0.5, 0.5]), look=LIGHT, t=t, log=True
+        [("A", np.array([0.7, -0.3]))], np.array([0.5, 0.5]), theme=LIGHT, t=t, log=True
     )
     assert figure.layout.yaxis.range[0] == -0.3 and figure.layout.yaxis.type == "linear"
     assert figure.layout.yaxis.zeroline
-    plain = strips([("A", ROW)], FULL, look=LIGHT, t=t, log=True)
+    plain = strips([("A", ROW)], FULL, theme=LIGHT, t=t, log=True)
     assert plain.layout.yaxis.type == "log"
     assert plain.layout.yaxis.range[1] == pytest.approx(np.log10(0.5))
 
@@ -47,11 +47,11 @@ def test_long_rows_are_pooled_and_windows_cut():
     n = 4 * POINTS
     w = np.zeros(n)
     w[10], w[n - 1] = 0.5, -0.75
-    figure = strips([("A", w)], np.abs(w), look=LIGHT, t=t)
+    figure = strips([("A", w)], np.abs(w), theme=LIGHT, t=t)
     assert len(figure.data[0].x) == POINTS
     assert figure.data[0].y[2] == 0.5 and figure.data[0].y[-1] == -0.75
     assert figure.data[0].customdata[2] == "8–11"
-    part = strips([("A", w)], np.abs(w), look=LIGHT, t=t, cols=(8, 16))
+    part = strips([("A", w)], np.abs(w), theme=LIGHT, t=t, cols=(8, 16))
     assert list(part.data[0].x) == list(range(8, 16)) and part.data[0].y[2] == 0.5
 
 

@@ -27,7 +27,7 @@ def test_a_line_is_the_mean_and_its_band_the_extremes() -> None:
     full, window = curves.measured(records, names, "needle_mass")
     assert (full.n, full.low, full.high) == ([32, 64], [0.9, 0.2], [0.9, 0.4])
     assert full.y == pytest.approx([0.9, 0.3]) and window.n == []
-    shape = curves.curves([full, window], metric="needle_mass", look=LIGHT, t=t, limits=False)
+    shape = curves.curves([full, window], metric="needle_mass", theme=LIGHT, t=t, limits=False)
     assert len(shape.data) == 6  # every mechanism has its traces, also before it has records
     assert list(shape.data[2].x) == [32, 64] and shape.data[2].name == "full"
 
@@ -45,7 +45,7 @@ def test_limits_are_those_of_even_and_single_rows() -> None:
 def test_rows_are_thinned_out_on_a_logarithmic_axis() -> None:
     row = (np.arange(1, 5001, dtype=float) ** -1.0).tolist()
     row[-1] = 0.0
-    shape = curves.rank_row({"full": row}, look=LIGHT, t=t, longest=8192, least=1e-6)
+    shape = curves.rank_row({"full": row}, theme=LIGHT, t=t, longest=8192, least=1e-6)
     x, y = shape.data[0].x, shape.data[0].y
     assert len(x) <= 200 and x[0] == 1 and x[-1] == 5000 and y[-1] is None
     assert y[0] == 1.0 and Curve("a", [1], [1.0]).pen == 0
@@ -64,7 +64,7 @@ def test_an_even_row_of_a_causal_text() -> None:
 
 def test_lengths_beyond_training_are_shaded() -> None:
     line = Curve("full", [256, 4096], [0.5, 0.1])
-    how = {"metric": "needle_mass", "look": LIGHT, "t": t}
+    how = {"metric": "needle_mass", "theme": LIGHT, "t": t}
     shaded = curves.curves([line], **how, trained=1024)
     (area,) = shaded.layout.shapes
     assert (area.x0, area.x1) == (1024, 4096)
@@ -73,7 +73,7 @@ def test_lengths_beyond_training_are_shaded() -> None:
 
 def test_a_map_of_noise_writes_its_shares_where_they_can_be_read() -> None:
     values = np.array([[0.02, 0.5, 0.97], [0.3, 0.6, 1.0]])
-    shape = curves.noise_map(values, (16, 64, 256), (0.5, 2.0), title="m", look=DARK, t=t)
+    shape = curves.noise_map(values, (16, 64, 256), (0.5, 2.0), title="m", theme=DARK, t=t)
     cells, written = shape.data
     assert cells.type == "heatmap" and list(written.text) == [
         "2%",
@@ -97,7 +97,7 @@ def test_cells_in_which_a_form_does_not_hold_are_hatched_and_left_without_a_numb
     holds = theory.leads(n, s)
     assert holds.tolist() == [[True, True], [False, False]]
     values = theory.needle_mass(n, 6.0, s)  # at 16 keys and noise 3 23 %, where rows have 55 %
-    shape = curves.noise_map(values, lengths, noises, title="m", look=LIGHT, t=t, holds=holds)
+    shape = curves.noise_map(values, lengths, noises, title="m", theme=LIGHT, t=t, holds=holds)
     cells, written, hatched = shape.data
     assert np.isnan(np.array(cells.z, float)).tolist() == (~holds).tolist()
     assert list(written.text) == ["96%", "8%"]
@@ -105,7 +105,7 @@ def test_cells_in_which_a_form_does_not_hold_are_hatched_and_left_without_a_numb
     assert np.nanmin(y) == 0.5 and np.nanmax(y) == 1.5  # the upper row: noise rises upwards
     assert (np.nanmin(x), np.nanmax(x)) == (-0.5, 1.5)
     assert shape.layout.yaxis.range[0] < shape.layout.yaxis.range[1]
-    whole = curves.noise_map(values, lengths, noises, title="m", look=LIGHT, t=t)
+    whole = curves.noise_map(values, lengths, noises, title="m", theme=LIGHT, t=t)
     assert len(whole.data) == 2
 
 
@@ -118,7 +118,7 @@ def test_hatching_stays_inside_its_cell() -> None:
 def test_a_row_stands_before_its_ghost() -> None:
     rows = {"full": [0.5, 0.25, 0.25, 0.0], "sparse": [1.0, 0.0, 0.0, 0.0]}
     ghosts = {"full": [0.75, 0.25], "sparse": [1.0, 0.0]}
-    shape = curves.rank_row(rows, look=LIGHT, t=t, longest=16, least=1e-6, ghosts=ghosts)
+    shape = curves.rank_row(rows, theme=LIGHT, t=t, longest=16, least=1e-6, ghosts=ghosts)
     assert [trace.name for trace in shape.data if trace.showlegend is None] == ["full", "sparse"]
     ghost = shape.data[2]
     assert list(ghost.y) == [0.75, 0.25] and ghost.opacity < 0.5
@@ -128,7 +128,7 @@ def test_a_row_stands_before_its_ghost() -> None:
 
 def test_the_threshold_is_where_half_of_the_weight_and_the_first_rank_are() -> None:
     setting = curves.Setting(6.0, 2.0)
-    rank, mass = curves.threshold(setting, 4096, 256, look=LIGHT, t=t).data
+    rank, mass = curves.threshold(setting, 4096, 256, theme=LIGHT, t=t).data
     n, needed, first = np.array(mass.x), np.array(mass.y), np.array(rank.y)
     np.testing.assert_allclose(noisy.needle_mass(n, needed, 2.0), 0.5, atol=1e-5)
     np.testing.assert_allclose(theory.rank_kept(n, first, 2.0), 0.5, rtol=1e-6)
@@ -141,5 +141,5 @@ def test_a_limit_is_named_where_it_is_clear_of_the_lines() -> None:
         ("needle_mass", ("left", "right")),
         ("effective_tokens", ("right",) * 2),
     ):
-        shape = curves.curves([line], metric=metric, look=LIGHT, t=t)
+        shape = curves.curves([line], metric=metric, theme=LIGHT, t=t)
         assert tuple(a.xanchor for a in shape.layout.annotations) == sides

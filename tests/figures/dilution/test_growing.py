@@ -16,17 +16,17 @@ def test_the_chosen_head_stands_out_and_training_ends() -> None:
         return Grown(n, 0, h, n, 0.5, float(n) / (1 + h), 0.0, None, 1.0, 2.0, n > 100)
 
     grown = [head(n, h) for n in (64, 128) for h in (0, 1)]
-    shape = growing.heads(grown, chosen=(0, 1), trained=100, look=LIGHT, t=t)
+    shape = growing.heads(grown, chosen=(0, 1), trained=100, theme=LIGHT, t=t)
     mine = [trace for trace in shape.data if trace.line.color == LIGHT.accent]
     assert [list(trace.y) for trace in mine] == [[32.0, 64.0], [2.0, 2.0]]
     assert shape.layout.shapes[0].x0 == 100
-    bars = growing.ranking({(0, 0): 1.0, (0, 1): 0.2}, (0, 1), look=LIGHT, t=t).data[0]
+    bars = growing.ranking({(0, 0): 1.0, (0, 1): 0.2}, (0, 1), theme=LIGHT, t=t).data[0]
     assert list(bars.x) == [0.2, 1.0] and bars.marker.color[0] == LIGHT.accent
 
 
 def test_maps_share_one_scale() -> None:
     maps = {64: np.full((4, 4), 2.0), 128: np.full((4, 4), 50.0)}
-    shape = growing.head_maps(maps, trained=100, look=LIGHT, t=t)
+    shape = growing.head_maps(maps, trained=100, theme=LIGHT, t=t)
     assert [a.text for a in shape.layout.annotations] == [
         "n = 64", t("dilution.maps.beyond", n=128)
     ]  # fmt: skip
@@ -48,7 +48,7 @@ def grown(n: int, head: int, **more) -> Grown:
 @pytest.mark.parametrize("metric", growing.GROWN)
 def test_every_measure_of_a_growing_text(metric: str) -> None:
     found = [grown(n, head) for n in (64, 256) for head in (0, 1)]
-    shape = growing.heads(found, chosen=(0, 1), trained=None, look=LIGHT, t=t, metric=metric)
+    shape = growing.heads(found, chosen=(0, 1), trained=None, theme=LIGHT, t=t, metric=metric)
     mine = next(x for x in shape.data if x.name == "Layer 0 · head 1")
     assert list(mine.y) == [getattr(found[0], metric)] * 2
     baseline = [x for x in shape.data if x.name == t("dilution.baseline")]
@@ -65,7 +65,7 @@ def test_a_disturbed_text() -> None:
         Disturbed(k, 100.0 * (k + 1), 0, head, 0.5 / (k + 1), 1.0 - k / 4)
         for k in (0, 2) for head in (0, 1)
     ]  # fmt: skip
-    shape = growing.disturbed(found, (0, 1), trained=150, look=LIGHT, t=t)
+    shape = growing.disturbed(found, (0, 1), trained=150, theme=LIGHT, t=t)
     lines = {x.name: x for x in shape.data if x.showlegend is not False}
     assert list(lines[t("stat.needle_mass")].y) == pytest.approx([0.5, 0.5 / 3])
     assert list(lines[t("stat.needle_hit")].y) == [1.0, 0.5]

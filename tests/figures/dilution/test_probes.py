@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from engine.dilution.probes import CLASSES, METRICS
-from engine.figures.base.theme import theme
+from engine.figures.base.theme import DARK, LIGHT
 from engine.figures.dilution import probes as pictures
 from engine.text.locale import speaker
 
@@ -25,7 +25,7 @@ def records(kinds=tuple(NAMES), seeds=(0, 1, 2)) -> list[dict]:
 @pytest.mark.parametrize("dark", [False, True])
 def test_lines_bands_and_chance(metric, dark) -> None:
     shape = pictures.lengths(
-        records(), metric, NAMES, trained=16, look=theme(dark), t=t,
+        records(), metric, NAMES, trained=16, theme=DARK if dark else LIGHT, t=t,
         own=records(("ssmax",), (7,)), own_name="mine",
     )  # fmt: skip
     shown = [trace for trace in shape.data if trace.showlegend is not False]
@@ -47,9 +47,9 @@ def test_lines_bands_and_chance(metric, dark) -> None:
 
 
 def test_a_training_is_drawn_as_it_goes() -> None:
-    empty = pictures.training((), 500, look=theme(False), t=t)
+    empty = pictures.training((), 500, theme=LIGHT, t=t)
     history = [(100, 2.0, 0.2), (200, 0.5, 0.9)]
-    shape = pictures.training(history, 500, look=theme(False), t=t)
+    shape = pictures.training(history, 500, theme=LIGHT, t=t)
     loss, right = shape.data
     assert list(loss.x) == list(right.x) == [100, 200]
     assert list(loss.y) == [2.0, 0.5] and list(right.y) == [0.2, 0.9]

@@ -31,7 +31,7 @@ def t(key, /, **given):
     return key + "".join(f" {v}" for v in given.values())
 
 
-def context(key: str, n: int = 90, look=LIGHT, row: int = 30, causal: bool = True, **parameters):
+def context(key: str, n: int = 90, theme=LIGHT, row: int = 30, causal: bool = True, **parameters):
     qkv = engine.sources.planted(n=n, heads=3, dim=16, causal=causal, needles=min(1, n - 1))
     at = torch.arange(n)
     q, k = positions.rotated(qkv.q, at), positions.rotated(qkv.k, at)
@@ -41,19 +41,19 @@ def context(key: str, n: int = 90, look=LIGHT, row: int = 30, causal: bool = Tru
     )  # fmt: skip
     mechanism = engine.make(key, **parameters)
     return Context(att=mechanism.attend(qkv), head=1, row=min(row, n - 1), qkv=qkv,
-                   mechanism=mechanism, look=look, t=t)  # fmt: skip
+                   mechanism=mechanism, theme=theme, t=t)  # fmt: skip
 
 
 def drawn(c: Context) -> dict[str, Picture]:
     return {p.key: p for p in pictures(c)}
 
 
-@pytest.mark.parametrize("look", [LIGHT, DARK], ids=lambda look: look.name)
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
 @pytest.mark.parametrize("causal", [True, False])
 @pytest.mark.parametrize("key", [*(f"relative-{k}" for k in KINDS), "additive", "gaussian"])
-def test_words_facts_and_escapes(key, causal, look):
+def test_words_facts_and_escapes(key, causal, theme):
     key, _, kind = key.partition("-")
-    c = context(key, look=look, causal=causal, **({"kind": kind} if kind else {}))
+    c = context(key, theme=theme, causal=causal, **({"kind": kind} if kind else {}))
     found = drawn(c)
     assert found
     for name, picture in found.items():

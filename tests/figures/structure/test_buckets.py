@@ -20,12 +20,12 @@ def t(key, /, **facts):
     return key + "".join(f" {v}" for v in facts.values())
 
 
-def drawn(look=LIGHT, n=60, row=41, head=1, **parameters):
+def drawn(theme=LIGHT, n=60, row=41, head=1, **parameters):
     qkv = engine.sources.planted(n=n, heads=2, dim=16, causal=True, seed=4)
     qkv = qkv.replace(tokens=tuple(EVIL if i == 1 else f" t{i}" for i in range(n)))
     mechanism = Lsh(**{"buckets": 6, "rounds": 4} | parameters)
     att = mechanism.attend(qkv)
-    context = Context(att, head, row, qkv, mechanism, look, t)
+    context = Context(att, head, row, qkv, mechanism, theme, t)
     return qkv, att, {p.key.removeprefix("buckets_"): p for p in pictures(context)}
 
 
@@ -34,10 +34,10 @@ def shown():
     return drawn()
 
 
-@pytest.mark.parametrize("look", [LIGHT, DARK], ids=lambda look: look.name)
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
 @pytest.mark.parametrize("scope", ["bucket", "chunk"])
-def test_all_are_there_and_inert(look, scope):
-    _, _, found = drawn(look, scope=scope, chunk=10)
+def test_all_are_there_and_inert(theme, scope):
+    _, _, found = drawn(theme, scope=scope, chunk=10)
     sorted_as = "order" if scope == "bucket" else "chunks"
     assert list(found) == ["text", "rounds", sorted_as, "load", "mass", "recall", "plane"]
     for picture in found.values():

@@ -23,14 +23,14 @@ def t(key, /, **facts):
     return key + "".join(f" {v}" for v in facts.values())
 
 
-def drawn(qkv, key, hide=(), row=30, head=1, look=LIGHT, **parameters):
+def drawn(qkv, key, hide=(), row=30, head=1, theme=LIGHT, **parameters):
     mechanism = MECHANISMS[key](**parameters)
     att = mechanism.attend(qkv)
     view = att.view(Factors)
     if len(hide):
         att = att.hide(torch.tensor(hide))
     context = Context(
-        att=att, head=head, row=row, qkv=qkv, mechanism=mechanism, look=look, t=t
+        att=att, head=head, row=row, qkv=qkv, mechanism=mechanism, theme=theme, t=t
     )  # fmt: skip
     return {p.key: p for p in factors.pictures(view, context)}
 
@@ -49,7 +49,7 @@ CASES = [
 
 @pytest.mark.parametrize(("key", "parameters"), CASES)
 def test_every_picture_has_its_words_and_says_its_numbers(key, parameters):
-    found = drawn(made(), key, look=DARK, **parameters)
+    found = drawn(made(), key, theme=DARK, **parameters)
     assert list(found)[-4:] == [
         "spectrum", "rank_error_best" if key == "truncated_svd" else "rank_error", "implied",
         "factors",

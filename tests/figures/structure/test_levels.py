@@ -45,13 +45,13 @@ def children(trace):
 
 
 @pytest.mark.parametrize("key", ["softmax", "hierarchical", "softmax1"])
-@pytest.mark.parametrize("look", [LIGHT, DARK], ids=lambda look: look.name)
-def test_an_icicles_parts_are_exactly_their_whole(key, look):
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
+def test_an_icicles_parts_are_exactly_their_whole(key, theme):
     qkv = some()
     att = engine.attend(qkv, key)
     weights = att.weights(torch.tensor([40]))[1, 0]
     tree = Tree.of(qkv.frame)
-    figure = levels.icicle(weights, tree, qkv.tokens, query=40, look=look, t=t)
+    figure = levels.icicle(weights, tree, qkv.tokens, query=40, theme=theme, t=t)
     (trace,) = figure.data
     assert trace.branchvalues == "total" and not trace.sort
     below = children(trace)
@@ -79,7 +79,7 @@ def test_long_rows_are_drawn_with_their_least_units_together():
     n = 4096
     qkv = engine.sources.planted(n=n, heads=1, noise=2.0)
     weights = engine.attend(qkv, "softmax").weights(torch.tensor([7]))[0, 0]
-    trace = levels.icicle(weights, Tree.of(qkv.frame), None, query=7, look=LIGHT, t=t).data[0]
+    trace = levels.icicle(weights, Tree.of(qkv.frame), None, query=7, theme=LIGHT, t=t).data[0]
     assert len(trace.ids) < levels.MOST_NODES + 1200
     assert any("rest" in name for name in trace.ids)
     below = children(trace)
@@ -94,7 +94,7 @@ def test_entropies_are_stacked_to_the_rows_own():
         (key, engine.attend(qkv, key).weights(torch.tensor([33]))[0, 0])
         for key in ("hierarchical", "softmax")
     ]
-    figure = levels.entropies(rows, tree, look=LIGHT, t=t)
+    figure = levels.entropies(rows, tree, theme=LIGHT, t=t)
     assert len(figure.data) == 4  # paragraphs, sentences, words, tokens
     stacked = np.sum([trace.x for trace in figure.data], axis=0)
     for (_, w), total in zip(rows, stacked, strict=True):
@@ -127,7 +127,7 @@ def test_pictures_say_their_numbers(aggregate, hidden):
     if hidden:
         att = att.hide(torch.tensor([0]))
     context = Context(
-        att=att, head=2, row=30, qkv=qkv, mechanism=None, look=LIGHT, t=t
+        att=att, head=2, row=30, qkv=qkv, mechanism=None, theme=LIGHT, t=t
     )  # fmt: skip
     first, second, third, fourth, last = levels.pictures(att.view(Levels), context)
     row = att.weights(torch.tensor([30]))[2, 0]
@@ -163,7 +163,7 @@ def test_pictures_say_their_numbers(aggregate, hidden):
 def test_units_beyond_a_map_share_cells_and_the_picture_says_so():
     qkv = engine.sources.planted(n=4096, heads=1)
     att = engine.attend(qkv, "hierarchical")
-    context = Context(att=att, head=0, row=9, qkv=qkv, mechanism=None, look=DARK, t=t)
+    context = Context(att=att, head=0, row=9, qkv=qkv, mechanism=None, theme=DARK, t=t)
     *_, last, _ = levels.pictures(att.view(Levels), context)
     assert last.facts["rows"] == levels.MOST_ROWS and last.facts["notes"] == "levels.pooled"
     for trace in last.figure.data:

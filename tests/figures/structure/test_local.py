@@ -18,7 +18,7 @@ def drawn(qkv, key="window", row=40, **parameters):
     mechanism = engine.MECHANISMS[key](**parameters)
     att = mechanism.attend(qkv)
     context = Context(
-        att=att, head=1, row=row, qkv=qkv, mechanism=mechanism, look=LIGHT, t=t
+        att=att, head=1, row=row, qkv=qkv, mechanism=mechanism, theme=LIGHT, t=t
     )  # fmt: skip
     return {p.key: p for p in local.pictures(context)}
 

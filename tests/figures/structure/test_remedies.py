@@ -27,12 +27,12 @@ def t(key, /, **given):
     return key + "".join(f" {v}" for v in given.values())
 
 
-def context(key: str, n: int = 200, look=LIGHT, row: int | None = None, **parameters) -> Context:
+def context(key: str, n: int = 200, theme=LIGHT, row: int | None = None, **parameters) -> Context:
     qkv = engine.sources.planted(n=n, heads=2, dim=16, gap=4.0, noise=1.0, causal=True)
     qkv = qkv.replace(tokens=tuple(EVIL if i == 3 else f" t{i}" for i in range(n)))
     mechanism = engine.make(key, **parameters)
     return Context(att=mechanism.attend(qkv), head=1, row=n - 1 if row is None else row, qkv=qkv,
-                   mechanism=mechanism, look=look, t=t)  # fmt: skip
+                   mechanism=mechanism, theme=theme, t=t)  # fmt: skip
 
 
 def drawn(c: Context) -> dict[str, Picture]:
@@ -43,7 +43,7 @@ def drawn(c: Context) -> dict[str, Picture]:
 @pytest.mark.parametrize("row", [0, 1, 150, 199])
 @pytest.mark.parametrize("tag", ["en", "zh"])
 def test_each_row_can_be_drawn_and_has_words(key, row, tag):
-    for name, picture in drawn(context(key, row=row, look=DARK)).items():
+    for name, picture in drawn(context(key, row=row, theme=DARK)).items():
         for part in ("title", "caption"):
             words = WORDS[tag][f"picture.{name}.{part}"]
             assert facts(words) <= picture.facts.keys()

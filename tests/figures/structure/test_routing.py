@@ -24,14 +24,14 @@ PARAMETERS = {
 }
 
 
-def drawn(key, n=90, look=LIGHT, tokens=True, head=1, row=40, **more):
+def drawn(key, n=90, theme=LIGHT, tokens=True, head=1, row=40, **more):
     qkv = engine.sources.planted(n=n, heads=3, dim=16, noise=2.0, causal=True, **more)
     if tokens:
         qkv = qkv.replace(tokens=tuple(EVIL if i == 1 else f" t{i}" for i in range(n)))
     mechanism = engine.MECHANISMS[key](**PARAMETERS[key])
     att = mechanism.attend(qkv)
     context = Context(
-        att=att, head=head, row=row, qkv=qkv, mechanism=mechanism, look=look, t=speaker("en")
+        att=att, head=head, row=row, qkv=qkv, mechanism=mechanism, theme=theme, t=speaker("en")
     )
     return att, {p.key: p for p in pictures(context)}, context
 
@@ -42,10 +42,10 @@ def said(picture: Picture) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize("look", [LIGHT, DARK], ids=lambda look: look.name)
+@pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
 @pytest.mark.parametrize("key", PARAMETERS)
-def test_pictures_are_said_escaped_and_light(key, look):
-    _, found, _ = drawn(key, look=look)
+def test_pictures_are_said_escaped_and_light(key, theme):
+    _, found, _ = drawn(key, theme=theme)
     assert len(found) >= 3
     for picture in found.values():
         assert all(said(picture))
@@ -94,7 +94,7 @@ def test_balance_is_1_where_all_paths_are_alike():
     qkv = engine.sources.planted(n=50, heads=2, dim=16)
     mechanism = engine.MECHANISMS["routing"](route="uniform", top_k=4)
     context = Context(
-        att=mechanism.attend(qkv), head=0, row=0, qkv=qkv, mechanism=mechanism, look=LIGHT,
+        att=mechanism.attend(qkv), head=0, row=0, qkv=qkv, mechanism=mechanism, theme=LIGHT,
         t=lambda key, /, **facts: key,
     )  # fmt: skip
     found = {p.key: p for p in pictures(context)}
@@ -107,7 +107,7 @@ def test_text_is_tinted_by_what_tells_tokens_apart():
     mechanism = engine.MECHANISMS["routing"]().fit(qkv)
     att = mechanism.attend(qkv)
     context = Context(
-        att=att, head=1, row=0, qkv=qkv, mechanism=mechanism, look=LIGHT,
+        att=att, head=1, row=0, qkv=qkv, mechanism=mechanism, theme=LIGHT,
         t=lambda key, /, **facts: key,
     )  # fmt: skip
     found = {p.key: p for p in pictures(context)}

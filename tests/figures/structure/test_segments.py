@@ -21,7 +21,7 @@ def t(key, /, **facts):
 def drawn(qkv, row=40, head=1, **parameters):
     att = engine.attend(qkv, "segmented", **parameters)
     context = Context(
-        att=att, head=head, row=row, qkv=qkv, mechanism=None, look=LIGHT, t=t
+        att=att, head=head, row=row, qkv=qkv, mechanism=None, theme=LIGHT, t=t
     )  # fmt: skip
     return {p.key: p for p in segments.pictures(att.view(Segments), context)}
 

@@ -13,7 +13,7 @@ from engine.figures.structure import temperature
 def drawn(qkv, key="softmax", **parameters):
     mechanism = engine.MECHANISMS[key](**parameters)
     context = Context(
-        att=mechanism.attend(qkv), head=1, row=9, qkv=qkv, mechanism=mechanism, look=DARK,
+        att=mechanism.attend(qkv), head=1, row=9, qkv=qkv, mechanism=mechanism, theme=DARK,
         t=lambda key, /, **facts: key,
     )  # fmt: skip
     return list(temperature.pictures(context))

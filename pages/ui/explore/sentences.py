@@ -1,0 +1,107 @@
+"""What the Explore page says of a scene: the row's sentence, and where Q, K and V came from."""
+
+import streamlit as st
+
+from engine.structure.highlights import Look
+from engine.text import quantities
+from engine.text.tokens import isolated, shown
+from pages.ui.explore import vision
+from pages.ui.explore.scene import Scene
+from pages.ui.shared import contents
+from pages.ui.shared.strings import t
+
+CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
+
+
+def name(scene: Scene, position: int, role: str) -> str:
+    """A token in a sentence, by its position where tokens have no names."""
+    if grid := scene.attention.frame.grid:
+        return vision.name(grid, position, role)
+    tokens = scene.attention.frame.tokens
+    if not tokens:
+        return t(f"sentence.{role}_unnamed", position=position)
+    return t(f"sentence.{role}", token=f"“{isolated(tokens[position])}”", position=position)
+
+
+def provenance(scene: Scene) -> str:
+    """Where Q, K and V came from, in words."""
+    spec = scene.spec
+    if spec.textual:
+        return t("badge.model", model=scene.model, layer=scene.layer)
+    if spec.source == "arrays":
+        kept = contents.get(spec.content)
+        return t("badge.arrays", name=shown(kept[1]) if kept else t("source.arrays.name"))
+    stem = f"source.{spec.source}"
+    values = [
+        f"{t(f'{stem}.param.{k}')} {t(f'{stem}.param.{k}.{v}') if k in CHOSEN else _plain(v)}"
+        for k, v in spec.source_params
+        if k != "upload"
+    ]
+    return " · ".join([t(f"{stem}.name"), *values])
+
+
+def _plain(value: int | float | bool | str) -> str:
+    return f"{value:g}" if isinstance(value, float) else f"{value}"
+
+
+def badge(scene: Scene) -> None:
+    """Where Q, K and V came from, and what about them is not the model's own."""
+    att, spec = scene.attention, scene.spec
+    words = t(
+        "badge.text", source=provenance(scene), dtype=scene.dtype, device=att.device,
+        n=att.frame.n, heads=att.frame.heads,
+    )  # fmt: skip
+    trained = att.frame.origin.trained_length
+    notes = []
+    if trained:
+        words += " · " + t("badge.trained", trained=trained)
+        if att.frame.m > trained:
+            notes.append(t("badge.beyond", trained=trained))
+    if scene.total_tokens and scene.total_tokens > att.frame.m:
+        notes.append(t("badge.cut", total=scene.total_tokens, kept=att.frame.m))
+    if scene.weights_only:
+        notes.append(t("explore.weights_only"))
+    if spec.textual and spec.by == "characters":
+        notes.append(t("badge.characters"))
+    if spec.textual and spec.mechanism != "softmax":
+        notes.append(t("badge.applied", mechanism=t(f"mechanism.{spec.mechanism}.name")))
+    if spec.sight == "both":
+        notes.append(t("badge.both"))
+    if spec.hide:
+        notes.append(t("badge.hidden", count=len(spec.hide)))
+    if att.frame.m == 1:
+        notes.append(t("badge.one"))
+    with st.container(key="badge", gap=None):
+        st.text(words)
+        for note in notes:
+            st.text(note)
+
+
+def sentence(scene: Scene, seen: Look) -> None:
+    """What the chosen row does, with its numbers."""
+    att = scene.attention
+    query = name(scene, scene.query + max(0, att.frame.m - att.frame.n), "query")
+    facts = {"weight": quantities.share(seen.weight), "back": abs(seen.back)}
+    if seen.key < 0:
+        words = t("sentence.nothing", query=query)
+    elif att.row_kind == "signed":
+        key = name(scene, seen.key, "key")
+        words = t("sentence.signed", query=query, key=key, weight=seen.weight)
+    elif seen.even:
+        words = t("sentence.even", query=query, visible=seen.visible, **facts)
+    else:
+        kind = {0: "self", 1: "previous"}.get(seen.back, "back" if seen.back > 0 else "ahead")
+        if att.frame.grid and kind != "self":
+            kind = "patch"
+        parts = [
+            t(f"sentence.{kind}", query=query, key=name(scene, seen.key, "key"), **facts),
+            t("sentence.spread", effective=seen.effective, visible=seen.visible),
+        ]
+        if seen.key > 0 and seen.first >= 0.005 and not att.frame.grid:
+            parts.append(t("sentence.first", first=quantities.share(seen.first)))
+        if att.hidden_keys is not None:
+            removed = float(att.removed(slice(scene.query, scene.query + 1))[scene.head])
+            parts.append(t("sentence.removed", removed=removed))
+        words = t("sentence.join").join(parts)
+    with st.container(key="sentence"):
+        st.text(words)

@@ -1,0 +1,77 @@
+"""What each head does on average, and what the result took."""
+
+import html
+
+import streamlit as st
+
+import engine
+from engine.figures.attention.rows import rows
+from engine.text import quantities
+from pages.ui.explore.scene import Scene
+from pages.ui.shared import frame
+from pages.ui.shared.strings import t
+
+STATS = (
+    "effective_tokens",
+    "normalised_entropy",
+    "max_weight",
+    "top_mass",
+    "sink_mass",
+    "distance",
+)
+
+
+def statistics(scene: Scene) -> None:
+    """What each head does on average, and along the text."""
+    st.subheader(t("explore.heads"), anchor=False)
+    means = scene.summary.rows.means()
+    grid = scene.attention.frame.grid
+    shown_stats = [x for x in STATS if not (grid and x == "distance")]  # which is along a line
+    if scene.attention.frame.needles is not None:
+        shown_stats.append("needle_mass")
+    if scene.attention.row_kind != "stochastic":
+        shown_stats.append("kept_mass")
+    cells = [
+        (t("head.name", head=h), [_figure(stat, float(means[stat][h])) for stat in shown_stats])
+        for h in range(scene.attention.frame.heads)
+    ]
+    top = "".join(
+        f'<th title="{html.escape(t(f"stat.{stat}.help"))}">{html.escape(t(f"stat.{stat}"))}</th>'
+        for stat in shown_stats
+    )
+    body = "".join(
+        f'<tr class="{"chosen" if h == scene.head else ""}"><th>{html.escape(head)}</th>'
+        + "".join(f"<td>{value}</td>" for value in values)
+        + "</tr>"
+        for h, (head, values) in enumerate(cells)
+    )
+    left, right = st.columns([3, 2], gap="large")
+    head = f"<thead><tr><th></th>{top}</tr></thead>"
+    left.html(f'<table class="figures">{head}<tbody>{body}</tbody></table>')
+    figure = rows(
+        scene.summary.rows.effective_tokens, scene.summary.rows.visible, head=scene.head,
+        query=scene.query, theme=frame.theme(), t=t,
+    )  # fmt: skip
+    with right:
+        frame.chart(figure, "rows")
+
+
+def _figure(stat: str, value: float) -> str:
+    if value != value:
+        return "–"
+    if stat in ("effective_tokens", "distance"):
+        return f"{value:,.1f}"
+    return f"{value:.2f}" if stat in ("normalised_entropy", "kept_mass") else f"{value:.1%}"
+
+
+def cost(scene: Scene) -> None:
+    """Time, memory and operations that the result took."""
+    st.subheader(t("explore.cost"), anchor=False)
+    lines = [t("cost.seconds", seconds=quantities.duration(scene.cost.seconds))]
+    if scene.cost.bytes:
+        lines.append(t("cost.memory", memory=quantities.memory(scene.cost.bytes)))
+    if scene.cost.flops and not scene.weights_only:
+        complexity = engine.make(scene.spec.mechanism, **scene.spec.arguments()).order
+        flops = quantities.operations(scene.cost.flops)
+        lines.append(t("cost.flops", flops=flops, complexity=complexity))
+    st.text(" · ".join(lines))
