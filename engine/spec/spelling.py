@@ -191,8 +191,10 @@ def canonical(declared: Mapping[str, Param], pairs: Pairs, prefix: str) -> Pairs
 
 
 def spell_choice(choice: Choice) -> str:
-    """`window:window=64:sinks=0`."""
+    """`window:window=64:sinks=0`, parameters in the order in which they are declared."""
     key, pairs = choice
+    order = list(params_of(MECHANISMS[key]))
+    pairs = sorted(pairs, key=lambda pair: order.index(pair[0]))
     return ":".join([key, *(f"{name}={spell(value)}" for name, value in pairs)])
 
 

@@ -60,7 +60,8 @@ def test_doublings() -> None:
 
 def test_spelling() -> None:
     choice = ("window", (("window", 16), ("sinks", 0)))
-    assert spell_choice(choice) == "window:window=16:sinks=0"
+    turned = ("window", (("sinks", 0), ("window", 16)))  # as records of a sweep have them
+    assert spell_choice(choice) == spell_choice(turned) == "window:window=16:sinks=0"
     assert parse_choice("window:window=16:sinks=0") == choice
     assert Lab(mechanisms=(("window", (("window", 64),)),)).mechanisms == (("window", ()),)
 

@@ -3,7 +3,7 @@
 import json
 import math
 import shutil
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -116,16 +116,20 @@ def repeated_losses(model: LlamaForCausalLM, period: int, count: int) -> dict[st
 
 
 def loss_by_position(
-    model: LlamaForCausalLM, tokenizer: PreTrainedTokenizerFast, text: str
+    model: LlamaForCausalLM,
+    tokenizer: PreTrainedTokenizerFast,
+    text: str,
+    lengths: Sequence[int] = (256, *LENGTHS),
 ) -> dict[str, float]:
-    """Mean loss in nats on a text read in one go, in ranges of position, up to 16,384."""
+    """Mean loss in nats on up to four stretches of a text, each read in one go, in ranges of
+    position that end at these lengths."""
     tokens = torch.tensor(tokenizer(text)["input_ids"])
-    longest = LENGTHS[-1]
+    longest = lengths[-1]
     count = max(1, min(4, len(tokens) // longest))
     ids = torch.stack([tokens[i * longest :][:longest] for i in range(count)])
     ids[:, 0] = 0
     loss = losses(model, ids)
-    bounds = [0, *(n for n in (256, *LENGTHS) if n <= ids.shape[1])]
+    bounds = [0, *(n for n in lengths if n <= ids.shape[1])]
     return {f"{low}-{high}": loss[:, low:high].mean().item() for low, high in pairwise(bounds)}
 
 

@@ -1,4 +1,4 @@
-"""`python -m engine zoo`: what is trained, what is not and why; trains what is missing."""
+"""`python -m engine zoo`: says what is trained and what is not, trains, checks and measures."""
 
 from __future__ import annotations
 
@@ -10,14 +10,13 @@ import torch
 
 from engine.models.loading import load
 from engine.models.read import Model
-from engine.models.zoo import training
+from engine.models.training.evaluate import write_json
+from engine.models.zoo import cards, training
 from engine.models.zoo.forms import Given, form
+from engine.models.zoo.measure import measure, passage
 from engine.models.zoo.network import ZooAttention
 from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS
-from engine.runtime.paths import ROOT
 
-PASSAGE = "harbour"
-"""The text of ours on which models are checked."""
 NEAR = 1e-3
 """Largest difference of a layer's output from its mechanism's, relative to the largest value."""
 
@@ -34,6 +33,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--only", nargs="+", metavar="NAME", help="these models, in this order", default=None
     )
     parser.add_argument("--seeds", action="store_true", help="also those of other seeds")
+    parser.add_argument(
+        "--cards", action="store_true",
+        help="measure what is trained and not measured yet, and write every card",
+    )  # fmt: skip
 
 
 def run(args: argparse.Namespace) -> None:
@@ -50,6 +53,9 @@ def run(args: argparse.Namespace) -> None:
         if wrong:
             raise SystemExit(f"not what they say: {', '.join(wrong)}")
         return
+    if args.cards:
+        write_cards(args)
+        return
     print(overview(args.out, names), flush=True)
     if not args.list:
         training.run(args, names)
@@ -58,8 +64,7 @@ def run(args: argparse.Namespace) -> None:
 def checked(out: Path, name: str) -> bool:
     """Whether each layer of a model attends as its mechanism does, said in a line."""
     model = load(out / name, device="cpu")
-    text = (ROOT / "assets" / "examples" / f"{PASSAGE}.txt").read_text("utf-8")
-    off = difference(model, text)
+    off = difference(model, passage())
     print(f"{name:<16} furthest from its mechanism: {off:.1e}", flush=True)
     return off <= NEAR
 
@@ -79,6 +84,31 @@ def difference(model: Model, text: str) -> float:
         attended = trace.own(i).attend(qkv).output
         worst = max(worst, float((made - attended).abs().max() / attended.abs().max()))
     return worst
+
+
+def write_cards(args: argparse.Namespace) -> None:
+    """Measure the models that are trained and have no figures yet, and write every README.
+
+    Of other seeds only the figures are kept. Raises SystemExit if there is no data to measure on.
+    """
+    names = [name for name in (*KINDS, *SEEDS) if (args.out / name / "card.json").exists()]
+    held: dict[str, str] = {}
+    for name in names:
+        folder = args.out / name
+        found = json.loads((folder / "card.json").read_text("utf-8"))
+        if "measured" in found:
+            continue
+        held = held or training.books(training.given(args), args.work)[1]
+        print(f"{name}: measuring", flush=True)
+        write_json(folder / "card.json", found | {"measured": measure(folder, held)})
+        if name in SEEDS:
+            (folder / "model.safetensors").unlink()
+    found = cards.measured(args.out)
+    for name, card in found.items():
+        if name in KINDS:
+            (args.out / name / "README.md").write_text(cards.readme(name, card), "utf-8")
+    if found:
+        (args.out / "README.md").write_text(cards.overview(found), "utf-8")
 
 
 def overview(out: Path, names: list[str]) -> str:

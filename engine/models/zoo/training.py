@@ -115,6 +115,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu")
 
 
+def given(args: argparse.Namespace) -> Sequence[Path]:
+    """The books that are given. Raises SystemExit if there are none."""
+    if not args.data:
+        raise SystemExit("no books: give them with --data")
+    return args.data
+
+
 def run(args: argparse.Namespace, names: Sequence[str]) -> None:
     """Train the models of these names that are not there yet, in turn.
 
@@ -123,14 +130,13 @@ def run(args: argparse.Namespace, names: Sequence[str]) -> None:
     """
     for name in names:
         kind_of(name)
-    missing = [name for name in names if not (args.out / name / "model.safetensors").exists()]
+    missing = [name for name in names if not (args.out / name / "card.json").exists()]
     if not missing:
         return
-    if not args.data:
-        raise SystemExit("no books: give them with --data")
+    data = given(args)
     torch.set_num_threads(args.threads)
     recipe = replace(RECIPE, steps=args.steps, drill_steps=args.drill_steps)
-    corpora, _ = books(args.data, args.work)
+    corpora, _ = books(data, args.work)
     for wish in (signal.SIGINT, signal.SIGTERM):
         signal.signal(wish, signal.default_int_handler)  # also in the background
     for i, name in enumerate(missing):

@@ -37,7 +37,7 @@ def test_lines_bands_and_chance(metric, dark) -> None:
     np.testing.assert_allclose(line.y, [1 / n + 0.01 for n in LENGTHS])
     np.testing.assert_allclose(low.y, [1 / n for n in LENGTHS])
     np.testing.assert_allclose(high.y, [1 / n + 0.02 for n in LENGTHS])
-    assert shown[2].line.dash == "dash" and shown[2].line.color == theme(dark).accent
+    assert shown[2].line.dash == "dash" and shown[2].line.color == (DARK if dark else LIGHT).accent
     assert line.line.dash != "dash"
     chance = [1 / CLASSES] * 3 if metric == "accuracy" else [1 / n for n in LENGTHS]
     np.testing.assert_allclose(np.interp(LENGTHS, shown[3].x, shown[3].y), chance, rtol=1e-3)

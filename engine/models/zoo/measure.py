@@ -1,0 +1,140 @@
+"""What a model of the zoo can do, and what its attention costs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from engine.mechanisms import cost
+from engine.models.loading import load
+from engine.models.read import Model
+from engine.models.training.evaluate import (
+    PERIOD,
+    REPEATED,
+    bits_per_byte,
+    first_bytes,
+    head_scores,
+    loss_by_position,
+    repeated_losses,
+)
+from engine.models.zoo.network import ZooForCausalLM
+from engine.runtime.paths import ASSETS
+
+LENGTHS = (256, 512, 1024, 2048, 4096)
+"""Tokens: the trained length, and up to 16 times as many."""
+COSTS = (1024, 16_384)
+"""Tokens at which operations and memory are counted."""
+BYTES = 200_000
+"""Of each unseen book."""
+NEEDLES = 32
+"""Texts with a needle, at each length."""
+NEEDLE = 4
+"""Random tokens of a needle: all but the last are repeated at the end, the last is asked for."""
+PASSAGE = "harbour"
+"""A text of ours, which no model was trained on: what can be measured again without books."""
+
+
+def passage() -> str:
+    """That text."""
+    return (ASSETS / "examples" / f"{PASSAGE}.txt").read_text("utf-8")
+
+
+def needle_texts(
+    tokens: Int[Tensor, " t"], n: int, vocabulary: int, count: int = NEEDLES, seed: int = 2
+) -> tuple[Int[Tensor, "b n"], Int[Tensor, " b"]]:
+    """Texts of n tokens with a needle inside, as deep as spreads evenly over the text.
+
+    Each starts with BOS, and ends with all of the needle but its last token.
+
+    Returns: the texts, and the token that follows.
+    Raises:
+        ValueError: the book is shorter than one text.
+    """
+    draw = torch.Generator().manual_seed(seed + n)
+    if len(tokens) < n:
+        raise ValueError(f"a book of {len(tokens)} tokens holds no text of {n}")
+    starts = torch.linspace(0, len(tokens) - n, count).long()
+    ids = torch.stack([tokens[start : start + n] for start in starts.tolist()])
+    needles = torch.randint(1, vocabulary, (count, NEEDLE), generator=draw)
+    room = n - 1 - (NEEDLE - 1) - NEEDLE  # beside BOS, the question and the needle itself
+    for i in range(count):
+        at = 1 + round((i + 0.5) / count * room)
+        ids[i, at : at + NEEDLE] = needles[i]
+    ids[:, 0] = 0
+    ids[:, 1 - NEEDLE :] = needles[:, :-1]
+    return ids, needles[:, -1]
+
+
+Next = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b V"]]
+"""Texts -> the probability of every token to follow."""
+
+
+def following(net: ZooForCausalLM) -> Next:
+    """What a model expects after texts."""
+
+    @torch.no_grad()
+    def chances(ids: Int[Tensor, "b n"]) -> Float[Tensor, "b V"]:
+        states = net.model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
+        return net.lm_head(states).softmax(-1)
+
+    return chances
+
+
+def needle(chances: Next, vocabulary: int, tokens: Int[Tensor, " t"], n: int) -> dict[str, float]:
+    """Mean probability of the right token after a needle, and how often it is the likeliest."""
+    ids, answers = needle_texts(tokens, n, vocabulary)
+    chance = torch.cat([chances(part) for part in ids.split(max(1, 4096 // n))])
+    found = chance.argmax(1) == answers
+    return {
+        "probability": chance.gather(1, answers[:, None]).mean().item(),
+        "found": found.double().mean().item(),
+    }
+
+
+def costs(model: Model, text: str) -> dict[str, dict[str, float]]:
+    """Operations of the first layer's attention to a text, and bytes beside Q, K and V."""
+    found = {}
+    for n in COSTS:
+        trace = model.read(text, max_tokens=n)
+        effort = cost.measure(trace.own(0), trace.layer(0))
+        found[str(n)] = {"flops": effort.flops, "bytes": effort.bytes}
+    return found
+
+
+def measure(folder: Path, held_out: Mapping[str, str]) -> dict[str, Any]:
+    """All figures of the card of a model in a folder.
+
+    Args:
+        held_out: language -> an unseen book.
+    """
+    model = load(folder, device="cpu")
+    net, tokenizer = ZooForCausalLM.from_pretrained(folder).eval(), model.tokenizer
+    length = net.config.trained_length
+    texts = {name: first_bytes(book, BYTES) for name, book in held_out.items()}
+    tokens = {
+        name: torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
+        for name, text in texts.items()
+    }
+    return {
+        "parameters": sum(x.numel() for x in net.parameters()),
+        "bits_per_byte": {
+            name: bits_per_byte(net, tokenizer, text, length)["bits_per_byte"]
+            for name, text in texts.items()
+        },
+        "passage": bits_per_byte(net, tokenizer, passage(), length)["bits_per_byte"],
+        "loss_by_position": {
+            name: loss_by_position(net, tokenizer, text, LENGTHS) for name, text in texts.items()
+        },
+        "needle": {
+            name: {str(n): needle(following(net), net.config.vocab_size, ids, n) for n in LENGTHS}
+            for name, ids in tokens.items()
+        },
+        "heads": head_scores(net),
+        "repeated": repeated_losses(net, PERIOD - 1, REPEATED),
+        "cost": costs(model, next(iter(texts.values()))),
+    }

@@ -1,0 +1,108 @@
+"""What is measured of a model of the zoo, and how its card tells it."""
+
+import copy
+
+import pytest
+import torch
+
+from engine.models.zoo import cards, measure
+from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS
+
+BOOK = torch.arange(1000, 3000)
+"""Of tokens that no needle of the small vocabulary below has."""
+
+
+def copies(sharp: float):
+    """Tells what followed the last three tokens when they stood here before; else anything."""
+
+    def chances(ids):
+        states = torch.zeros(len(ids), 4000)
+        for row, each in enumerate(ids):
+            was = each.unfold(0, 3, 1)[:-1].eq(each[-3:]).all(1).nonzero()
+            if len(was):
+                states[row, each[was[0, 0] + 3]] = sharp
+        return states.softmax(-1)
+
+    return chances
+
+
+@pytest.mark.parametrize("n", [64, 256])
+def test_a_needle_stands_once_and_is_asked_for_at_the_end(n):
+    ids, answers = measure.needle_texts(BOOK, n, 900, count=16)
+    assert ids.shape == (16, n) and (ids[:, 0] == 0).all()
+    places = []
+    for row, answer in zip(ids, answers, strict=True):
+        needle = torch.cat([row[-3:], answer[None]])
+        at = row.unfold(0, 4, 1).eq(needle).all(1).nonzero()[:, 0]
+        assert len(at) == 1, "the answer itself is not told"
+        assert (row < 1000).sum() == 1 + 4 + 3, "the rest is the book's"
+        places.append(int(at))
+    assert places == sorted(set(places)), "as many depths as texts"
+    assert places[0] < n / 16 and places[-1] > n - n / 16 - 8
+
+
+def test_no_text_is_longer_than_the_book():
+    with pytest.raises(ValueError, match="2000 tokens"):
+        measure.needle_texts(BOOK, 2001, 900)
+
+
+def test_what_copies_finds_every_needle_and_what_knows_nothing_none():
+    perfect = measure.needle(copies(60.0), 4000, BOOK, 256)
+    assert perfect == pytest.approx({"probability": 1.0, "found": 1.0})
+    blind = measure.needle(copies(0.0), 4000, BOOK, 256)
+    assert blind["probability"] == pytest.approx(1 / 4000) and blind["found"] == 0
+
+
+def made(**bits: float) -> dict:
+    """A card of given bits per byte."""
+    ranges = ["0-256", "256-512", "512-1024", "1024-2048", "2048-4096"]
+    return {
+        "training": {
+            "step": 1100, "tokens": 3_000_000, "cpu_seconds": 1200.0, "contexts": [[0.0, 256]],
+            "corpus_tokens": {"en": 5, "zh": 6}, "batch": 4096, "layers": 4, "heads": 4,
+            "width": 128,
+        },
+        "measured": {
+            "bits_per_byte": bits,
+            "loss_by_position": {x: {r: 4 + i for i, r in enumerate(ranges)} for x in bits},
+            "needle": {
+                x: {str(n): {"probability": 64 / n, "found": 0.0} for n in measure.LENGTHS}
+                for x in bits
+            },
+            "heads": {"previous_token": [[0.25]], "induction": [[0.75]]},
+            "repeated": {"period": 127, "first": 8.25, "second": 0.125, "ratio": 0.02},
+            "cost": {"1024": {"flops": 3e9, "bytes": 2**20}},
+        },
+    }  # fmt: skip
+
+
+def test_a_card_tells_its_figures():
+    said = cards.readme("window", made(en=1.875, zh=2.625))
+    assert "`window` · window 64, sinks 4 · rotary positions" in said
+    assert "English 1.875 · Chinese 2.625" in said
+    assert "400 seconds of one core for a million tokens" in said
+    assert "| English | 0.25 | 0.12 | 0.06 | 0.03 | 0.02 |" in said
+    assert "| 0 | 0.25 | 0.75 |" in said and "| 1,024 | 3" in said
+
+
+def test_the_table_has_a_row_a_model_and_says_what_seeds_change():
+    found = {"softmax": made(en=1.8, zh=2.6), "nope": made(en=1.9, zh=2.7)}
+    alone = cards.overview(found)
+    assert "chance is not known" in alone
+    assert (
+        "| `nope` | `softmax` · no rotary positions | 1.900 | 2.700 | 4.00 | 6.00 | 8.00 |"
+        in alone
+    )
+    for key, reason in LEFT_OUT.items():
+        assert f"- `{key}`: {reason}." in alone
+    other = copy.deepcopy(found["softmax"])
+    other["measured"]["bits_per_byte"]["en"] = 1.825
+    both = cards.overview(found | {"softmax-seed1": other})
+    assert "`softmax`, 2 seeds: bits 1.800 to 1.825, loss to 4,096 8.00 to 8.00." in both
+    assert both.count("\n| `") == 3
+
+
+def test_every_name_is_told_apart():
+    assert not KINDS.keys() & SEEDS.keys()
+    assert all(cards.attends(kind) for kind in KINDS.values())
+    assert len({cards.attends(kind) for kind in KINDS.values()}) == len(KINDS)
