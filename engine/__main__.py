@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 import engine
-from engine.contract import params_of
+from engine.contract import QKV, params_of
 from engine.dilution.sweep import MOST_BYTES, Record
 from engine.dilution.sweep import run as run_plan
 from engine.measure.attention import Attention
@@ -305,10 +305,10 @@ def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:
         given = engine.sources.arrays.read(args.arrays_file)
         if isinstance(given, Attention):
             return given
-        return engine.attend(given.to(device), spec.mechanism, **spec.arguments())
+        return attended(given.to(device), spec)
     if spec.source in SOURCES:
         made = SOURCES[spec.source](**spec.source_arguments()).make()
-        return engine.attend(made.to(device, dtype), spec.mechanism, **spec.arguments())
+        return attended(made.to(device, dtype), spec)
     if args.text_file is not None:
         text = args.text_file.read_text("utf-8")
     elif spec.source == "text":
@@ -326,7 +326,12 @@ def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:
     if not trace.complete:
         print(f"read the first {len(trace.tokens):,} of {trace.total_tokens:,} tokens")
     layer = trace.layers // 2 if spec.layer is None else spec.layer
-    return engine.attend(trace.layer(layer), spec.mechanism, **spec.arguments())
+    return attended(trace.layer(layer), spec)
+
+
+def attended(given: QKV, spec: Spec) -> Attention:
+    """What a spec makes of Q, K and V; parameters that were not said suit them, as in the app."""
+    return engine.attend(given, spec.mechanism, **spec.suited(given).arguments())
 
 
 def run_attend(args: argparse.Namespace, rest: Sequence[str]) -> None:

@@ -24,6 +24,9 @@ try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         shown = compared(state.spec())
 except REFUSED as error:
+    for i, (place, (key, pairs)) in enumerate(zip(places, state.spec().columns, strict=True)):
+        with place.settings:
+            sidebyside.settings(i, state.spec().replace(mechanism=key, params=pairs))
     with st.container(key="trouble"):
         st.text(worded(error))
     st.stop()

@@ -14,6 +14,7 @@ from pages.ui.url import state
 with st.sidebar:
     intake.source()
     controls.mechanism()
+    parameters_here = st.container()
     heads_here = st.container()
     with st.expander(t("explore.more"), key="more"):
         intake.model()
@@ -25,9 +26,13 @@ try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         shown = scene(state.spec())
 except REFUSED as error:
+    with parameters_here:
+        controls.parameters(state.spec())
     choices.refused(worded(error))
     st.stop()
 
+with parameters_here:
+    controls.parameters(shown.spec)
 with heads_here:
     if shown.layers > 1:
         intake.layer(shown.layers, shown.layer)

@@ -11,9 +11,10 @@ from jaxtyping import install_import_hook
 
 import tests.typecheck  # noqa: F401  (the hook names it)
 
-# the same cases on every run; other ones: pytest --hypothesis-profile=explore
-settings.register_profile("steady", derandomize=True)
-settings.register_profile("explore", derandomize=False)
+# no deadlines, since a busy machine is no fault, and the same cases on every run; other ones:
+# pytest --hypothesis-profile=explore
+settings.register_profile("steady", derandomize=True, deadline=None)
+settings.register_profile("explore", derandomize=False, deadline=None)
 settings.load_profile("steady")
 
 # not dilution.theory: of one number numpy makes a float64, which is no array to beartype

@@ -255,6 +255,10 @@ class Mechanism(ABC):
         smaller = {x: most for x in self.sizes if getattr(self, x) > most}
         return replace(self, learned=None, **smaller) if smaller else self
 
+    def suited_to(self: M, qkv: QKV) -> M:
+        """As `suited`, to what is attended."""
+        return self.suited(qkv.m)
+
 
 def numbers(qkv: QKV) -> int:
     """How many there are in Q, in K and V for every head that reads them."""

@@ -64,6 +64,11 @@ class Window(Mechanism):
         made = super().suited(n)
         return replace(made, sinks=min(self.sinks, max(1, n // 512)))
 
+    def suited_to(self, qkv: QKV) -> Window:
+        """On an image a window is a square: it suits the image's side."""
+        grid = qkv.grid
+        return self.suited(qkv.m if grid is None else max(grid.rows, grid.cols))
+
     def pairs(self, qkv: QKV) -> int:
         if qkv.grid is not None:
             return int(self.reach(qkv).sum())

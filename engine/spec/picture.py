@@ -1,7 +1,8 @@
 """One choice of text, model, mechanism and view, and how a URL, a command line and JSON spell it.
 
-A `Spec` is frozen and canonical: parameters at their defaults are left out, so equal choices are
-equal specs. Reading is lenient (`read` keeps what is right and lists what is not), making strict.
+A `Spec` is frozen and canonical: what a source is given at its defaults is left out, so equal
+choices are equal specs. Of a mechanism's parameters all that were chosen are kept: the others suit
+the text. Reading is lenient (`read` keeps what is right and lists what is not), making strict.
 
 URL keys: `sample` `text` `file` `arrays` or `source` (where Q, K, V come from), `s.*` (its
 parameters), `model` `by` `sight` `layer` `mechanism` `m.*` (its parameters), `with` (what stands
@@ -15,7 +16,7 @@ from collections.abc import Collection, Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
-from engine.contract import Choice, Pairs, Param, Pool, Refusal, one_of, params_of
+from engine.contract import QKV, Choice, Pairs, Param, Pool, Refusal, one_of, params_of
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.base import Mechanism
 from engine.sources import SOURCES
@@ -31,6 +32,7 @@ from engine.spec.spelling import (
     Problem,
     allowed,
     canonical,
+    checked,
     declarations,
     mechanism,
     read_pairs,
@@ -65,7 +67,8 @@ class Spec:
         model: "tiny" (the embedded one), a folder or a hub id. by: what it reads one by one,
             "tokens" or "characters". sight: "own", or "both" ways where the layer looks back
             only, which is not the model's own attention. layer: None = the model's own pick.
-        mechanism, params: a key of MECHANISMS and those parameters not at their defaults.
+        mechanism, params: a key of MECHANISMS and those parameters that were chosen; the others
+            suit what is attended (`suited`).
         others: what stands beside it where mechanisms are compared, three at most; None = what
             suits it. column: the one (from 1) that is looked at more closely; None = the page's.
         head: a head, "all", or None = the one that looks back most sharply.
@@ -113,17 +116,15 @@ class Spec:
             if value is not None or declared.default is not None:
                 declared.check(key, value)
         object.__setattr__(self, "hide", tuple(sorted(set(self.hide))))
-        for name, prefix, registry, key in (
-            ("source_params", "s.", SOURCES, self.source),
-            ("params", "m.", MECHANISMS, self.mechanism),
-        ):
-            pairs = canonical(declarations(registry, key), getattr(self, name), prefix)
-            object.__setattr__(self, name, pairs)
+        pairs = canonical(declarations(SOURCES, self.source), self.source_params, "s.")
+        object.__setattr__(self, "source_params", pairs)
+        pairs = checked(declarations(MECHANISMS, self.mechanism), self.params, "m.")
+        object.__setattr__(self, "params", pairs)
         if self.others is not None:
             if len(self.others) >= MOST_COLUMNS:
                 raise Refusal("at most {most} mechanisms can be compared", most=MOST_COLUMNS)
             choices = tuple(
-                (key, canonical(declarations(MECHANISMS, mechanism(key)), pairs, prefix_of(i)))
+                (key, checked(declarations(MECHANISMS, mechanism(key)), pairs, prefix_of(i)))
                 for i, (key, pairs) in enumerate(self.others, 2)
             )
             object.__setattr__(self, "others", choices)
@@ -139,6 +140,13 @@ class Spec:
         """All parameters of the mechanism, defaults included."""
         return _filled(declarations(MECHANISMS, self.mechanism), self.params)
 
+    def suited(self, given: QKV) -> Self:
+        """The same with every parameter said: those that were not chosen as they show something
+        on a text of this length, or an image of this size."""
+        made = MECHANISMS[self.mechanism](**self.arguments()).suited_to(given)
+        fitting = {name: getattr(made, name) for name in params_of(type(made))}
+        return replace(self, params=tuple((fitting | dict(self.params)).items()))
+
     @property
     def columns(self) -> tuple[Choice, ...]:
         """What is compared, this mechanism first: with full softmax by default, or, where it is
@@ -146,7 +154,7 @@ class Spec:
         own = (self.mechanism, self.params)
         if self.others is not None:
             return (own, *self.others)
-        if own != FULL:
+        if not is_full(own):
             return own, FULL
         return (own, *((key, ()) for key in BESIDE_FULL))
 
@@ -277,6 +285,14 @@ def prefix_of(column: int) -> str:
 
 
 FULL: Choice = ("softmax", ())
+
+
+def is_full(choice: Choice) -> bool:
+    """True of full softmax with all at its defaults, said or not."""
+    key, pairs = choice
+    return key == FULL[0] and not canonical(params_of(MECHANISMS[key]), pairs, "m.")
+
+
 BESIDE_FULL = sorted(
     (key for key, cls in MECHANISMS.items() if cls.beside_full),
     key=lambda key: MECHANISMS[key].beside_full,

@@ -171,7 +171,12 @@ def mechanism(key: str) -> str:
 
 
 def canonical(declared: Mapping[str, Param], pairs: Pairs, prefix: str) -> Pairs:
-    """Those that are not at their defaults, checked, in the order of the declarations.
+    """Those that are not at their defaults, checked, in the order of the declarations."""
+    return tuple((k, v) for k, v in checked(declared, pairs, prefix) if v != declared[k].default)
+
+
+def checked(declared: Mapping[str, Param], pairs: Pairs, prefix: str) -> Pairs:
+    """All that are said, checked, in the order of the declarations.
 
     Args:
         prefix: how their names begin where they are spelt.
@@ -186,8 +191,7 @@ def canonical(declared: Mapping[str, Param], pairs: Pairs, prefix: str) -> Pairs
             "there is no parameter {name}; there are {known}",
             name=f"{prefix}{min(unknown)}", known=known,
         )  # fmt: skip
-    checked = {k: p.check(f"{prefix}{k}", given[k]) for k, p in declared.items() if k in given}
-    return tuple((k, v) for k, v in checked.items() if v != declared[k].default)
+    return tuple((k, p.check(f"{prefix}{k}", given[k])) for k, p in declared.items() if k in given)
 
 
 def spell_choice(choice: Choice) -> str:

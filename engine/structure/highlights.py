@@ -85,6 +85,30 @@ class Look:
     even: bool
 
 
+@dataclass(frozen=True)
+class Against:
+    """One row beside that of full attention.
+
+    Attributes:
+        looked, visible: keys with any weight here, and there. held: of full attention's weight,
+            what lies on keys with any weight here. lost: what it gives above what is given here.
+    """
+
+    looked: int
+    visible: int
+    held: float
+    lost: float
+
+
+def against(weights: Float[Tensor, " m"], full: Float[Tensor, " m"]) -> Against:
+    """A row's weights set against full attention's."""
+    some = weights > 0
+    return Against(
+        looked=int(some.sum()), visible=int((full > 0).sum()), held=float(full[some].sum()),
+        lost=float((full - weights).clamp_min(0).sum()),
+    )  # fmt: skip
+
+
 def look(weights: Float[Tensor, " m"], stats: RowStats, frame: Frame, head: int, row: int) -> Look:
     """What row `row` of a head does."""
     size = weights.abs()

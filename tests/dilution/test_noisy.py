@@ -75,7 +75,7 @@ def test_two_keys_are_an_integral_over_one_logit(gap, noise):
         assert found == pytest.approx(float(values @ chance), rel=2 * off), name
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 10**6), st.floats(0, 20), st.integers(1, 16))
 def test_without_noise_they_are_the_closed_forms(n, gap, needles):
     needles = min(needles, n)
@@ -92,7 +92,7 @@ def test_needles_alone_share_evenly():
     assert found == pytest.approx([1, math.log(8), 8, 1 / 8, 0], abs=1e-5)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(st.integers(2, 10**6), st.floats(0.01, 0.99), st.floats(0, 3), st.integers(1, 4))
 def test_the_gap_needed_gives_the_mass(n, mass, noise, needles):
     needles = min(needles, n - 1)

@@ -38,7 +38,7 @@ def test_known_values():
     assert (theory.needle_mass(1, 3), theory.entropy(1, 3)) == (1, 0)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(st.integers(2, 3000), st.floats(0, 12))
 def test_equals_attention(n, gap):
     found = row(n, gap)
@@ -54,7 +54,6 @@ def test_equals_attention(n, gap):
         assert theory.entmax_needle_mass(n, gap, alpha) == pytest.approx(sparse, abs=1e-9)
 
 
-@settings(deadline=None)
 @given(st.integers(2, 10**6), st.floats(0.01, 0.99))
 def test_the_gap_needed_gives_the_mass(n, mass):
     gap = theory.gap_needed(n, mass)
@@ -65,7 +64,7 @@ def test_the_gap_needed_gives_the_mass(n, mass):
     assert theory.ssmax_needle_mass(n, scaled, 0.43) == pytest.approx(mass, rel=1e-9)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(2, 2000), st.floats(0, 3), st.sampled_from([1.3, 1.5, 2.0]))
 def test_an_entmax_row_without_noise_is_exact(n, gap, alpha):
     found, made = theory.entmax_row(n, gap, alpha), row(n, gap, "entmax", alpha=alpha)

@@ -12,7 +12,7 @@ close = torch.testing.assert_close
 
 
 @given(st.integers(1, 60), st.integers(1, 70), st.integers(0, 3))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_pooling_is_means_of_equal_segments(m, slots, hidden):
     seen = torch.ones(m, dtype=torch.bool)
     seen[torch.randperm(m, generator=torch.Generator().manual_seed(m))[:hidden]] = False

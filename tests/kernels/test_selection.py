@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from engine.kernels import selection
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(st.sampled_from([-9.0, 0.0, 1.0, 2.0, float("-inf")]), min_size=1, max_size=12),
        st.integers(1, 14))  # fmt: skip
 def test_largest_takes_the_first_of_ties_and_nothing_at_minus_infinity(values, k):

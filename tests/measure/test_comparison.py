@@ -160,7 +160,7 @@ WEIGHTS = st.lists(
 )  # fmt: skip
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(WEIGHTS, WEIGHTS, st.booleans())
 def test_definitions_hold_for_any_rows(a, b, signed):
     if signed:

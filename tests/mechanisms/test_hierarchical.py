@@ -164,7 +164,7 @@ def test_opening_a_few_units_is_its_definition(case, aggregate):
         near(att, defined(qkv, aggregate, 3, open), qkv)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(
     st.integers(2, 130), st.integers(1, 9), st.booleans(), st.integers(0, 99), st.integers(1, 3)
 )

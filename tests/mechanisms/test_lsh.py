@@ -83,7 +83,7 @@ CASES = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=40)
 @given(CASES)
 def test_is_softmax_on_the_union(case):
     """Whatever the rounds: duplicates count once, nothing is missed, nothing wraps round."""

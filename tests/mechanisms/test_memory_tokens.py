@@ -178,7 +178,7 @@ def test_x_transformers_with_mems_is_the_limit():
     torch.testing.assert_close(ours, theirs, atol=1e-6, rtol=1e-5)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.integers(2, 50), st.integers(1, 12), st.integers(1, 6), st.integers(0, 10_000))
 def test_a_slot_never_weighs_more_than_its_keys_would(n, segment, slots, seed):
     """Jensen: against own keys left unmerged, memory's share of a row's mass can only fall."""

@@ -164,7 +164,7 @@ def test_entmax_equals_the_package(n, causal):
         close(exact, expected, atol=1e-9, rtol=1e-9)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.integers(1, 700), st.sampled_from([1.01, 1.1, 1.3, 1.5, 1.7, 2.0, 2.5, 4.0]),
     st.sampled_from([0.0, 0.1, 1.0, 5.0, 50.0]), st.booleans(), st.integers(0, 10**6),

@@ -14,7 +14,7 @@ from tests.mechanisms.test_battery import CASES, some_qkv
 from tests.refusals import refused
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(CASES, st.floats(0.2, 4))
 def test_equals_plain_float64(case, temperature):
     qkv = some_qkv(case)

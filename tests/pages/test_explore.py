@@ -10,7 +10,6 @@ from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
 from engine.spec.fields import LANGUAGES
 from engine.spec.picture import LONGEST_TEXT
-from engine.text.locale import locale
 from pages.ui.server.desk import DESK
 from pages.ui.shared import contents
 
@@ -262,12 +261,8 @@ def _kept(prefix):
     return [key for key in DESK.kept.names() if isinstance(key, str) and key.startswith(prefix)]
 
 
-def test_what_mixes_positions_first_can_look_both_ways(explore) -> None:
+def test_what_mixes_positions_first_looks_both_ways_and_says_so(explore) -> None:
     page = explore(mechanism="linformer").healthy()
-    assert any("causal" in words for words in page.words)
-    (button,) = [b for b in page.test.button if b.label == locale("en")["explore.sight.try"]]
-    button.click()
-    page.run().healthy()
-    assert page.spec.sight == "both" and page.said["sight"] == "both"
-    assert locale("en")["badge.both"] in page.words
+    assert page.spec.sight == "own" and "sight" not in page.said
+    assert any("blends all positions" in words for words in page.words)
     assert page.test.get("bidi_component")

@@ -28,8 +28,9 @@ def refusal(page) -> str:
 
 
 def test_a_mechanism_that_cannot_take_the_text(explore):
-    words = refusal(explore(mechanism="linformer", sight="own", lang="zh"))
-    assert words == "无法展示：“Linformer 投影”先混合位置再加权，须去掉因果掩码。"
+    query = {"source": "image", "mechanism": "relative", "m.kind": "rope", "lang": "zh"}
+    words = refusal(explore(**query))
+    assert words.startswith("无法展示：“RoPE") and "ALiBi" in words
 
 
 @pytest.mark.parametrize(

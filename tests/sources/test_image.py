@@ -8,7 +8,7 @@ from math import pi
 import numpy as np
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image as Pillow
 
@@ -139,7 +139,6 @@ def test_what_is_no_image_or_too_large_is_refused(monkeypatch):
 # -- order, and what is near -----------------------------------------------------------------
 
 
-@settings(deadline=None)
 @given(SIDES, SIDES)
 def test_units_in_z_order_are_the_squares_of_a_quadtree(rows, cols):
     place = z_order(rows, cols)

@@ -31,7 +31,7 @@ def logits_of(**parameters) -> tuple[engine.QKV, torch.Tensor, torch.Tensor]:
     return qkv, z, own
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=30)
 @given(
     gap=st.floats(0, 10), noise=st.floats(1.5, 3), needles=st.integers(1, 5),
     seed=st.integers(0, 1000), layout=st.sampled_from(["shared", "paired", "topics"]),

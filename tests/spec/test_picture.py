@@ -5,8 +5,10 @@ from urllib.parse import parse_qsl, urlencode
 
 import hypothesis.strategies as st
 import pytest
+import torch
 from hypothesis import given, settings
 
+import engine
 from engine.contract import Param
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
@@ -21,7 +23,7 @@ from engine.spec.fields import (
     READINGS,
     SIGHTS,
 )
-from engine.spec.picture import DEFAULT, Spec, digest, parsed, read
+from engine.spec.picture import DEFAULT, Spec, digest, is_full, parsed, read
 from engine.spec.spelling import allowed, declarations, from_flags, to_flags
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=LONGEST_TEXT)
@@ -93,7 +95,7 @@ def specs(draw):
     )
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(specs())
 def test_round_trips(spec):
     url = urlencode(spec.query_params())
@@ -195,9 +197,31 @@ def test_another_mechanism_has_its_own_parameters():
     spec = Spec(mechanism="window", params=(("window", 5),))
     assert spec.arguments()["window"] == 5
     assert spec.replace(mechanism="softmax").params == ()
-    assert Spec(
-        mechanism="window", params=(("window", spec.replace(params=()).arguments()["window"]),)
-    ) == Spec(mechanism="window")
+
+
+@given(st.integers(1, 3000))
+def test_what_was_not_chosen_suits_the_text_and_what_was_stays(n):
+    given = engine.QKV(*torch.zeros(3, 1, n, 2).unbind(0))
+    own = Spec(mechanism="window").suited(given)
+    made = MECHANISMS["window"]().suited(n)
+    assert own.arguments() == {"window": made.window, "sinks": made.sinks}
+    assert own.suited(given) == own
+    chosen = Spec(mechanism="window", params=(("window", 64),))  # which is the default
+    assert chosen.query_params()["m.window"] == "64"
+    assert chosen.suited(given).arguments() == {"window": 64, "sinks": made.sinks}
+
+
+def test_a_window_over_an_image_suits_its_side():
+    given = SOURCES["image"]().make()
+    assert given.grid is not None
+    side = max(given.grid.rows, given.grid.cols)
+    assert Spec(mechanism="window").suited(given).arguments()["window"] <= side // 4
+
+
+def test_full_attention_is_itself_however_it_is_spelt():
+    plain = Spec(mechanism="softmax", params=(("temperature", 1.0),))
+    assert is_full((plain.mechanism, plain.params)) and len(plain.columns) == 3
+    assert not is_full(("softmax", (("temperature", 2.0),)))
 
 
 @pytest.mark.parametrize(
@@ -228,9 +252,9 @@ def test_columns_are_spelt_readably():
         column=2,
     )  # fmt: skip
     assert urlencode(spec.query_params(), safe=",") == (
-        "mechanism=window&m.window=8&with=window,softmax,segmented&m2.sinks=0&column=2"
+        "mechanism=window&m.window=8&with=window,softmax,segmented&m2.window=64"
+        "&m2.sinks=0&column=2"
     )
-    assert spec.columns[1] == ("window", (("sinks", 0),))  # 64 is the default
 
 
 def test_a_wrong_column_is_left_out_and_the_others_keep_their_parameters():

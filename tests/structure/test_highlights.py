@@ -145,3 +145,14 @@ def test_buckets_and_clusters_group_any_mechanism(kind):
 def test_units_group_queries_with_their_keys(att):
     found = highlights.grouping(att, "segments", 7)
     assert torch.equal(found.keys, found.queries) and len(found.names) == 3
+
+
+def test_a_row_is_set_against_full_attention():
+    """Two of three keys are read; they had 0.75, and 0.25 of what full attention gives is gone."""
+    own, full = torch.tensor([0.5, 0.0, 0.5, 0.0]), torch.tensor([0.25, 0.25, 0.5, 0.0])
+    assert highlights.against(own, full) == highlights.Against(
+        looked=2, visible=3, held=0.75, lost=0.25
+    )
+    assert highlights.against(full, full) == highlights.Against(
+        looked=3, visible=3, held=1.0, lost=0.0
+    )

@@ -72,7 +72,7 @@ def test_chain_rule_by_hand():
     assert third == pytest.approx(0.5 * 1.5 * math.log(2))
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(st.integers(1, 300), st.integers(0, 1000), st.floats(0, 20))
 def test_entropies_of_the_levels_add_up(m, seed, spread):
     draw = torch.Generator().manual_seed(seed)

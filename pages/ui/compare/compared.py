@@ -1,7 +1,7 @@
 """From a spec to what the Compare page shows: each column's scene, and what it keeps of full
 attention over the same Q, K and V."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -9,8 +9,9 @@ import torch
 import engine
 from engine.contract import QKV
 from engine.measure.comparison import Comparison, Difference, difference
+from engine.mechanisms import MECHANISMS
 from engine.mechanisms.cost import Effort
-from engine.spec.picture import FULL, Spec
+from engine.spec.picture import FULL, Spec, is_full
 from pages.ui.explore.scene import Scene, colour_of, scene
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import Trouble, obtain
@@ -40,7 +41,7 @@ class Column:
     @property
     def full(self) -> bool:
         """True if this is the reference itself."""
-        return (self.spec.mechanism, self.spec.params) == FULL
+        return is_full((self.spec.mechanism, self.spec.params))
 
 
 @dataclass(frozen=True)
@@ -76,12 +77,9 @@ class Compared:
         return next(iter(chosen + [c for c in drawn if not c.full] + drawn), None)
 
 
-def names(spec: Spec) -> list[str]:
-    """What the columns are called; settings tell apart two of one mechanism."""
-    columns = [
-        (mechanism, spec.replace(mechanism=mechanism, params=params).arguments())
-        for mechanism, params in spec.columns
-    ]
+def names(specs: Sequence[Spec]) -> list[str]:
+    """What columns are called; settings tell apart two of one mechanism."""
+    columns = [(spec.mechanism, spec.arguments()) for spec in specs]
     found = []
     for mechanism, own in columns:
         name = t(f"mechanism.{mechanism}.name")
@@ -101,16 +99,19 @@ def compared(spec: Spec) -> Compared:
     """
     head = spec.head if isinstance(spec.head, int) else None
     first = spec.replace(head=head)
+    if not all(MECHANISMS[key].causal_ok for key, _ in spec.columns):
+        first = first.replace(sight="both")  # all of them, or nothing could be compared
     full = scene(first.replace(mechanism=FULL[0], params=FULL[1]))
     if full.weights_only:
         raise Trouble(t("explore.weights_only"))
     first = first.replace(head=full.head, query=full.query)
     reference = _measured(Column(-1, t("compare.reference"), full.spec, scene=full), full)
-    columns = []
-    for place, ((mechanism, params), name) in enumerate(
-        zip(spec.columns, names(spec), strict=True)
-    ):
-        own = first.replace(mechanism=mechanism, params=params)
+    assert isinstance(full.given, QKV)
+    columns, given = [], full.given
+    specs = [
+        first.replace(mechanism=key, params=pairs).suited(given) for key, pairs in spec.columns
+    ]
+    for place, (own, name) in enumerate(zip(specs, names(specs), strict=True)):
         column = Column(place, name, own)
         try:
             column = _measured(replace(column, scene=scene(own)), full)

@@ -2,6 +2,7 @@
 
 import html
 import math
+from dataclasses import dataclass
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
@@ -10,6 +11,7 @@ from engine.figures.attention.difference import difference
 from engine.figures.attention.strips import POINTS, strips
 from engine.mechanisms import MECHANISMS
 from engine.spec.fields import MOST_COLUMNS
+from engine.spec.picture import Spec
 from engine.spec.spelling import declarations
 from engine.text import quantities
 from pages.ui.compare.compared import Column, Compared, differing, end_of_scale
@@ -32,23 +34,27 @@ SAME = 0.0005
 SHARES = ("captured_mass", "total_variation", "output_error")
 
 
-def headers() -> list[DeltaGenerator]:
-    """Each column's mechanism and settings; drawn before anything is computed.
+@dataclass(frozen=True)
+class Place:
+    """Where a column's settings and its picture go."""
 
-    Returns:
-        where each column's picture goes.
-    """
-    count = len(state.spec().columns)
-    places = st.columns(count, gap="medium")
-    for i, place in enumerate(places):
+    settings: DeltaGenerator
+    picture: DeltaGenerator
+
+
+def headers() -> list[Place]:
+    """Each column's mechanism, drawn before anything is computed, and room for the rest."""
+    columns = state.spec().columns
+    places = []
+    for i, place in enumerate(st.columns(len(columns), gap="medium")):
         with place:
-            header(i, count)
+            header(i, columns[i][0], len(columns))
+            places.append(Place(st.container(), st.container()))
     return places
 
 
-def header(place: int, columns: int) -> None:
-    """One column's mechanism and its settings."""
-    mechanism, params = state.spec().columns[place]
+def header(place: int, mechanism: str, columns: int) -> None:
+    """One column's mechanism."""
     with st.container(horizontal=True, vertical_alignment="bottom", key=f"heading-{place}"):
         controls.choose(
             t("explore.mechanism"), "mechanism", tuple(MECHANISMS), mechanism,
@@ -60,8 +66,12 @@ def header(place: int, columns: int) -> None:
                 "✕", key=f"remove-{place}", type="tertiary", help=t("compare.remove"),
                 on_click=_remove, args=(place,),
             )  # fmt: skip
+
+
+def settings(place: int, spec: Spec) -> None:
+    """One column's settings, as they are used."""
+    mechanism, values = spec.mechanism, spec.arguments()
     declared = declarations(MECHANISMS, mechanism)
-    values = {name: p.default for name, p in declared.items()} | dict(params)
     with st.popover(
         " · ".join(setting(mechanism, *pair) for pair in values.items()) or t("compare.plain"),
         key=f"settings-{place}",
@@ -95,14 +105,16 @@ def toolbar(shown: Compared) -> None:
             st.button(t("compare.add"), key="add-column", type="tertiary", on_click=_add)
 
 
-def columns(shown: Compared, places: list[DeltaGenerator]) -> None:
+def columns(shown: Compared, places: list[Place]) -> None:
     """The maps side by side: one scale, one window, one query; under each what differs."""
     spec = shown.spec
     height = HEIGHTS[len(shown.columns)]
     ends = {signed: end_of_scale(shown, signed) for signed in (False, True)}
     leads = next((column.place for column, _ in shown.drawn), None)
     for column, place in zip(shown.columns, places, strict=True):
-        with place:
+        with place.settings:
+            settings(column.place, column.spec)
+        with place.picture:
             if column.scene is None:
                 with st.container(key=f"trouble-{column.place}"):
                     st.text(column.trouble)

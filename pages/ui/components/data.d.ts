@@ -12,6 +12,7 @@ export interface Look {
   accent: string;
   weight: string[];
   signed: string[];
+  tints: string[];
 }
 export type Looks = Record<"light" | "dark", Look>;
 
@@ -41,8 +42,28 @@ export interface HeatmapData {
   link: string | null;
   lead: boolean;
   top: number | null;
+  /** Token of full attention over the same keys, if what it had can be shown. */
+  reference: string | null;
+  /** Cells without any weight are those that the mechanism does not look at. */
+  selects: boolean;
+  overlay: Overlay | null;
   looks: Looks;
   words: Words;
+}
+
+/** A group of each query and of each key, −1 for none; empty where they have none. */
+export interface Band {
+  rows: number[];
+  cols: number[];
+}
+/** What is drawn on and beside a map (engine/structure/overlay.py). */
+export interface Overlay {
+  kind: string;
+  bands: Band[];
+  stacked: boolean;
+  ordered: boolean;
+  edges: number[][];
+  boxes: Span[];
 }
 
 /** A window's weights, as the server answers (pages/ui/server/windows.py). */
@@ -70,6 +91,10 @@ export interface Tile extends Answer {
   colour: Colour;
   pool: Pool;
   signed: boolean;
+  /** What full attention had in each cell, where it is shown. */
+  full?: Float32Array;
+  /** Position at each place, where they are not in the text's order. */
+  order?: { rows: number[]; cols: number[] };
 }
 
 /** The colours' ends, as values or, if log, as powers of ten. */

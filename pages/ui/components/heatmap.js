@@ -2,6 +2,18 @@
 
 import { arrow, clamp, count, escaped, fill, lookOf, same, unseenOn } from "./common.js";
 import { Component, mounting } from "./component.js";
+import {
+  bandsOf,
+  between,
+  borders,
+  clear,
+  drawnBands,
+  endsOf,
+  lostFrom,
+  orderOf,
+  reordered,
+  veilOf,
+} from "./overlay.js";
 import { loadPlotly } from "./plotly.js";
 import {
   barOf,
@@ -21,12 +33,23 @@ import {
 } from "./windows.js";
 
 /** @import { Given } from "./component.js" */
-/** @import { HeatmapData, Look, Plot, Span, Tile } from "./data" */
+/** @import { HeatmapData, Look, Plot, Scale, Span, Tile } from "./data" */
 
 const PAUSE = 120; // ms of rest before a window is asked for
 const TELL = 400; // ms of rest before the page is told
 const DOUBLE = 220; // ms in which a second click makes it a double one
 const CELLS = 512;
+const VEIL = 0.16; // opacity over cells that are not looked at
+/** Opacity of what is lost, along the scale of the weights: as plain as they are there. */
+const LOST = [
+  [0, 0],
+  [0.05, 0.3],
+  [0.25, 0.6],
+  [1, 1],
+];
+const SHARE = 0.74; // of the window's height that a map takes at most
+const LEAST = 320; // px
+const TURN = 600; // ms in which rows and columns move to another order
 /** @type {Map<string, Set<Heatmap>>} name -> heatmaps that move as one, with one scale a kind */
 const linked = new Map();
 
@@ -49,6 +72,7 @@ class Heatmap extends Component {
   tip = this.part("tip");
   note = this.part("note");
   spoken = this.part("spoken");
+  legend = this.part("legend");
   /** @type {NodeListOf<HTMLButtonElement>} */
   buttons = this.root.querySelectorAll("[data-do]");
   window = this.full;
@@ -67,10 +91,16 @@ class Heatmap extends Component {
   link = null;
   fetching = new AbortController();
   fitted = false; // colours are stretched over what is shown
+  losing = false; // what full attention had is drawn, too
+  turned = false; // rows and columns stand in the mechanism's order
+  share = 0; // how far on the way there, 0 … 1
+  layer = 0; // which of several bands
+  turning = 0;
   settling = false; // Plotly is drawing
   drawn = false;
   high = 0; // where the colours ended when last drawn
   width = 0; // px, when last drawn
+  height = 1; // px
   inside = 1; // px, height of the map itself
   pausing = 0;
   telling = 0;
@@ -94,6 +124,7 @@ class Heatmap extends Component {
   close() {
     super.close();
     this.fetching.abort();
+    cancelAnimationFrame(this.turning);
     this.join(null);
     [this.pausing, this.telling, this.choosing, this.retrying].forEach(clearTimeout);
     window.Plotly?.purge(this.plot);
@@ -141,8 +172,10 @@ class Heatmap extends Component {
     const resized = !old || old.n !== data.n || old.m !== data.m;
     const told = !old || !same(old.window, data.window);
     if (fresh) this.whole = null;
+    if (!this.bands.length) this.layer = 0;
+    if (!this.orderable) this.rest();
     if (resized || (told && !this.sent.some((w) => same(w, data.window)))) {
-      this.window = data.window ?? this.full;
+      if (!this.turned) this.window = data.window ?? this.full;
       this.cursor = null;
     }
     // a run that began before a window was told answers with the one before: it is still awaited
@@ -151,7 +184,8 @@ class Heatmap extends Component {
     const latest = this.untold.get("window");
     if (latest && latest.turn <= data.heard) this.sent = [];
     if (!old || old.query !== data.query) this.query = data.query;
-    this.plot.style.height = `${data.height}px`;
+    this.height = Math.round(Math.min(data.height, Math.max(LEAST, SHARE * window.innerHeight)));
+    this.plot.style.height = `${this.height}px`;
     this.refresh(fresh);
   }
 
@@ -163,9 +197,16 @@ class Heatmap extends Component {
       button.title = words[`${name}_help`];
       button.setAttribute("aria-label", button.title);
       button.textContent = words[name];
-      if (name !== "fit") continue;
-      button.hidden = pool !== "max" || colour === "row";
-      button.setAttribute("aria-pressed", String(this.fitted));
+      const pressed = { fit: this.fitted, order: this.turned, lost: this.losing }[name];
+      if (pressed !== undefined) button.setAttribute("aria-pressed", String(pressed));
+      if (name === "fit") button.hidden = pool !== "max" || colour === "row";
+      if (name === "lost") button.hidden = !this.data.reference;
+      if (name === "order") button.hidden = !this.orderable;
+      if (name === "layer") {
+        const bands = this.data.overlay?.stacked ? [] : (this.data.overlay?.bands ?? []);
+        button.hidden = bands.length < 2;
+        button.textContent = fill(words.layer, { a: this.layer + 1, b: bands.length });
+      }
     }
     this.root.classList.toggle("hm-compact", Boolean(this.link));
     this.root.classList.toggle("hm-follower", this.follower);
@@ -175,8 +216,28 @@ class Heatmap extends Component {
 
   /** Draws the window, or asks for it first. */
   refresh(fresh = false) {
-    if (!fresh && this.tile && covers(this.tile, this.window)) this.draw();
+    const known = this.tile && covers(this.tile, this.needed) && (!this.losing || this.tile.full);
+    if (!fresh && known) this.draw();
     else this.fetch();
+  }
+
+  /**
+   * What has to be there to draw the window: in another order its cells lie anywhere.
+   *
+   * @returns {Span}
+   */
+  get needed() {
+    return this.share ? this.full : this.window;
+  }
+
+  get bands() {
+    return bandsOf(this.data.overlay, this.layer);
+  }
+
+  /** Whether there is an order of the mechanism's own, and room for every pair. */
+  get orderable() {
+    const { overlay, n, m, link } = this.data;
+    return Boolean(overlay?.ordered && overlay.bands.length && n <= CELLS && m <= CELLS && !link);
   }
 
   /**
@@ -199,6 +260,7 @@ class Heatmap extends Component {
     this.move(window, patience);
     for (const peer of this.peers) peer.move(this.window, patience);
     this.telling = setTimeout(() => {
+      if (this.turned) return; // places in another order mean nothing elsewhere
       if (same(this.data.window ?? this.full, this.window)) return;
       const span = same(this.window, this.full) ? null : this.window;
       for (const one of this.all) one.sent.push(span);
@@ -227,25 +289,34 @@ class Heatmap extends Component {
     this.fetching = new AbortController();
     const { signal } = this.fetching;
     const { token, head, pool, colour, tile, signed } = this.data;
-    const window = this.window;
+    const window = this.needed;
     const [r0, r1, c0, c1] = window;
-    const url = new URL(tile, document.baseURI);
     const values = colour === "log" ? "weight" : colour;
-    const asked = { token, head, pool, r0, r1, c0, c1, size: CELLS, colour: values };
-    for (const [name, value] of Object.entries(asked)) url.searchParams.set(name, String(value));
+    const asked = { head, pool, r0, r1, c0, c1, size: CELLS, colour: values };
+    /** @param {string} of */
+    const ask = (of) => {
+      const url = new URL(tile, document.baseURI);
+      for (const [name, value] of Object.entries({ token: of, ...asked }))
+        url.searchParams.set(name, String(value));
+      return fetch(url, { signal });
+    };
+    const { reference } = this.data;
+    const tokens = this.losing && reference ? [token, reference] : [token];
     this.root.dataset.busy = "yes";
     try {
-      const [reply] = await Promise.all([fetch(url, { signal }), loadPlotly(this.data.plotly)]);
-      if (reply.status === 410) {
+      const [, ...replies] = await Promise.all([loadPlotly(this.data.plotly), ...tokens.map(ask)]);
+      if (replies.some(({ status }) => status === 410)) {
         this.trigger("expired", { token });
         return;
       }
-      if (reply.status === 503 && attempt < 8) {
+      if (replies.some(({ status }) => status === 503) && attempt < 8) {
         this.retrying = setTimeout(() => this.fetch(attempt + 1), 400 * (attempt + 1));
         return;
       }
-      if (!reply.ok) throw new Error(String(reply.status));
-      this.tile = { ...parse(await reply.arrayBuffer()), window, colour, pool, signed };
+      const failed = replies.find(({ ok }) => !ok);
+      if (failed) throw new Error(String(failed.status));
+      const [own, full] = (await Promise.all(replies.map((r) => r.arrayBuffer()))).map(parse);
+      this.tile = { ...own, full: full?.cells, window, colour, pool, signed };
       if (same(window, this.full)) this.whole = largestOf(this.tile);
       delete this.root.dataset.busy;
       this.draw();
@@ -284,10 +355,65 @@ class Heatmap extends Component {
     return this.tile && this.scale(this.tile).high !== this.high;
   }
 
+  /** The order on the way to which rows and columns are, if they are. */
+  get order() {
+    const [band] = this.bands;
+    if (!this.share || !band) return undefined;
+    /** @param {number[]} groups */
+    const at = (groups) => between(orderOf(groups), this.share);
+    return { rows: at(band.rows), cols: at(band.cols) };
+  }
+
+  /** The tile as it is shown: in the order, with what full attention had turned with it. */
+  get shown() {
+    const { tile, order } = this;
+    if (!tile || !order || !same(tile.window, this.full)) return tile;
+    const turned = reordered(tile, order.rows, order.cols);
+    if (tile.full)
+      turned.full = reordered({ ...tile, cells: tile.full }, order.rows, order.cols).cells;
+    return turned;
+  }
+
+  /** Moves rows and columns to the mechanism's order, or back. */
+  turn() {
+    this.turned = !this.turned;
+    this.window = this.turned ? this.full : (this.data.window ?? this.full);
+    this.cursor = null;
+    this.label();
+    cancelAnimationFrame(this.turning);
+    const goal = this.turned ? 1 : 0;
+    const still = matchMedia("(prefers-reduced-motion: reduce)").matches;
+    if (still || !this.tile || !covers(this.tile, this.full)) {
+      this.share = goal;
+      this.refresh();
+      return;
+    }
+    const [from, start] = [this.share, performance.now()];
+    /** @param {number} now */
+    const step = (now) => {
+      const t = clamp((now - start) / TURN, 0, 1);
+      this.share = from + (goal - from) * t * t * (3 - 2 * t);
+      if (t < 1) this.turning = requestAnimationFrame(step);
+      this.refresh();
+    };
+    this.turning = requestAnimationFrame(step);
+  }
+
+  /** Back to the text's order at once. */
+  rest() {
+    cancelAnimationFrame(this.turning);
+    if (!this.share && !this.turned) return;
+    this.turned = false;
+    this.share = 0;
+    this.window = this.data.window ?? this.full;
+  }
+
   draw() {
-    const { tile, plot } = this;
+    const { plot } = this;
+    const tile = this.shown;
     if (!tile || !window.Plotly) return;
-    const { words, link, height } = this.data;
+    const { height } = this;
+    const { words, link, overlay } = this.data;
     const look = this.colours();
     const scale = this.scale(tile);
     this.high = scale.high;
@@ -297,12 +423,15 @@ class Heatmap extends Component {
       ? { l: tokens ? 84 : 56, r: 8, t: 62, b: 84, autoexpand: false }
       : { l: 92, r: 84, t: 8, b: 84 };
     this.width = plot.clientWidth;
-    const across = this.width - margin.l - margin.r;
+    const room = { across: this.width - margin.l - margin.r, down: height - margin.t - margin.b };
+    const bands = drawnBands(link ? [] : this.bands, tile.order, look, room);
+    const across = room.across * (1 - bands.left);
     const x = ticksOf(tile.keys, tile.cols[0], tile.cell[1], c0, c1, across);
     const each = x.vals.length === c1 - c0;
     if (link && !each) margin.b = 48;
-    this.inside = height - margin.t - margin.b;
+    this.inside = (height - margin.t - margin.b) * (1 - bands.top);
     const y = ticksOf(tile.queries, tile.rows[0], tile.cell[0], r0, r1, this.inside);
+    for (const ticks of [x, y]) if (tile.order && ticks.vals.length < r1 - r0) ticks.vals = []; // places are no positions
     const upright = tile.keys.length && each; // tokens stand upright
     const axis = {
       showgrid: false,
@@ -348,14 +477,23 @@ class Heatmap extends Component {
       font: { family: getComputedStyle(this.root).fontFamily, size: 12, color: look.faint },
       xaxis: {
         ...axis,
+        domain: [bands.left, 1],
         range: [c0 - 0.5, c1 - 0.5],
         tickvals: x.vals,
         ticktext: x.text,
         tickangle: upright ? -90 : 0,
       },
-      yaxis: { ...axis, range: [r1 - 0.5, r0 - 0.5], tickvals: y.vals, ticktext: y.text },
+      yaxis: {
+        ...axis,
+        domain: [0, 1 - bands.top],
+        range: [r1 - 0.5, r0 - 0.5],
+        ...{ ticks: "outside", ticklen: bands.left * room.across, tickcolor: "rgba(0,0,0,0)" },
+        tickvals: y.vals,
+        ticktext: y.text,
+      },
+      ...bands.axes,
       annotations: this.follower ? captions : [...captions, ...own],
-      shapes: this.mark(look, tile),
+      shapes: [...this.structure(look, tile, across), ...this.mark(look, tile)],
     };
     const config = {
       displayModeBar: false,
@@ -364,11 +502,13 @@ class Heatmap extends Component {
       scrollZoom: false,
     };
     this.settling = true;
-    window.Plotly.react(plot, [trace], layout, config).then(() => {
+    const traces = [trace, ...this.layers(tile, scale, trace, look), ...bands.traces];
+    window.Plotly.react(plot, traces, layout, config).then(() => {
       this.settling = false;
       if (!this.drawn) this.listenToPlotly();
       this.drawn = true;
       this.root.dataset.drawn = `${this.window.join("-")} ${tile.cell.join("x")}`;
+      this.root.dataset.order = this.share === 1 ? "own" : this.share ? "moving" : "text";
       this.place();
     });
     const facts = {
@@ -382,6 +522,86 @@ class Heatmap extends Component {
     };
     const told = fill(words[pooled(tile) ? "note_pooled" : "note_exact"], facts);
     this.note.textContent = emptied(tile).length ? `${told}. ${words.note_removed}` : told;
+    this.explain(overlay, look);
+  }
+
+  /**
+   * Over the weights: a veil where the mechanism does not look, and what full attention had more.
+   *
+   * @param {Tile} tile
+   * @param {Scale} scale
+   * @param {object} trace of the weights
+   * @param {Look} look
+   */
+  layers(tile, scale, trace, look) {
+    const flat = { ...trace, showscale: false, colorbar: undefined };
+    const veil = clear(look.faint, VEIL);
+    const over = [];
+    if (this.data.selects && tile.colour !== "row")
+      over.push({
+        ...flat,
+        z: veilOf(tile),
+        zmin: 0,
+        zmax: 1,
+        colorscale: [
+          [0, veil],
+          [1, veil],
+        ],
+      });
+    if (this.losing && tile.full) {
+      const lost = { ...tile, cells: lostFrom(tile.cells, tile.full) };
+      const colorscale = LOST.map(([at, share]) => [at, clear(look.accent, share)]);
+      over.push({ ...flat, z: coloured(lost, scale), colorscale });
+    }
+    return over;
+  }
+
+  /**
+   * Borders and boxes of the mechanism's pieces; in its own order, where groups end.
+   *
+   * @param {Look} look
+   * @param {Tile} tile
+   * @param {number} across px
+   */
+  structure(look, tile, across) {
+    const { overlay, n, m, link } = this.data;
+    if (!overlay || link) return [];
+    const [band] = this.bands;
+    if (!tile.order || !band)
+      return borders(overlay, this.window, m - n, { across, down: this.inside }, look);
+    if (this.share < 1) return [];
+    const line = { color: look.faint, width: 1 };
+    const ends = { type: "line", x0: -0.5, x1: m - 0.5, y0: -0.5, y1: n - 0.5, line };
+    return [
+      ...endsOf(band.rows, tile.order.rows).map((at) => ({ ...ends, y0: at - 0.5, y1: at - 0.5 })),
+      ...endsOf(band.cols, tile.order.cols).map((at) => ({ ...ends, x0: at - 0.5, x1: at - 0.5 })),
+    ];
+  }
+
+  /**
+   * What the colours beside the weights' own mean.
+   *
+   * @param {import("./data").Overlay | null} overlay
+   * @param {Look} look
+   */
+  explain(overlay, look) {
+    const { words, selects, link } = this.data;
+    /** @type {[colour: string, words: string][]} */
+    const said = [];
+    if (selects) said.push([clear(look.faint, VEIL), words.veil]);
+    if (this.losing) said.push([look.accent, words.lost_legend]);
+    if (overlay?.kind === "memory") said.push([clear(look.accent, 0.2), words.memory]);
+    if (overlay?.bands.length && !link) said.push([look.tints[0], words.bands]);
+    this.legend.replaceChildren(
+      ...said.map(([colour, text]) => {
+        const item = document.createElement("span");
+        const chip = document.createElement("i");
+        chip.style.background = colour;
+        item.append(chip, text);
+        return item;
+      }),
+    );
+    this.legend.hidden = !said.length;
   }
 
   /**
@@ -391,7 +611,7 @@ class Heatmap extends Component {
    * @param {Tile | null} tile
    */
   mark(look, tile = this.tile) {
-    const q = this.query;
+    const q = this.query === null ? null : (tile?.order?.rows.indexOf(this.query) ?? this.query);
     const [r0, r1] = this.window;
     const bars = (tile ? emptied(tile) : []).map(([y0, y1]) => ({
       type: "rect",
@@ -445,13 +665,14 @@ class Heatmap extends Component {
    * @param {number} x
    */
   choose(y, x) {
-    if (!this.tile) return;
-    const { top, bottom } = cellAt(this.tile, y, x);
+    const tile = this.shown;
+    if (!tile) return;
+    const { top, bottom } = cellAt(tile, y, x);
     this.query = Math.min(top + Math.floor((bottom - top) / 2), this.data.n - 1);
     for (const one of this.all) {
       if (!one.drawn) continue;
       one.query = this.query;
-      window.Plotly?.relayout(one.plot, { shapes: one.mark(one.colours()) });
+      one.draw();
     }
     this.tell("query", { row: this.query });
   }
@@ -480,8 +701,9 @@ class Heatmap extends Component {
    * @param {{ clientX: number, clientY: number }} point
    */
   show(y, x, point) {
-    if (!this.tile) return;
-    const said = describe(cellAt(this.tile, y, x), this.tile, this.data.words);
+    const tile = this.shown;
+    if (!tile) return;
+    const said = describe(cellAt(tile, y, x), tile, this.data.words);
     const lines = said.map((text) => {
       const line = document.createElement("div");
       line.textContent = text;
@@ -498,16 +720,18 @@ class Heatmap extends Component {
 
   /** Puts the keyboard's cursor where it belongs. */
   place() {
-    const { cursor, tile, cursorBox: frame } = this;
+    const { cursor, shown: tile, cursorBox: frame } = this;
     frame.hidden = !cursor || !tile || document.activeElement !== this.plot;
     if (!cursor || !tile || frame.hidden) return;
     const { xaxis, yaxis } = this.plot._fullLayout;
     const cell = cellAt(tile, ...cursor);
-    const [x, y] = [xaxis.l2p(cell.left - 0.5), yaxis.l2p(cell.top - 0.5)];
+    const [row, col] = tile.order ? cursor : [cell.top, cell.left];
+    const [x, y] = [xaxis.l2p(col - 0.5), yaxis.l2p(row - 0.5)];
+    const [wide, tall] = [cell.right - cell.left, cell.bottom - cell.top];
     frame.style.left = `${this.plot.offsetLeft + xaxis._offset + x}px`;
     frame.style.top = `${this.plot.offsetTop + yaxis._offset + y}px`;
-    frame.style.width = `${Math.max(4, xaxis.l2p(cell.right - 0.5) - x)}px`;
-    frame.style.height = `${Math.max(4, yaxis.l2p(cell.bottom - 0.5) - y)}px`;
+    frame.style.width = `${Math.max(4, xaxis.l2p(col + wide - 0.5) - x)}px`;
+    frame.style.height = `${Math.max(4, yaxis.l2p(row + tall - 0.5) - y)}px`;
     this.spoken.textContent = describe(cell, tile, this.data.words).join(", ");
     const seen = frame.getBoundingClientRect();
     this.show(...cursor, { clientX: seen.right, clientY: seen.bottom });
@@ -521,6 +745,17 @@ class Heatmap extends Component {
     if (name === "in") this.zoom(0.5);
     if (name === "out") this.zoom(2);
     if (name === "png" || name === "svg") this.save(name);
+    if (name === "order") this.turn();
+    if (name === "layer") {
+      this.layer = (this.layer + 1) % (this.data.overlay?.bands.length || 1);
+      this.label();
+      this.draw();
+    }
+    if (name === "lost") {
+      this.losing = !this.losing;
+      this.label();
+      this.refresh();
+    }
     if (name === "fit") {
       const fitted = !this.fitted;
       for (const one of this.all) {
@@ -534,7 +769,7 @@ class Heatmap extends Component {
   /** @param {"png" | "svg"} format */
   save(format) {
     const layout = { ...this.plot.layout, paper_bgcolor: this.colours().paper };
-    const size = { width: this.width, height: this.data.height, scale: format === "png" ? 3 : 1 };
+    const size = { width: this.width, height: this.height, scale: format === "png" ? 3 : 1 };
     const options = { format, filename: this.data.file, ...size };
     window.Plotly?.downloadImage({ data: this.plot.data, layout }, options);
   }
@@ -586,7 +821,10 @@ class Heatmap extends Component {
         clamp(y + down * stride * tall, 0, n - 1),
         clamp(x + right * stride * wide, 0, m - 1),
       ];
-    } else this.cursor = [this.query ?? Math.floor((r0 + r1) / 2), Math.floor((c0 + c1) / 2)];
+    } else {
+      const row = this.query === null ? -1 : (this.order?.rows.indexOf(this.query) ?? this.query);
+      this.cursor = [row < 0 ? Math.floor((r0 + r1) / 2) : row, Math.floor((c0 + c1) / 2)];
+    }
     const window = following(this.window, this.cursor);
     if (same(window, this.window)) this.place();
     else this.go(window, PAUSE);

@@ -5,6 +5,7 @@ chose: a query (click, Enter) and a window (zoom, pan).
 """
 
 from collections.abc import Callable, Hashable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import streamlit as st
 
 from engine.contract import Pool
 from engine.measure.attention import Attention
+from engine.structure.overlay import Overlay
 from pages.ui.components.looks import LOOKS, registered, script, words
 from pages.ui.server.windows import PLOTLY, REGISTRY
 
@@ -21,12 +23,14 @@ Zoom = tuple[int, int, int, int]
 HTML = """
 <div class="hm">
   <div class="hm-bar">
+    <button data-do="order" hidden></button><button data-do="layer" hidden></button>
+    <button data-do="lost" hidden></button><span class="hm-gap"></span>
     <button data-do="fit" hidden></button>
     <button data-do="out"></button><button data-do="in"></button><button data-do="whole"></button>
     <button data-do="png"></button><button data-do="svg"></button>
   </div>
   <div class="hm-plot" tabindex="0" role="application"></div>
-  <div class="hm-note"></div>
+  <div class="hm-note"></div><div class="hm-legend" hidden></div>
   <div class="hm-cursor" hidden></div><div class="hm-tip" dir="auto" hidden></div>
   <div class="hm-spoken" aria-live="polite"></div>
 </div>
@@ -42,7 +46,8 @@ component = registered(
 
 WORDS = (
     "aria", "query", "key", "unseen", "failed", "whole", "whole_help", "in", "in_help", "out",
-    "out_help", "png", "png_help", "svg", "svg_help", "fit", "fit_help", "note_exact",
+    "out_help", "png", "png_help", "svg", "svg_help", "fit", "fit_help", "lost", "lost_help",
+    "lost_legend", "layer", "layer_help", "order_help", "veil", "memory", "note_exact",
     "note_pooled", "note_removed", "removed", "pool_max", "pool_mean", "pool_sum",
     "colour_weight", "colour_log", "colour_uniform", "colour_row", "value_weight", "value_log",
     "value_uniform", "value_row",
@@ -61,6 +66,9 @@ def heatmap(
     window: Zoom | None = None,
     query: int | None = None,
     height: int = 560,
+    overlay: Overlay | None = None,
+    full: Attention | None = None,
+    selects: bool = False,
     file: str = "attention",
     link: str | None = None,
     lead: bool = True,
@@ -76,6 +84,9 @@ def heatmap(
             the attention is computed anew.
         colour: "weight", "log", "uniform" or "row". window: what to show; None = everything.
         query: the row to mark. height: of the picture, in pixels. file: name of a saved picture.
+        overlay: the mechanism's structure on this head's map. full: full attention over the same
+            keys, so that what it had can be shown. selects: cells without weight are those that
+            the mechanism does not look at.
         link: heatmaps with the same name move as one and share a scale with those of their kind
             (signed or not); they are drawn narrow. lead: of those, the one with the buttons.
         top: where the colours of a max-pooled map end, if not at its own largest.
@@ -103,6 +114,11 @@ def heatmap(
             on_window(None if span is None else (span[0], span[1], span[2], span[3]))
 
     frame = attention.frame
+    kind = overlay.kind if overlay and overlay.bands else ""
+    own = {"bands": f"bands_{kind}", "order": f"order_{kind}"} if kind else {}
+    if overlay is not None and not overlay.ordered:
+        own.pop("order", None)
+    about = {key: t(f"component.heatmap.{word}") for key, word in own.items()}
     component(
         key=key,
         data={
@@ -123,8 +139,11 @@ def heatmap(
             "link": link,
             "lead": lead,
             "top": top,
+            "overlay": None if overlay is None else asdict(overlay),
+            "reference": None if full is None else REGISTRY.put(full, (name, "full")),
+            "selects": selects,
             "looks": LOOKS,
-            "words": words(t, "heatmap", WORDS, "n m r0 r1 c0 c1 a b pool x"),
+            "words": words(t, "heatmap", WORDS, "n m r0 r1 c0 c1 a b pool x") | about,
         },
         on_query_change=chosen,
         on_window_change=moved,

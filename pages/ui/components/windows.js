@@ -95,17 +95,19 @@ export function covers(tile, window) {
 export const pooled = ({ cell }) => cell[0] * cell[1] > 1;
 
 /**
- * The cell in which row y and column x lie, or the nearest.
+ * The cell in which row y and column x lie, or the nearest; in another order, its positions.
  *
- * @param {Answer} tile
+ * @param {Answer & Pick<Tile, "order">} tile
  * @param {number} y
  * @param {number} x
  * @returns {Cell}
  */
-export function cellAt({ shape, rows, cols, cell, cells, queries, keys }, y, x) {
+export function cellAt(tile, y, x) {
+  const { shape, rows, cols, cell, cells, queries, keys, order } = tile;
   const i = clamp(Math.floor((y + 0.5 - rows[0]) / cell[0]), 0, shape[0] - 1);
   const j = clamp(Math.floor((x + 0.5 - cols[0]) / cell[1]), 0, shape[1] - 1);
-  const [top, left] = [rows[0] + i * cell[0], cols[0] + j * cell[1]];
+  const top = order ? order.rows[i] : rows[0] + i * cell[0];
+  const left = order ? order.cols[j] : cols[0] + j * cell[1];
   return {
     value: cells[i * shape[1] + j],
     query: queries[i],
@@ -121,7 +123,7 @@ export function cellAt({ shape, rows, cols, cell, cells, queries, keys }, y, x) 
  * A cell in three lines: the query, the key, the value; before it, what keys set aside took.
  *
  * @param {Cell} cell
- * @param {Pick<Tile, "cell" | "colour" | "pool" | "removed" | "rows">} tile
+ * @param {Pick<Tile, "cell" | "colour" | "pool" | "removed" | "rows" | "order">} tile
  * @param {Words} words
  */
 export function describe(cell, tile, words) {
@@ -135,7 +137,10 @@ export function describe(cell, tile, words) {
     const said = fill(words[`value_${tile.colour}`], { x: number(cell.value) });
     return pooled(tile) ? `${words[`pool_${tile.pool}`]} ${said}` : said;
   };
-  const removed = tile.removed[Math.floor((cell.top - tile.rows[0]) / tile.cell[0])];
+  const at = tile.order
+    ? tile.order.rows.indexOf(cell.top)
+    : Math.floor((cell.top - tile.rows[0]) / tile.cell[0]);
+  const removed = tile.removed[at];
   return [
     `${words.query} ${named(cell.top, cell.bottom, cell.query)}`,
     `${words.key} ${named(cell.left, cell.right, cell.key)}`,

@@ -26,20 +26,18 @@ def head_choice(scene: Scene) -> None:
 
 def sight() -> None:
     """What a row may see: as the layer has it, or both ways."""
+    spec = state.spec()
+    sees = spec.sight if MECHANISMS[spec.mechanism].causal_ok else "both"
     controls.choose(
-        t("explore.sight"), "sight", SIGHTS, state.spec().sight, lambda key: t(f"sight.{key}"),
+        t("explore.sight"), "sight", SIGHTS, sees, lambda key: t(f"sight.{key}"),
         help=t("explore.sight.help"),
     )  # fmt: skip
 
 
 def refused(trouble: str) -> None:
-    """Why nothing is shown; and a way out for mechanisms that can't look back only."""
+    """Why nothing is shown."""
     with st.container(key="trouble"):
         st.text(trouble)
-    spec = state.spec()
-    if spec.sight == "own" and not MECHANISMS[spec.mechanism].causal_ok:
-        st.text(t("explore.sight.help"))
-        st.button(t("explore.sight.try"), on_click=lambda: state.change(sight="both"))
 
 
 def hiding() -> None:

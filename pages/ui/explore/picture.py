@@ -38,6 +38,8 @@ def picture(scene: Scene, height: int = 600) -> None:
     heatmap(
         "picture", scene.attention, t, name=spec.attention_key(), head=scene.head, pool=spec.pool,
         colour=spec.colour, window=spec.zoom, query=scene.query, height=height,
+        overlay=scene.overlay, full=scene.full if att.row_kind != "signed" else None,
+        selects=scene.mechanism is not None and scene.mechanism.selects,
         on_query=lambda row: state.change(query=row, head=scene.head),
         on_window=lambda window: state.change(zoom=window),
     )  # fmt: skip

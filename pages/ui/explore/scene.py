@@ -12,13 +12,17 @@ import engine
 from engine.contract import QKV, Colour, Pool
 from engine.measure.attention import Attention
 from engine.measure.passes import Summary
+from engine.mechanisms import MECHANISMS
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.cost import Estimate
+from engine.mechanisms.softmax import Softmax
 from engine.models import Trace
 from engine.sources import SOURCES, Identical, Image, Planted
 from engine.sources.arrays import read as read_arrays
 from engine.spec.picture import Spec
 from engine.store import fits
-from engine.structure.highlights import Look, best_layer, look, sharpest
+from engine.structure.highlights import Against, Look, against, best_layer, look, sharpest
+from engine.structure.overlay import Overlay, overlay
 from pages.ui.server.desk import DESK, Report
 from pages.ui.server.waiting import Trouble, ask, obtain
 from pages.ui.shared import contents
@@ -43,7 +47,7 @@ class Scene:
     """All that the Explore page shows of one choice.
 
     Attributes:
-        spec: what was asked, with head, query and layer filled in.
+        spec: what was asked, with layer, sight and the mechanism's parameters filled in.
         given: Q, K and V, or a person's own weights.
         attention, summary: with hidden keys gone. cost: of the summary.
         head, query: shown. model, layers: what read the text, and how many layers it has; "" and
@@ -78,6 +82,37 @@ class Scene:
         frame = self.attention.frame
         allowed = frame.visible(torch.tensor([self.query]), torch.arange(frame.m))
         return None if allowed is None else allowed[0].tolist()
+
+    @cached_property
+    def mechanism(self) -> Mechanism | None:
+        """What attends; None of a person's own weights."""
+        if self.weights_only:
+            return None
+        return engine.make(self.spec.mechanism, **self.spec.arguments())
+
+    @cached_property
+    def full(self) -> Attention | None:
+        """Full attention over the same keys, to be set against; None where this is it."""
+        if not isinstance(self.given, QKV) or self.spec.mechanism == Softmax.key:
+            return None
+        made, hidden = Softmax().attend(self.given), self.attention.hidden_keys
+        return made if hidden is None else made.hide(hidden)
+
+    @cached_property
+    def overlay(self) -> Overlay | None:
+        """What the mechanism's structure is on this head's map."""
+        return obtain(
+            f"overlay:{self.spec.attention_key()}:{self.head}", t("gate.structure"),
+            lambda report: overlay(self.attention, self.head),
+            lambda made: 64 * sum(len(b.rows) + len(b.cols) for b in made.bands) if made else 1,
+        )  # fmt: skip
+
+    def set_against(self) -> Against | None:
+        """What the chosen row keeps of full attention; None where there is nothing to compare."""
+        if self.full is None or self.attention.row_kind == "signed":
+            return None
+        full = self.full.weights(torch.tensor([self.query]))[self.head, 0].float().cpu()
+        return against(self.weights, full)
 
     def look(self) -> Look:
         """What the chosen row does, in numbers."""
@@ -153,8 +188,12 @@ def scene(spec: Spec) -> Scene:
             layer = default_layer(spec, trace)
         spec = replace(spec, layer=layer)
         given = trace.layer(layer)
-    if spec.sight == "both" and isinstance(given, QKV):
-        given = given.replace(causal=False)
+    if isinstance(given, QKV):
+        if given.causal and not MECHANISMS[spec.mechanism].causal_ok:
+            spec = replace(spec, sight="both")
+        if spec.sight == "both":
+            given = given.replace(causal=False)
+        spec = spec.suited(given)
     colour = colour_of(spec)
     hidden = tuple(
         i for i in spec.hide if i < (given.m if isinstance(given, QKV) else given.frame.m)

@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from engine.mechanisms import MECHANISMS
 from engine.structure.highlights import Look
 from engine.text import quantities
 from engine.text.tokens import isolated, shown
@@ -10,6 +11,7 @@ from pages.ui.explore.scene import Scene
 from pages.ui.shared import contents
 from pages.ui.shared.strings import t
 
+SAME = 0.0005  # of a row's weight: what is moved is nothing to speak of
 CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
 
 
@@ -65,7 +67,9 @@ def badge(scene: Scene) -> None:
         notes.append(t("badge.characters"))
     if spec.textual and spec.mechanism != "softmax":
         notes.append(t("badge.applied", mechanism=t(f"mechanism.{spec.mechanism}.name")))
-    if spec.sight == "both":
+    if not MECHANISMS[spec.mechanism].causal_ok and spec.textual:
+        notes.append(t("badge.both_only", mechanism=t(f"mechanism.{spec.mechanism}.name")))
+    elif spec.sight == "both":
         notes.append(t("badge.both"))
     if spec.hide:
         notes.append(t("badge.hidden", count=len(spec.hide)))
@@ -75,6 +79,24 @@ def badge(scene: Scene) -> None:
         st.text(words)
         for note in notes:
             st.text(note)
+
+
+def beside_full(scene: Scene) -> str:
+    """What the mechanism did to the chosen row that full attention doesn't."""
+    found, mechanism = scene.set_against(), scene.mechanism
+    if found is None or mechanism is None:
+        return ""
+    facts = {
+        "mechanism": t(f"mechanism.{mechanism.key}.name"), "looked": found.looked,
+        "visible": found.visible, "held": quantities.share(found.held),
+        "lost": quantities.share(found.lost),
+    }  # fmt: skip
+    if mechanism.selects:
+        return t(
+            "sentence.selects_all" if found.looked == found.visible else "sentence.selects",
+            **facts,
+        )
+    return t("sentence.same" if found.lost < SAME else "sentence.moves", **facts)
 
 
 def sentence(scene: Scene, seen: Look) -> None:
@@ -103,5 +125,6 @@ def sentence(scene: Scene, seen: Look) -> None:
             removed = float(att.removed(slice(scene.query, scene.query + 1))[scene.head])
             parts.append(t("sentence.removed", removed=removed))
         words = t("sentence.join").join(parts)
+    words = t("sentence.join").join(filter(None, (beside_full(scene), words)))
     with st.container(key="sentence"):
         st.text(words)

@@ -10,6 +10,7 @@ import streamlit as st
 
 from engine.contract import Param
 from engine.mechanisms import MECHANISMS
+from engine.spec.picture import Spec
 from engine.spec.spelling import Problem, declarations
 from engine.text.tokens import shown
 from pages.ui.shared.strings import language, spoken, t
@@ -163,7 +164,7 @@ def log_stops(declared: Param, value: Any) -> list[Any]:
 
 
 def mechanism() -> None:
-    """The mechanism and its parameters."""
+    """The mechanism."""
     spec = state.spec()
     choose(
         t("explore.mechanism"), "mechanism", tuple(MECHANISMS), spec.mechanism,
@@ -172,6 +173,10 @@ def mechanism() -> None:
         segments=False,
         help=t(f"mechanism.{spec.mechanism}.short"), on_choose=state.switch,
     )  # fmt: skip
+
+
+def parameters(spec: Spec) -> None:
+    """The mechanism's parameters, as they are used."""
     values = spec.arguments()
     for name, declared in declarations(MECHANISMS, spec.mechanism).items():
         parameter(spec.mechanism, "mechanism", "params", name, declared, values[name])

@@ -60,7 +60,7 @@ EVERYTHING = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(EVERYTHING)
 def test_everything_at_once_survives_the_url(everything):
     assert everything.keys() == owner.GROUPS.keys()
@@ -88,7 +88,7 @@ def test_a_sample_stays_in_every_language(sample, language):
     [(fields, name) for fields in FIELDS for name in fields.declared],
     ids=lambda one: one if isinstance(one, str) else one.group.name,
 )
-@settings(max_examples=3, deadline=None)
+@settings(max_examples=3)
 @given(data=st.data())
 def test_a_wrong_value_is_said_and_the_others_are_kept(fields, name, data):
     value = {k: v for k, v in data.draw(chosen(fields)).items() if k != name}

@@ -1,0 +1,142 @@
+"""What a mechanism's structure is on the map of one head: bands at its sides, borders, boxes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from functools import singledispatch
+from typing import Any
+
+import torch
+from jaxtyping import Int
+from torch import Tensor
+
+from engine.contract import Frame
+from engine.contract.views import Buckets, Levels, Memory, Routing, Segments
+from engine.measure.attention import Attention
+
+LONGEST = 4096
+"""Rows or keys of which bands are told."""
+ROUNDS = 8
+"""Bands of rounds or levels, at most."""
+Box = tuple[int, int, int, int]
+"""Rows r0:r1 and keys c0:c1."""
+
+
+@dataclass(frozen=True)
+class Band:
+    """A group of each query and of each key, −1 for none; () where they have none."""
+
+    rows: tuple[int, ...] = ()
+    cols: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """What is drawn on and beside a head's map.
+
+    Attributes:
+        kind: what groups, borders and boxes are: "buckets", "clusters", "paths", "capsules",
+            "blocks", "segments", "levels" or "memory".
+        bands: one for each round of hashing or level of units, else one or none.
+        stacked: all bands are seen at once, the first outermost; else one at a time.
+        ordered: rows and keys may be put in the order of their groups.
+        edges: by level, the coarsest first: keys at which a piece begins, without the first.
+        boxes: what a piece's rows read in one place: memory, or their own segment.
+    """
+
+    kind: str
+    bands: tuple[Band, ...] = ()
+    stacked: bool = False
+    ordered: bool = False
+    edges: tuple[tuple[int, ...], ...] = ()
+    boxes: tuple[Box, ...] = ()
+
+
+def overlay(att: Attention, head: int) -> Overlay | None:
+    """The structure of one head's map; None where the mechanism has none on it."""
+    for view in att.views:
+        if (found := of(view, att.frame, head)) is not None:
+            long = max(att.frame.n, att.frame.m) > LONGEST
+            return replace(found, bands=()) if long else found
+    return None
+
+
+@singledispatch
+def of(view: Any, frame: Frame, head: int) -> Overlay | None:
+    """What one view is on the map of a head."""
+    return None
+
+
+@of.register
+def _(view: Buckets, frame: Frame, head: int) -> Overlay:
+    rounds = min(view.rounds, ROUNDS)
+    bands = (Band(whole(view.queries[head, r]), whole(view.ids[head, r])) for r in range(rounds))
+    return Overlay("buckets", tuple(bands), ordered=True)
+
+
+@of.register
+def _(view: Routing, frame: Frame, head: int) -> Overlay | None:
+    if view.kind == "blocks":
+        return Overlay("blocks", edges=(tuple(range(view.size, frame.m, view.size)),))
+    if view.probabilities is None:
+        return None
+    share, nearest = view.probabilities[head].max(-1)
+    rows = whole(torch.where(share > 0, nearest, -1))
+    if view.kind != "clusters" or view.labels is None:
+        return Overlay(view.kind, (Band(rows),))
+    return Overlay(view.kind, (Band(rows, whole(view.labels[head])),), ordered=True)
+
+
+@of.register
+def _(view: Segments, frame: Frame, head: int) -> Overlay:
+    spans = whole_pairs(view.bounds)
+    boxes = tuple((*_rows(frame, a, b), a, b) for a, b in spans)
+    return Overlay("segments", edges=(_starts(spans),), boxes=boxes)
+
+
+@of.register
+def _(view: Levels, frame: Frame, head: int) -> Overlay:
+    levels = [whole_pairs(spans) for spans in list(view.units.values())[:-1]][:ROUNDS]
+    bands = []
+    for spans in levels:
+        of_key = [-1] * frame.m
+        for i, (a, b) in enumerate(spans):
+            of_key[a:b] = [i] * (b - a)
+        rows = of_key[frame.offset : frame.offset + frame.n] if frame.offset >= 0 else []
+        bands.append(Band(tuple(rows), tuple(of_key)))
+    return Overlay("levels", tuple(bands), stacked=True, edges=tuple(map(_starts, levels)))
+
+
+@of.register
+def _(view: Memory, frame: Frame, head: int) -> Overlay:
+    starts = range(0, frame.m, view.segment)
+    return Overlay("memory", edges=(tuple(starts[1:]),), boxes=tuple(_remembered(view, frame)))
+
+
+def _remembered(view: Memory, frame: Frame) -> Iterator[Box]:
+    """For each segment, what its rows read of those before it."""
+    for start in range(0, frame.m, view.segment):
+        first, last = _rows(frame, start, min(start + view.segment, frame.m))
+        if first < last and (low := int(view.reach[first, 0])) < start:
+            yield first, last, low, start
+
+
+def _rows(frame: Frame, start: int, stop: int) -> tuple[int, int]:
+    """The rows that stand where these keys do."""
+    low, high = (min(max(x - frame.offset, 0), frame.n) for x in (start, stop))
+    return low, high
+
+
+def _starts(spans: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
+    return tuple(a for a, _ in spans[1:])
+
+
+def whole(x: Int[Tensor, " k"]) -> tuple[int, ...]:
+    """As whole numbers."""
+    return tuple(x.tolist())
+
+
+def whole_pairs(x: Int[Tensor, "k 2"]) -> tuple[tuple[int, int], ...]:
+    """As pairs of whole numbers."""
+    return tuple((a, b) for a, b in x.tolist())
