@@ -8,7 +8,7 @@ from functools import singledispatch
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import Frame
@@ -19,15 +19,21 @@ LONGEST = 4096
 """Rows or keys of which bands are told."""
 ROUNDS = 8
 """Bands of rounds or levels, at most."""
+STRIPES = 24
+"""Into which a query's routes are told apart."""
 Box = tuple[int, int, int, int]
 """Rows r0:r1 and keys c0:c1."""
 
 
 @dataclass(frozen=True)
 class Band:
-    """A group of each query and of each key, −1 for none; () where they have none."""
+    """Groups of queries and of keys, −1 for none; () where they have none.
 
-    rows: tuple[int, ...] = ()
+    Attributes:
+        rows: each query's: one, or STRIPES of them where several share it. cols: each key's.
+    """
+
+    rows: tuple[tuple[int, ...], ...] = ()
     cols: tuple[int, ...] = ()
 
 
@@ -43,6 +49,7 @@ class Overlay:
         ordered: rows and keys may be put in the order of their groups.
         edges: by level, the coarsest first: keys at which a piece begins, without the first.
         boxes: what a piece's rows read in one place: memory, or their own segment.
+        names: ids of the groups' names; () where they are numbered.
     """
 
     kind: str
@@ -51,6 +58,7 @@ class Overlay:
     ordered: bool = False
     edges: tuple[tuple[int, ...], ...] = ()
     boxes: tuple[Box, ...] = ()
+    names: tuple[str, ...] = ()
 
 
 def overlay(att: Attention, head: int) -> Overlay | None:
@@ -71,7 +79,7 @@ def of(view: Any, frame: Frame, head: int) -> Overlay | None:
 @of.register
 def _(view: Buckets, frame: Frame, head: int) -> Overlay:
     rounds = min(view.rounds, ROUNDS)
-    bands = (Band(whole(view.queries[head, r]), whole(view.ids[head, r])) for r in range(rounds))
+    bands = (Band(single(view.queries[head, r]), whole(view.ids[head, r])) for r in range(rounds))
     return Overlay("buckets", tuple(bands), ordered=True)
 
 
@@ -81,10 +89,11 @@ def _(view: Routing, frame: Frame, head: int) -> Overlay | None:
         return Overlay("blocks", edges=(tuple(range(view.size, frame.m, view.size)),))
     if view.probabilities is None:
         return None
-    share, nearest = view.probabilities[head].max(-1)
-    rows = whole(torch.where(share > 0, nearest, -1))
+    shares = view.probabilities[head]
     if view.kind != "clusters" or view.labels is None:
-        return Overlay(view.kind, (Band(rows),))
+        return Overlay(view.kind, (Band(mixture(shares)),), names=view.names)
+    most, nearest = shares.max(-1)
+    rows = single(torch.where(most > 0, nearest, -1))
     return Overlay(view.kind, (Band(rows, whole(view.labels[head])),), ordered=True)
 
 
@@ -104,7 +113,7 @@ def _(view: Levels, frame: Frame, head: int) -> Overlay:
         for i, (a, b) in enumerate(spans):
             of_key[a:b] = [i] * (b - a)
         rows = of_key[frame.offset : frame.offset + frame.n] if frame.offset >= 0 else []
-        bands.append(Band(tuple(rows), tuple(of_key)))
+        bands.append(Band(tuple((unit,) for unit in rows), tuple(of_key)))
     return Overlay("levels", tuple(bands), stacked=True, edges=tuple(map(_starts, levels)))
 
 
@@ -130,6 +139,19 @@ def _rows(frame: Frame, start: int, stop: int) -> tuple[int, int]:
 
 def _starts(spans: tuple[tuple[int, int], ...]) -> tuple[int, ...]:
     return tuple(a for a, _ in spans[1:])
+
+
+def single(x: Int[Tensor, " n"]) -> tuple[tuple[int, ...], ...]:
+    """One group a query."""
+    return tuple((i,) for i in x.tolist())
+
+
+def mixture(shares: Float[Tensor, "n routes"]) -> tuple[tuple[int, ...], ...]:
+    """Each query's routes side by side, as wide as their shares, in STRIPES stripes."""
+    ends = shares.double().cumsum(-1)
+    at = (torch.arange(STRIPES, device=shares.device) + 0.5) / STRIPES * ends[:, -1:]
+    found = torch.searchsorted(ends, at, right=True).clamp_max(shares.shape[1] - 1)
+    return tuple(map(tuple, torch.where(ends[:, -1:] > 0, found, -1).tolist()))
 
 
 def whole(x: Int[Tensor, " k"]) -> tuple[int, ...]:

@@ -75,18 +75,15 @@ test("levels are seen at once, rounds one at a time", () => {
 
 test("bands take room at the side that has groups, and follow the order", () => {
   const size = { across: 100, down: 200 };
-  const both = drawnBands(
-    [{ rows: [0, 3], cols: [-1, 2] }],
-    { rows: [1, 0], cols: [0, 1] },
-    LOOK,
-    size,
-  );
+  const order = { rows: [1, 0], cols: [0, 1] };
+  const both = drawnBands([{ rows: [[0], [3]], cols: [-1, 2] }], order, LOOK, size);
   assert.equal(both.traces.length, 2);
   assert.deepEqual(both.traces[0].z, [[1], [0]]);
   assert.deepEqual(both.traces[1].z, [[null, 0]]);
   assert.ok(both.left > 0.05 && both.left < 0.15 && both.top === both.left / 2);
-  const rows = drawnBands([{ rows: [0], cols: [] }], undefined, LOOK, size);
-  assert.ok(rows.left > 0 && rows.top === 0);
+  const rows = drawnBands([{ rows: [[0, 1, 1]], cols: [] }], undefined, LOOK, size);
+  assert.ok(rows.left > both.left && rows.top === 0, "several groups need room");
+  assert.deepEqual(rows.traces[0].z, [[0, 1, 1]]);
   assert.deepEqual(drawnBands([], undefined, LOOK, size).traces, []);
 });
 

@@ -5,7 +5,7 @@ import torch
 
 import engine
 from engine.mechanisms import MECHANISMS
-from engine.structure.overlay import Overlay, overlay
+from engine.structure.overlay import Overlay, mixture, overlay
 
 N = 48
 
@@ -28,7 +28,7 @@ def test_one_round_in_buckets_weighs_only_its_own():
     w, found = shown("lsh", rounds=1, buckets=4, scope="bucket")
     assert found.kind == "buckets" and found.ordered and len(found.bands) == 1
     rows, cols = (torch.tensor(x) for x in (found.bands[0].rows, found.bands[0].cols))
-    same = (rows[:, None] == cols) | torch.eye(N, dtype=torch.bool)  # a query sees itself
+    same = (rows == cols) | torch.eye(N, dtype=torch.bool)  # a query sees itself
     assert bool((w[~same] == 0).all()) and 0 < same.sum() < N * N
 
 
@@ -75,6 +75,14 @@ def test_blocks_have_borders_and_paths_a_band_of_rows():
     _, found = shown("routing", paths=3)
     assert found.kind == "paths" and not found.ordered
     assert len(found.bands[0].rows) == N and not found.bands[0].cols
+    assert len(found.names) == 3
+
+
+def test_routes_are_as_wide_as_their_shares():
+    shares = torch.tensor([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0], [0.0, 0.0, 0.0]])
+    first, second, none = mixture(shares)
+    assert [first.count(i) for i in range(3)] == [12, 6, 6] and list(first) == sorted(first)
+    assert set(second) == {1} and set(none) == {-1}
 
 
 def test_levels_nest():

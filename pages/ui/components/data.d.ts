@@ -51,9 +51,9 @@ export interface HeatmapData {
   words: Words;
 }
 
-/** A group of each query and of each key, −1 for none; empty where they have none. */
+/** Groups of queries (one or several each) and of keys, −1 for none; empty where none have any. */
 export interface Band {
-  rows: number[];
+  rows: number[][];
   cols: number[];
 }
 /** What is drawn on and beside a map (engine/structure/overlay.py). */
@@ -64,6 +64,8 @@ export interface Overlay {
   ordered: boolean;
   edges: number[][];
   boxes: Span[];
+  /** Words for the groups, if they have names. */
+  names: string[];
 }
 
 /** A window's weights, as the server answers (pages/ui/server/windows.py). */

@@ -23,6 +23,7 @@ import {
   describe,
   emptied,
   following,
+  NAMED,
   parse,
   placed,
   pooled,
@@ -47,7 +48,7 @@ const LOST = [
   [0.25, 0.6],
   [1, 1],
 ];
-const SHARE = 0.74; // of the window's height that a map takes at most
+const SHARE = 0.66; // of the window's height that a map takes at most
 const LEAST = 320; // px
 const TURN = 600; // ms in which rows and columns move to another order
 /** @type {Map<string, Set<Heatmap>>} name -> heatmaps that move as one, with one scale a kind */
@@ -361,7 +362,7 @@ class Heatmap extends Component {
     if (!this.share || !band) return undefined;
     /** @param {number[]} groups */
     const at = (groups) => between(orderOf(groups), this.share);
-    return { rows: at(band.rows), cols: at(band.cols) };
+    return { rows: at(band.rows.map(([group]) => group)), cols: at(band.cols) };
   }
 
   /** The tile as it is shown: in the order, with what full attention had turned with it. */
@@ -422,6 +423,9 @@ class Heatmap extends Component {
     const margin = link
       ? { l: tokens ? 84 : 56, r: 8, t: 62, b: 84, autoexpand: false }
       : { l: 92, r: 84, t: 8, b: 84 };
+    const names = tile.keys.length && tile.cell[1] === 1;
+    if (!link && !(names && (this.width - margin.l - margin.r) / (c1 - c0) >= NAMED))
+      margin.b = 48;
     this.width = plot.clientWidth;
     const room = { across: this.width - margin.l - margin.r, down: height - margin.t - margin.b };
     const bands = drawnBands(link ? [] : this.bands, tile.order, look, room);
@@ -591,7 +595,12 @@ class Heatmap extends Component {
     if (selects) said.push([clear(look.faint, VEIL), words.veil]);
     if (this.losing) said.push([look.accent, words.lost_legend]);
     if (overlay?.kind === "memory") said.push([clear(look.accent, 0.2), words.memory]);
-    if (overlay?.bands.length && !link) said.push([look.tints[0], words.bands]);
+    if (overlay?.bands.length && !link) {
+      const names = overlay.names.length ? overlay.names : [words.bands];
+      names.forEach((name, i) => {
+        said.push([look.tints[i % look.tints.length], name]);
+      });
+    }
     this.legend.replaceChildren(
       ...said.map(([colour, text]) => {
         const item = document.createElement("span");

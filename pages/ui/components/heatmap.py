@@ -139,7 +139,8 @@ def heatmap(
             "link": link,
             "lead": lead,
             "top": top,
-            "overlay": None if overlay is None else asdict(overlay),
+            "overlay": overlay
+            and asdict(overlay) | {"names": [t(f"route.{x}") for x in overlay.names]},
             "reference": None if full is None else REGISTRY.put(full, (name, "full")),
             "selects": selects,
             "looks": LOOKS,

@@ -4,6 +4,7 @@
 /** @import { Band, Look, Overlay, Span, Tile } from "./data" */
 
 const BAND = 7; // px, of one band and the gap after it
+const WIDE = 42; // px, of a band that several groups share
 const GAP = 3; // px between bands and map
 const SPARSE = 5; // px between borders, at least
 
@@ -105,13 +106,6 @@ export function bandsOf(overlay, layer) {
 }
 
 /**
- * Room that bands take at a side, in pixels.
- *
- * @param {number} count
- */
-export const roomOf = (count) => (count ? count * BAND + GAP : 0);
-
-/**
  * Bands at the left and at the top, as Plotly's traces and axes.
  *
  * @param {Band[]} bands
@@ -135,51 +129,54 @@ export function drawnBands(bands, order, look, { across, down }) {
   };
   /** @param {number} group */
   const tint = (group) => (group < 0 ? null : group % tints.length);
-  /** @type {(groups: number[], order?: number[]) => (number | null)[]} */
-  const tinted = (groups, by) => (by ? by.map((i) => groups[i]) : groups).map(tint);
-  const hidden = { visible: false, fixedrange: true, range: [-0.5, 0.5] };
+  /** @type {<T>(groups: T[], order?: number[]) => T[]} */
+  const placed = (groups, by) => (by ? by.map((i) => groups[i]) : groups);
+  const hidden = { visible: false, fixedrange: true };
   /** @type {object[]} */
   const traces = [];
   /** @type {Record<string, object>} */
   const axes = {};
   const lefts = bands.filter((band) => band.rows.length);
   const tops = bands.filter((band) => band.cols.length);
+  let left = 0; // px
   lefts.forEach((band, i) => {
+    const stripes = band.rows[0].length;
+    const wide = stripes > 1 ? WIDE : BAND;
     axes[`xaxis${i + 2}`] = {
       ...hidden,
-      domain: [(i * BAND) / across, ((i + 1) * BAND - 1) / across],
+      domain: [left / across, (left + wide - 1) / across],
+      range: [-0.5, stripes - 0.5],
     };
-    traces.push({
-      ...common,
-      x: [0],
-      z: tinted(band.rows, order?.rows).map((g) => [g]),
-      xaxis: `x${i + 2}`,
-    });
+    left += wide;
+    const z = placed(band.rows, order?.rows).map((groups) => groups.map(tint));
+    traces.push({ ...common, x0: 0, z, xaxis: `x${i + 2}` });
   });
   tops.forEach((band, i) => {
     axes[`yaxis${i + 2}`] = {
       ...hidden,
       domain: [1 - ((i + 1) * BAND - 1) / down, 1 - (i * BAND) / down],
+      range: [-0.5, 0.5],
     };
-    traces.push({ ...common, y: [0], z: [tinted(band.cols, order?.cols)], yaxis: `y${i + 2}` });
+    const z = [placed(band.cols, order?.cols).map(tint)];
+    traces.push({ ...common, y: [0], z, yaxis: `y${i + 2}` });
   });
   return {
     traces,
     axes,
-    left: roomOf(lefts.length) / across,
-    top: roomOf(tops.length) / down,
+    left: (left && left + GAP) / across,
+    top: (tops.length && tops.length * BAND + GAP) / down,
   };
 }
 
 /**
  * Where groups end, in an order.
  *
- * @param {number[]} groups
+ * @param {(number | number[])[]} groups
  * @param {number[]} order
  */
 export const endsOf = (groups, order) =>
   order.flatMap((position, place) =>
-    place && groups[position] !== groups[order[place - 1]] ? [place] : [],
+    place && String(groups[position]) !== String(groups[order[place - 1]]) ? [place] : [],
   );
 
 /**

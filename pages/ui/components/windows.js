@@ -5,6 +5,7 @@ import { clamp, count, decadesBelow, escaped, fill, isolated, number, same } fro
 /** @import { Answer, Cell, Colour, Scale, Span, Ticks, Tile, Words } from "./data" */
 
 const NEARLY_ALL = 0.9; // of a row's mass
+export const NAMED = 13; // px that a name needs
 
 /**
  * The server's answer: the length of a header (four bytes, little-endian), the header as JSON,
@@ -296,7 +297,7 @@ export function integerTicks(first, stop) {
  * @returns {Ticks}
  */
 export function ticksOf(names, start, step, low, high, pixels) {
-  if (!names.length || step > 1 || pixels / (high - low) < 13) return integerTicks(low, high);
+  if (!names.length || step > 1 || pixels / (high - low) < NAMED) return integerTicks(low, high);
   const vals = Array.from({ length: high - low }, (_, i) => low + i);
   return { vals, text: vals.map((x) => escaped(isolated(names[x - start] ?? ""))) };
 }
