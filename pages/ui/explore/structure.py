@@ -35,15 +35,11 @@ def structure(scene: Scene) -> None:
         key, t("gate.structure"), lambda report: pictures(context), lambda made: 2**18 * len(made)
     )
     fidelity(scene)
-    narrow = [picture for picture in made if not picture.wide]
-    for pair in zip(narrow[::2], narrow[1::2], strict=False):
-        for column, picture in zip(st.columns(2, gap="large"), pair, strict=True):
-            with column:
-                draw(picture, context)
-    if len(narrow) % 2:  # its words fill the place beside it
-        draw(narrow[-1], context, aside=True)
-    for picture in made:
-        if picture.wide:
+    if not made:
+        return
+    titles = [t(f"picture.{picture.key}.title") for picture in made]
+    for tab, picture in zip(st.tabs(titles), made, strict=True):
+        with tab:
             draw(picture, context)
 
 
@@ -57,11 +53,11 @@ def fidelity(scene: Scene) -> None:
         st.text(t(f"fidelity.{found.measure}", value=value, random=chance, head=scene.head))
 
 
-def draw(picture: Picture, context: Context, aside: bool = False) -> None:
-    """One picture with its words, under it or beside."""
+def draw(picture: Picture, context: Context) -> None:
+    """One picture with its words: beside it, or under a wide one."""
     stem = f"picture.{picture.key}"
-    st.subheader(t(f"{stem}.title"), anchor=False)
-    where = st.columns(2, gap="large", vertical_alignment="center") if aside else [st.container()]
+    aside = {"spec": [3, 2], "gap": "large", "vertical_alignment": "center"}
+    where = [st.container()] if picture.wide else st.columns(**aside)
     with where[0]:
         if picture.figure is not None and picture.figure.frames:
             moves = film(picture.figure)
