@@ -20,7 +20,7 @@ from engine.text.tokens import escaped
 
 GAP = 0.08
 """Space between two heads, as a share of a place."""
-NAME = 24
+NAME = 30
 """Height of a head's name, in pixels."""
 
 

@@ -42,7 +42,10 @@ def steps(
     if len(rest):
         names.append(escaped(t("steps.rest", count=len(rest))))
     first = "scores" if row.product else "other_scores"
-    titles = [escaped(t(f"steps.{name}")) for name in (first, "masked", "weights", "output")]
+    titles = [
+        escaped(t(f"steps.{name}")).replace("\n", "<br>")
+        for name in (first, "masked", "weights", "output")
+    ]
     shape = make_subplots(
         rows=1, cols=4, shared_yaxes=True, horizontal_spacing=0.03,
         column_widths=[0.28, 0.28, 0.28, 0.16],
@@ -61,7 +64,8 @@ def steps(
         shape.add_trace(
             go.Bar(
                 y=list(range(count)), x=length, orientation="h", marker={"color": colour},
-                text=[escaped(word) for word in text], textposition="outside", cliponaxis=False,
+                text=[escaped(word) for word in text], textposition="auto", cliponaxis=False,
+                textangle=0,
                 hovertext=[_hover(i, keys, word) for i, word in zip(at, text, strict=False)]
                 + [names[-1]] * (count - len(at)),
                 hovertemplate="%{hovertext}<extra></extra>",
@@ -94,8 +98,9 @@ def steps(
         )
         shape.update_xaxes(showticklabels=False, showgrid=False, row=1, col=col, **spread)
         shape.add_annotation(
-            text=title, showarrow=False, x=0, xref="x domain" if col == 1 else f"x{col} domain",
-            xanchor="left", y=1, yref="paper", yanchor="bottom",
+            text=title, showarrow=False, x=int(col == 4), y=1,
+            xref="x domain" if col == 1 else f"x{col} domain",
+            xanchor="right" if col == 4 else "left", yref="paper", yanchor="bottom", align="left",
             font={"color": theme.faint, "size": 12},
         )  # fmt: skip
     return shape

@@ -76,7 +76,8 @@ def strips(
         )  # fmt: skip
         shape.add_annotation(
             text=escaped(name), xref="paper", yref="paper", x=0, y=base + 1 / len(lines),
-            xanchor="left", yanchor="top", showarrow=False, font={"size": 13, "color": theme.ink},
+            xanchor="left", yanchor="top", yshift=-4, showarrow=False,
+            font={"size": 13, "color": theme.ink},
         )  # fmt: skip
         shape.update_layout(
             {

@@ -30,6 +30,7 @@ class Picture:
         labels: group of every key (−1 for none), drawn as the text in one tint a group.
         names: what the groups are called. own: the group of the chosen query, if it has one.
         wide: takes the whole width.
+        beside: further figures of a wide picture; under the first where the page is narrow.
         formulas: of its words, `picture.<key>.<formula>.formula`, in LaTeX above the caption.
     """
 
@@ -41,3 +42,4 @@ class Picture:
     own: int | None = None
     wide: bool = False
     formulas: Sequence[str] = ()
+    beside: Sequence[go.Figure] = ()

@@ -126,7 +126,7 @@ def curves(
                 marker={"size": 9 if line.points else 6, "color": style["color"],
                         "symbol": "circle-open" if line.points else "circle",
                         "line": {"width": 2, "color": style["color"]}},
-                hovertemplate=hover,
+                hovertemplate=hover, cliponaxis=False,
             )
         )  # fmt: skip
     if at is not None:
@@ -146,23 +146,22 @@ def curves(
     elif metric not in ANY:
         shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
     shape.update_layout(
-        showlegend=legend, margin={"t": 12, "r": 12}, legend={"traceorder": "normal"}
+        showlegend=legend, margin={"t": 12, "r": 24}, legend={"traceorder": "normal"}
     )
     return shape
 
 
-def shade(
-    shape: go.Figure, trained: int, last: float, theme: Theme, words: str = "", top: bool = True
-) -> None:
-    """Shade the lengths that a model was not trained on, and say so at the top or the foot."""
+def shade(shape: go.Figure, trained: int, last: float, theme: Theme, words: str = "") -> None:
+    """Shade the lengths that a model was not trained on, and say so in the legend."""
     shape.add_vrect(
         x0=trained, x1=last, fillcolor=theme.grid, opacity=0.45, line_width=0, layer="below"
     )
     if words:
-        shape.add_annotation(
-            x=np.log10(last), y=int(top), yref="paper", xanchor="right", xshift=-6,
-            yanchor="top" if top else "bottom", showarrow=False, text=escaped(words),
-            font={"size": 12, "color": theme.faint},
+        shape.add_trace(
+            go.Scatter(
+                x=[None], y=[None], mode="markers", name=escaped(words), hoverinfo="skip",
+                marker={"symbol": "square", "size": 13, "color": theme.grid},
+            )
         )  # fmt: skip
 
 
@@ -262,7 +261,7 @@ def threshold(
         ticktext=[f"{x:,}" for x in ticks],
     )  # fmt: skip
     shape.update_yaxes(title_text=escaped(t("dilution.axis.gap")), rangemode="tozero")
-    shape.update_layout(margin={"t": 12, "r": 12})
+    shape.update_layout(margin={"t": 12, "r": 24})
     return shape
 
 
@@ -356,7 +355,7 @@ def rank_row(
         type="log", range=[np.log10(least), 0.05], title_text=escaped(t("stat.weight")), dtick=1,
         exponentformat="power",
     )  # fmt: skip
-    shape.update_layout(margin={"t": 12, "r": 12})
+    shape.update_layout(margin={"t": 12, "r": 24})
     return shape
 
 

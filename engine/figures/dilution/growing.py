@@ -175,13 +175,16 @@ def head_maps(
     top = max(1.0, max(float(np.log10(np.maximum(cells, 1e-9)).max()) for cells in maps.values()))
     across, down = min(2, len(maps)), -(-len(maps) // 2)
     shape = figure(theme, height if down > 1 else height // 2)
-    gap, room = 0.06, 0.13
+    gap, room = 0.12, 0.13
+    odd = len(maps) % 2 and down > 1  # then the scale takes the empty quarter
     wide, high = (1 + gap) / across - gap, (1 + room) / down - room
     for i, (n, cells) in enumerate(maps.items(), 1):
         axis = "" if i == 1 else str(i)
         row, column = divmod(i - 1, across)
         bar = {
-            "thickness": 10, "len": high * 0.8, "outlinewidth": 0, "y": 1 - high / 2,
+            "thickness": 10, "len": high * 0.8, "outlinewidth": 0,
+            "x": wide + gap if odd else 1.02, "xanchor": "left",
+            "y": high / 2 if odd else 1 - high / 2,
             "tickvals": list(range(-1, int(top) + 1)),
             "ticktext": [f"×{10.0**x:g}" for x in range(-1, int(top) + 1)],
         }  # fmt: skip

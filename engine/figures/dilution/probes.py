@@ -57,7 +57,7 @@ def lengths(
         )
     )  # fmt: skip
     if trained < last:
-        shade(shape, trained, last, theme, t("probes.beyond", trained=trained), top=False)
+        shade(shape, trained, last, theme, t("probes.beyond", trained=trained))
     shape.update_xaxes(title_text=escaped(t("probes.axis.n")))
     shape.update_yaxes(title_text=escaped(t(f"probes.metric.{metric}")))
     return shape
@@ -105,7 +105,7 @@ def training(
         )  # fmt: skip
     shape.update_layout(
         xaxis={"range": [0, steps], "title": {"text": escaped(t("probes.train.step"))},
-               "anchor": "y2"},
+               "tickformat": ",d", "anchor": "y2"},
         yaxis={"range": [0, 1.1 * np.log(CLASSES)], "domain": [0.55, 1],
                "title": {"text": escaped(t("probes.train.loss"))}},
         yaxis2={"range": [-0.02, 1.05], "domain": [0, 0.45], "tickformat": ".0%",

@@ -8,7 +8,7 @@ from engine.figures.base.theme import Theme, Words, array, figure
 from engine.lessons.cues import Glance, Object, Wish
 from engine.text.tokens import escaped
 
-SIZES = {"small": 17, "large": 34}
+SIZES = {"small": 14, "large": 28}
 SHAPES = {"circle": "circle", "square": "square", "triangle": "triangle-up"}
 QUERY, KEY, FLOOR, VALUE, OUTPUT = 3.35, 2.0, 0.35, 0.0, -0.75
 """Heights of the rows of the picture; bars stand on the floor."""
@@ -114,8 +114,8 @@ def scene(
         )
     for y, row in ((KEY, "keys"), (FLOOR + 0.12, "weights"), (VALUE, "values")):
         shape.add_annotation(
-            x=-0.7, y=y, text=escaped(t(f"lesson.cues.picture.{row}")), showarrow=False,
-            xanchor="right", font={"size": 15, "color": theme.faint},
+            x=-0.6, y=y, text=escaped(t(f"lesson.cues.picture.{row}")), showarrow=False,
+            xanchor="right", font={"size": 14, "color": theme.faint},
         )  # fmt: skip
     shape.update_xaxes(range=[left, right], visible=False, fixedrange=True)
     shape.update_yaxes(range=[OUTPUT - 0.3, QUERY + 0.6], visible=False, fixedrange=True)

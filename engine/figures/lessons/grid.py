@@ -12,7 +12,8 @@ from torch import Tensor
 from engine.figures.base.theme import Theme, array, colour_at, figure, scale
 from engine.text.tokens import escaped, shortened
 
-MOST_NAMES = 40
+MOST_NAMES, MOST_ACROSS = 26, 18
+"""Down and across; more would overlap on a phone."""
 WRITTEN = 100
 """Up to so many cells have their shares written in."""
 SIZE = 13  # of the numbers in cells
@@ -21,11 +22,11 @@ MIDDLE = 0.18
 BOX = {"showline": True, "mirror": True}
 
 
-def names(given: Sequence[str] | None, total: int) -> dict[str, Any]:
+def names(given: Sequence[str] | None, total: int, most: int) -> dict[str, Any]:
     """Tick marks: these names, thinned out where they are many."""
     if given is None:
         return {"nticks": 7, "tickformat": "d"}
-    step = max(1, -(-total // MOST_NAMES))
+    step = max(1, -(-total // most))
     at = list(range(0, total, step))
     text = [escaped(given[i]) for i in at]
     return {"tickmode": "array", "tickvals": at, "ticktext": text}
@@ -138,12 +139,14 @@ def grid(
         shape.add_vline(x=x, line={"color": theme.faint, "width": 1})
     for y in beneath:
         shape.add_hline(y=y, line={"color": theme.faint, "width": 1})
-    shape.update_xaxes(title_text=escaped(across), showgrid=False, **names(cols, wide), **BOX)
+    shape.update_xaxes(
+        title_text=escaped(across), showgrid=False, **names(cols, wide, MOST_ACROSS), **BOX
+    )
     shape.update_yaxes(
         title_text=escaped(down),
         showgrid=False,
         range=[count - 0.5, -0.5],
-        **names(rows, count),
+        **names(rows, count, MOST_NAMES),
         **BOX,
     )
     shape.update_layout(title_text=escaped(title), margin={"t": 40, "r": 12})

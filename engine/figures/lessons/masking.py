@@ -37,7 +37,7 @@ def sides(
     for i in np.flatnonzero(array(found.empty)):
         after.add_annotation(
             x=(SIDE - 1) / 2, y=int(i), text=escaped(t("lesson.masking.empty")), showarrow=False,
-            bgcolor=theme.paper, font={"size": 12, "color": theme.ink}, borderpad=2,
+            bgcolor=theme.grid, font={"size": 12, "color": theme.ink}, borderpad=6,
         )  # fmt: skip
     return before, after
 

@@ -78,7 +78,7 @@ def histograms(one: Spread, *, theme: Theme, t: Words, height: int = 320) -> go.
     )  # fmt: skip
     shape.update_xaxes(title_text=escaped(t("lesson.scoring.score")))
     shape.update_xaxes(fixedrange=True, range=[-REACH * one.d**0.5, REACH * one.d**0.5])
-    shape.update_yaxes(fixedrange=True, showticklabels=False, rangemode="tozero")
+    shape.update_yaxes(fixedrange=True, showticklabels=False, showgrid=False, rangemode="tozero")
     return shape
 
 

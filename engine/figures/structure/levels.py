@@ -213,65 +213,53 @@ def differences(
 
 def shares(
     weights: Tensor, rows: Tensor, tree: Tree, row: int, theme: Theme, t: Words
-) -> go.Figure:
-    """Each level's own softmax, side by side: queries down, the level's units along the text.
+) -> list[go.Figure]:
+    """Each level's own softmax, a figure each: queries down, the level's units along the text.
 
     Args:
         weights: (r m) of these rows. row: the chosen query.
     """
     masses = tree.masses(weights)
     levels = [i for i in range(len(tree.names)) if tree.count(i) > 1]
-    gap = 0.02
-    wide = (1 + gap) / max(1, len(levels)) - gap
-    shape = figure(theme, 400, margin={"t": 30})
     at = array(rows)
     half = max(0.5, float(np.diff(at).max(initial=0)) / 2)
-    for place, level in enumerate(levels):
-        axis = str(place + 1) if place else ""
+    figures = []
+    for level in levels:
         edges, step = array(tree.edges[level]), -(-tree.count(level) // MOST_UNITS)
         share = masses[level]
         if level:
             whole = masses[level - 1][:, tree.parents[level - 1]]
             share = torch.where(whole > 0, share / whole, 0)
         cells = np.maximum.reduceat(array(share), np.arange(0, tree.count(level), step), axis=1)
-        shape.add_trace(
-            go.Heatmap(
-                z=cells.astype(np.float32), x=np.append(edges[:-1:step], edges[-1]) - 0.5, y=at,
-                zmin=0, zmax=1, colorscale=scale(theme.weight), xaxis=f"x{axis}", yaxis=f"y{axis}",
-                showscale=place == 0, hovertemplate="%{y:,d} → %{x:,d}<br>%{z:.1%}<extra></extra>",
-                colorbar={
-                    "title": {"text": escaped(t("levels.share")), "side": "right"},
-                    "thickness": 10, "outlinewidth": 0, "len": 0.7, "tickformat": ".0%",
-                },
-            )
-        )  # fmt: skip
         words = t(f"group.{tree.names[level]}")
         if level:
             words = t("levels.within", units=words, outer=t(f"group.{tree.names[level - 1]}"))
-        left = place * (wide + gap)
-        shape.update_layout(
-            {
-                f"xaxis{axis}": {
-                    "domain": [left, left + wide], "anchor": f"y{axis}", "showgrid": False,
-                    "title": {"text": escaped(t("axis.keys"))}, "nticks": 6, "tickformat": ",d",
-                    "range": [-0.5, tree.m - 0.5],
-                },
-                f"yaxis{axis}": {
-                    "anchor": f"x{axis}", "showgrid": False, "showticklabels": place == 0,
-                    "title": {"text": escaped(t("axis.queries")) if place == 0 else ""},
-                    "range": [at[-1] + half, at[0] - half], "tickformat": ",d",
-                },
-            }
+        shape = figure(theme, 380, title_text=escaped(words), margin={"t": 36})
+        shape.add_trace(
+            go.Heatmap(
+                z=cells.astype(np.float32), x=np.append(edges[:-1:step], edges[-1]) - 0.5, y=at,
+                zmin=0, zmax=1, colorscale=scale(theme.weight),
+                hovertemplate="%{y:,d} → %{x:,d}<br>%{z:.1%}<extra></extra>",
+                colorbar={
+                    "title": {"text": escaped(t("levels.share")), "side": "right"},
+                    "thickness": 10, "outlinewidth": 0, "len": 0.7, "tickformat": ".0%",
+                }, showscale=level == levels[-1],
+            )
         )  # fmt: skip
-        shape.add_annotation(
-            text=escaped(words), showarrow=False, xref="paper", yref="paper", x=left, y=1.01,
-            xanchor="left", yanchor="bottom", font={"size": 13, "color": theme.ink},
+        shape.update_xaxes(
+            title_text=escaped(t("axis.keys")), showgrid=False, nticks=6, tickformat=",d",
+            range=[-0.5, tree.m - 0.5],
+        )  # fmt: skip
+        shape.update_yaxes(
+            title_text=escaped(t("axis.queries")), showgrid=False, tickformat=",d",
+            range=[at[-1] + half, at[0] - half],
         )  # fmt: skip
         shape.add_shape(
             type="rect", x0=-0.5, x1=tree.m - 0.5, y0=row - half, y1=row + half,
-            xref=f"x{axis}", yref=f"y{axis}", line={"color": theme.accent, "width": 1.5},
+            line={"color": theme.accent, "width": 1.5},
         )  # fmt: skip
-    return shape
+        figures.append(shape)
+    return figures
 
 
 def pictures(view: Levels, context: Context) -> Iterator[Picture]:
@@ -319,15 +307,17 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     rows = torch.linspace(0, att.frame.n - 1, min(att.frame.n, MOST_ROWS)).long().unique()
     weights = context.weights(rows).cpu()
     pooled = max(tree.count(i) for i in range(len(tree.names))) > MOST_UNITS
+    first, *others = shares(weights, rows, tree, context.row, theme, t) or [None]
     yield Picture(
         "levels_shares",
-        shares(weights, rows, tree, context.row, theme, t),
+        first,
         {
             "head": context.head, "rows": len(rows), "n": att.frame.n,
             "score": t(f"levels.score.{getattr(context.mechanism, 'aggregate', 'mean')}"),
             "notes": t("levels.pooled") if pooled else "",
         },
         wide=True,
+        beside=others,
     )  # fmt: skip
     yield Picture(
         "levels_gather",

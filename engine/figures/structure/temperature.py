@@ -27,18 +27,19 @@ def pictures(context: Context) -> Iterator[Picture]:
     spread = {f"over_{name}": effective(at(z, x)) for name, x in facts.items()}
     yield Picture(
         "temperature", curves(z, now, context.theme, context.t), wide=True,
+        beside=(spread_over(z, now, context.theme, context.t),),
         facts={"row": context.row, "head": context.head, "n": len(z), **facts, **spread},
     )  # fmt: skip
 
 
 def curves(logits: np.ndarray, now: float, theme: Theme, t: Words) -> go.Figure:
-    """The row's weights, sorted, at several temperatures; beside them over how many it spreads.
+    """The row's weights, sorted, at several temperatures.
 
     Args:
         logits: (m) of the keys that the row may see. now: the temperature that was chosen.
     """
     n = len(logits)
-    shape = figure(theme, 340)
+    shape = figure(theme, 340, margin={"t": 44})
     for k, x in enumerate(sorted({*STEPS, now})):
         w = np.sort(at(logits, x))[::-1]
         chosen = x == now
@@ -50,8 +51,22 @@ def curves(logits: np.ndarray, now: float, theme: Theme, t: Words) -> go.Figure:
                 hovertemplate=f"T = {x:g}<br>%{{x:,d}}: %{{y:.2%}}<extra></extra>",
             )
         )  # fmt: skip
+    shape.update_layout(
+        xaxis={"type": "log", "dtick": 1, "title": {"text": escaped(t("remedy.rank", n=n))},
+               "showgrid": False},
+        yaxis={"type": "log", "title": {"text": escaped(t("remedy.weight"))},
+               "range": [np.log10(FLOOR), 0.1], "tickvals": [1, 1e-2, 1e-4, 1e-6, 1e-8],
+               "ticktext": ["100%", "1%", "0.01%", "10<sup>−6</sup>", "10<sup>−8</sup>"]},
+    )  # fmt: skip
+    return shape
+
+
+def spread_over(logits: np.ndarray, now: float, theme: Theme, t: Words) -> go.Figure:
+    """Over how many keys the row spreads, by temperature."""
+    n = len(logits)
+    shape = figure(theme, 340, margin={"t": 44})
     grid = np.geomspace(min(RANGE[0], now), max(RANGE[1], now), 80)
-    line = {"mode": "lines", "xaxis": "x2", "yaxis": "y2", "showlegend": False}
+    line = {"mode": "lines", "showlegend": False}
     shape.add_trace(
         go.Scatter(
             x=grid, y=[effective(at(logits, x)) for x in grid],
@@ -73,19 +88,13 @@ def curves(logits: np.ndarray, now: float, theme: Theme, t: Words) -> go.Figure:
     )  # fmt: skip
     log = {"type": "log", "dtick": 1}
     shape.update_layout(
-        xaxis={**log, "domain": [0, 0.47], "title": {"text": escaped(t("remedy.rank", n=n))},
-               "showgrid": False},
-        yaxis={"type": "log", "title": {"text": escaped(t("remedy.weight"))},
-               "range": [np.log10(FLOOR), 0.1], "tickvals": [1, 1e-2, 1e-4, 1e-6, 1e-8],
-               "ticktext": ["100%", "1%", "0.01%", "10<sup>−6</sup>", "10<sup>−8</sup>"]},
-        xaxis2={**log, "domain": [0.55, 1], "anchor": "y2", "showgrid": False,
-                "title": {"text": escaped(t("temperature.axis"))}},
-        yaxis2={**log, "anchor": "x2", "title": {"text": escaped(t("stat.effective_tokens"))},
-                "range": [-0.05, np.log10(max(n, 2)) * 1.08]},
+        xaxis={**log, "showgrid": False, "title": {"text": escaped(t("temperature.axis"))}},
+        yaxis={**log, "title": {"text": escaped(t("stat.effective_tokens"))},
+               "range": [-0.05, np.log10(max(n, 2)) * 1.08]},
     )  # fmt: skip
     shape.add_annotation(
         text=escaped(t("temperature.even", n=n)), x=np.log10(grid[0]) + 0.02, y=np.log10(n),
-        xref="x2", yref="y2", xanchor="left", yanchor="bottom", showarrow=False,
+        xanchor="left", yanchor="bottom", showarrow=False,
         font={"size": 12, "color": theme.faint},
     )  # fmt: skip
     return shape

@@ -294,7 +294,7 @@ def numbers(shown: Compared) -> None:
         for column in listed
     )
     st.html(
-        f'<table class="figures"><thead><tr><th></th>{head}</tr></thead>'
+        f'<table class="figures many"><thead><tr><th></th>{head}</tr></thead>'
         f"<tbody>{body}</tbody></table>"
     )
     comparison, n = shown.reference.comparison, shown.scene.attention.frame.n

@@ -6,6 +6,7 @@ import streamlit as st
 
 from engine.contract import QKV
 from engine.figures.base.moving import film
+from engine.figures.base.theme import Figure
 from engine.figures.structure.pictures import Context, Picture, pictures
 from engine.mechanisms import MECHANISMS
 from engine.text.tokens import MARKS, shown
@@ -67,13 +68,23 @@ def draw(picture: Picture, context: Context) -> None:
                 height=picture.figure.layout.height or 420,
             )  # fmt: skip
         elif picture.figure is not None:
-            frame.chart(picture.figure, f"picture-{picture.key}")
+            side_by_side([picture.figure, *picture.beside], f"picture-{picture.key}")
         elif picture.labels is not None:
             st.html(tinted(picture, context))
         for name in picture.formulas:
             st.latex(formula(f"{stem}.{name}.formula"))
     with where[-1], st.container(key=f"caption-{picture.key}"):
         st.text(t(f"{stem}.caption", **picture.facts))
+
+
+def side_by_side(figures: list[Figure], key: str) -> None:
+    """Figures in columns, which stand under one another on a narrow page."""
+    if len(figures) == 1:
+        frame.chart(figures[0], key)
+        return
+    for i, (column, figure) in enumerate(zip(st.columns(len(figures)), figures, strict=True)):
+        with column:
+            frame.chart(figure, f"{key}-{i}")
 
 
 def tinted(picture: Picture, context: Context) -> str:

@@ -119,7 +119,7 @@ def formula(objects: list[Object], glance: Glance, chosen: Choice) -> str:
     score = "a_i" if chosen.wish is None else rf"{chosen.strength:g}\, q^\top k_i{pull}"
     logit = float(glance.scores[best])
     return stacked(
-        rf"\alpha_i = \operatorname{{softmax}}_i\left({score}\right)",
+        rf"s_i = {score}, \quad \alpha_i = \operatorname{{softmax}}_i(s)",
         rf"\max_i \alpha_i = \frac{{e^{{{logit:.2f}}}}}{{\sum_j e^{{s_j}}}}"
         rf" = {float(glance.weights[best]):.3f}",
         sum_,

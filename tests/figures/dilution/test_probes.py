@@ -31,6 +31,7 @@ def test_lines_bands_and_chance(metric, dark) -> None:
     shown = [trace for trace in shape.data if trace.showlegend is not False]
     assert [trace.name for trace in shown] == [
         "Softmax", "&lt;b&gt;SSMax&lt;/b&gt;", "mine", t("probes.chance"),
+            t("probes.beyond", trained=16),
     ]  # fmt: skip
     low, high, line = shape.data[:3]
     np.testing.assert_allclose(line.x, LENGTHS)

@@ -149,8 +149,9 @@ def test_pictures_say_their_numbers(aggregate, hidden):
     # the levels' shares multiply to the row itself; one paragraph is no choice, and is not drawn
     assert (fourth.key, fourth.wide, fourth.facts["rows"]) == ("levels_shares", True, 48)
     weight = np.ones(48)
-    assert len(fourth.figure.data) == 3
-    for trace in fourth.figure.data:
+    figures = [fourth.figure, *fourth.beside]
+    assert len(figures) == 3
+    for trace in (shape.data[0] for shape in figures):
         assert (trace.zmin, trace.zmax) == (0, 1)
         at = np.searchsorted(np.asarray(trace.x), np.arange(48), side="right") - 1
         weight *= np.asarray(trace.z)[30][at]
@@ -166,6 +167,6 @@ def test_units_beyond_a_map_share_cells_and_the_picture_says_so():
     context = Context(att=att, head=0, row=9, qkv=qkv, mechanism=None, theme=DARK, t=t)
     *_, last, _ = levels.pictures(att.view(Levels), context)
     assert last.facts["rows"] == levels.MOST_ROWS and last.facts["notes"] == "levels.pooled"
-    for trace in last.figure.data:
+    for trace in (shape.data[0] for shape in (last.figure, *last.beside)):
         assert len(trace.z) == levels.MOST_ROWS and len(trace.z[0]) <= levels.MOST_UNITS
         assert len(trace.x) == len(trace.z[0]) + 1 and trace.x[-1] == 4095.5
