@@ -82,6 +82,7 @@ def steps(
     )  # fmt: skip
     shape.update_layout(
         template=template(theme), height=52 + 25 * len(names), showlegend=False, bargap=0.35,
+        uniformtext={"minsize": 11, "mode": "show"},
         margin={"t": 40, "b": 4, "r": 4},
     )  # fmt: skip
     shape.update_yaxes(

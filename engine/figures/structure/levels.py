@@ -307,17 +307,17 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     rows = torch.linspace(0, att.frame.n - 1, min(att.frame.n, MOST_ROWS)).long().unique()
     weights = context.weights(rows).cpu()
     pooled = max(tree.count(i) for i in range(len(tree.names))) > MOST_UNITS
-    first, *others = shares(weights, rows, tree, context.row, theme, t) or [None]
+    figures = shares(weights, rows, tree, context.row, theme, t)
     yield Picture(
         "levels_shares",
-        first,
+        next(iter(figures), None),
         {
             "head": context.head, "rows": len(rows), "n": att.frame.n,
             "score": t(f"levels.score.{getattr(context.mechanism, 'aggregate', 'mean')}"),
             "notes": t("levels.pooled") if pooled else "",
         },
         wide=True,
-        beside=others,
+        beside=figures[1:],
     )  # fmt: skip
     yield Picture(
         "levels_gather",

@@ -78,13 +78,15 @@ def draw(picture: Picture, context: Context) -> None:
 
 
 def side_by_side(figures: list[Figure], key: str) -> None:
-    """Figures in columns, which stand under one another on a narrow page."""
+    """Figures two in a row, which stand under one another on a narrow page."""
     if len(figures) == 1:
         frame.chart(figures[0], key)
         return
-    for i, (column, figure) in enumerate(zip(st.columns(len(figures)), figures, strict=True)):
-        with column:
-            frame.chart(figure, f"{key}-{i}")
+    for first in range(0, len(figures), 2):
+        pair = figures[first : first + 2]
+        for i, (column, figure) in enumerate(zip(st.columns(2), pair, strict=False), first):
+            with column:
+                frame.chart(figure, f"{key}-{i}")
 
 
 def tinted(picture: Picture, context: Context) -> str:
