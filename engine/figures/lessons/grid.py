@@ -44,6 +44,11 @@ def luminance(colour: str) -> float:
     return sum(a * b for a, b in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
 
 
+def upon(colour: str) -> str:
+    """Black or white, whichever #rrggbb sets off."""
+    return "#000000" if luminance(colour) > MIDDLE else "#ffffff"
+
+
 def numbers(
     values: np.ndarray,
     form: str,
@@ -66,11 +71,10 @@ def numbers(
     for row, col in np.argwhere(np.ones_like(values) if shown is None else shown).tolist():
         value = float(values[row, col])
         share = (value / top + 1) / 2 if signed else value / top
-        bright = luminance(colour_at(stops, share)) > MIDDLE
         x.append(left + col)
         y.append(above + row)
         text.append(f"{value:{form}}".replace("-", "−"))
-        colours.append("#000000" if bright else "#ffffff")
+        colours.append(upon(colour_at(stops, share)))
     return go.Scatter(
         x=x, y=y, text=text, mode="text", textfont={"size": SIZE, "color": colours},
         hoverinfo="skip", showlegend=False,

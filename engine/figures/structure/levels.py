@@ -13,6 +13,7 @@ from torch import Tensor
 from engine.contract.views import Levels
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import Theme, Words, array, colour_at, figure, scale
+from engine.figures.lessons.grid import upon
 from engine.text.tokens import MARKS, escaped, isolated, joined
 from engine.text.tree import Tree
 
@@ -91,6 +92,7 @@ def icicle(
             hover.append([label, words])
         above, edges = drawn, np.array(starts[:-1])
     top = max(values[1:], default=0.0) or 1.0
+    colours = [theme.grid, *(colour_at(theme.weight, DARKEST * x / top) for x in values[1:])]
     shape = figure(theme, height, uniformtext={"minsize": 11, "mode": "hide"})
     shape.add_trace(
         go.Icicle(
@@ -99,12 +101,11 @@ def icicle(
             tiling={"orientation": "h", "pad": 1},
             pathbar={"thickness": 22, "edgeshape": "|"},
             marker={
-                "colors": [
-                    theme.grid, *(colour_at(theme.weight, DARKEST * x / top) for x in values[1:])
-                ],
+                "colors": colours,
                 "line": {"width": 1, "color": theme.paper},
             },
             texttemplate="%{label}  %{value:.0%}", textposition="middle left",
+            textfont={"color": [upon(colour) for colour in colours]},
             hovertemplate="%{customdata[0]}<br>%{customdata[1]} %{value:.2%}<br>"
             + escaped(t("levels.inside")) + " %{percentParent:.1%}<extra></extra>",
         )
@@ -163,7 +164,7 @@ def entropies(
             go.Bar(
                 x=nats, y=names, orientation="h", name=escaped(words), marker={"color": tint},
                 text=[f"{x:.2f}" for x in nats], textposition="inside", insidetextanchor="middle",
-                constraintext="inside", textangle=0,
+                constraintext="inside", textangle=0, insidetextfont={"color": upon(tint)},
                 hovertemplate=escaped(words) + " %{x:.3f}<extra></extra>",
             )
         )  # fmt: skip
