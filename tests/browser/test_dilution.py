@@ -86,6 +86,15 @@ def test_a_row_thins_out_in_place(tab) -> None:
     tab.fine()
 
 
+def test_lengths_are_chosen_by_their_ends(tab) -> None:
+    page = tab.open("dilution?lang=en&lab=measured")
+    first = page.get_by_role("slider", name="Lengths, doubling — start")
+    first.focus()
+    page.keyboard.press("ArrowRight")
+    page.wait_for_url(re.compile(r"sweep\.lengths=512"))
+    tab.fine()
+
+
 def test_the_lab_opens_with_a_whole_sweep(tab) -> None:
     page = tab.open("dilution?lang=en&lab=measured")
     page.wait_for_function(f"{POINTS} === 25")  # five mechanisms at five lengths, none measured

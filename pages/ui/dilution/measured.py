@@ -117,10 +117,10 @@ def controls(choice: Lab) -> None:
     )  # fmt: skip
     ends = (choice.lengths[0], choice.lengths[-1])
     stops = sorted({*doublings(16, sweep.LONGEST), *ends})
-    key = f"lab-lengths-{ends[0]}-{ends[1]}"  # a pair has to be the widget's own value
+    pair = f"lab-lengths-{ends[0]}-{ends[1]}"  # a pair has to be the widget's own value
     st.select_slider(
-        t("dilution.lengths"), stops, value=ends, key=key, format_func=lambda n: f"{n:,}",
-        on_change=lambda: choose(lengths=doublings(*st.session_state[key])),
+        t("dilution.lengths"), stops, value=ends, key=pair, format_func=lambda n: f"{n:,}",
+        on_change=lambda: choose(lengths=doublings(*st.session_state[pair])),
     )  # fmt: skip
     st.session_state["lab-match"] = choice.match
     st.selectbox(
