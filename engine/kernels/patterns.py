@@ -68,6 +68,26 @@ class Everything(Pattern):
 
 
 @dataclass(frozen=True)
+class Past(Pattern):
+    """Every key up to the row's own, or before it, for what only ever looks back.
+
+    Attributes:
+        own: the row's own key is one of them.
+    """
+
+    own: bool = True
+
+    def spans(self, low: int, high: int, m: int) -> list[Span]:
+        return [(0, min(m, high + self.own))]
+
+    def allows(self, rows: Tensor, cols: Tensor) -> Tensor:
+        return cols < rows[:, None] + self.own
+
+    def span(self, height: int) -> int:
+        return 0
+
+
+@dataclass(frozen=True)
 class SlidingWindow(Pattern):
     """|i − j| < window, and the first `sinks` keys (arXiv 2004.05150, 2309.17453)."""
 

@@ -123,6 +123,30 @@ class Planar:
 
 
 @dataclass(frozen=True, eq=False)
+class Decay:
+    """What was forgotten since a key: the sum of ln f of the tokens after it up to the row's own.
+
+    Attributes:
+        total: (h m) running sums of ln f, float64. offset: position of query 0.
+        dtype: what it is given in.
+    """
+
+    total: Float[Tensor, "h m"]
+    offset: int
+    dtype: torch.dtype
+
+    def heads(self, part: slice) -> Decay:
+        return Decay(self.total[part], self.offset, self.dtype)
+
+    def __call__(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
+        at = (rows + self.offset).clamp(0, self.total.shape[1] - 1)
+        # from the first row on, so that float32 loses nothing of what is near
+        start = self.total[:, at[:1]]
+        mine, theirs = ((self.total[:, x] - start).to(self.dtype) for x in (at, cols))
+        return mine[..., None] - theirs[:, None]
+
+
+@dataclass(frozen=True, eq=False)
 class Embedded:
     """Inner product of a row's features with the embedding of the distance (T5, Shaw, Music).
 

@@ -13,6 +13,7 @@ from engine.mechanisms.capsule import Capsule
 from engine.mechanisms.combined import Combined
 from engine.mechanisms.differential import Differential
 from engine.mechanisms.entmax import Entmax
+from engine.mechanisms.forgetting import Forgetting
 from engine.mechanisms.gaussian import Gaussian
 from engine.mechanisms.hierarchical import Hierarchical
 from engine.mechanisms.kmeans import KMeans
@@ -54,6 +55,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         KMeans,
         MoBA,
         Relative,
+        Forgetting,
         SSMax,
         Entmax,
         Softmax1,

@@ -26,6 +26,7 @@ from engine.kernels.selection import largest
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.differential import Differential
 from engine.mechanisms.entmax import Entmax
+from engine.mechanisms.forgetting import Forgetting
 from engine.mechanisms.hierarchical import Hierarchical
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.lsh import Lsh
@@ -212,6 +213,19 @@ def relative(mechanism: Relative, given: Given) -> Form:
     return Softmaxed(given.q, given.k, given.scale, bias.masked_fill(~given.causal, -torch.inf))
 
 
+def forgetting(mechanism: Forgetting, given: Given) -> Form:
+    """A bias of the logarithms of what each token leaves."""
+    total = F.logsigmoid(gate(given, "forget")).cumsum(-1)
+    since = total[..., None] - total[..., None, :]
+    return Softmaxed(given.q, given.k, given.scale, since.masked_fill(~given.causal, -torch.inf))
+
+
+def gate(given: Given, name: str) -> Float[Tensor, "b h n"]:
+    """w·x + b of each token and head."""
+    w, b = (given.learned[f"{part}_{name}"].to(given.x) for part in "wb")
+    return torch.einsum("bnD,hD->bhn", given.x, w) + b[:, None]
+
+
 def ssmax(mechanism: SSMax, given: Given) -> Form:
     s = given.learned["s"].to(given.q)[:, None, None].clamp_min(0)  # (h 1 1), as the mechanism's
     return Softmaxed(given.q * (s * given.counts.log()), given.k, given.scale)
@@ -387,6 +401,7 @@ FORMS: dict[type[Mechanism], Callable[..., Form]] = {
     MoBA: moba,
     Lsh: lsh,
     Relative: relative,
+    Forgetting: forgetting,
     SSMax: ssmax,
     Softmax1: softmax1,
     Sigmoid: sigmoid,

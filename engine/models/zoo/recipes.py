@@ -43,6 +43,7 @@ KINDS: dict[str, Kind] = {
     "hierarchical": Kind("hierarchical", {"levels": 2}),
     "softmax1": Kind("softmax1"),
     "sigmoid": Kind("sigmoid"),
+    "forgetting": Kind("forgetting", rotary=False),
 }
 """In the order in which they are trained."""
 
