@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
@@ -129,6 +130,50 @@ class Sigmoid(Normaliser):
             raise Refusal("a sigmoid can't use sinks: it has no denominator for them to join")
         weights = (logits - visible.to(logits).clamp_min(1).log()[:, None]).sigmoid_()
         return weights if allowed is None else weights.masked_fill_(~allowed, 0)
+
+
+@dataclass(frozen=True)
+class StickBreaking(Normaliser):
+    """σ(z) of what the row's nearer keys have left, Π (1 − σ) of these (arXiv 2410.17980): columns
+    rise, and the last that is allowed is the nearest.
+
+    By logarithms, −ln(1 − σ(z)) = softplus(z) and ln σ(z) = z − softplus(z), so that no logit is
+    too large.
+    """
+
+    @property
+    def kind(self) -> RowKind:
+        return "substochastic"
+
+    def weights(
+        self, logits: Tensor, allowed: Tensor | None, sinks: Tensor | None, visible: Tensor
+    ) -> Tensor:
+        gone = torch.zeros_like(logits[..., :1])
+        back = None if allowed is None else allowed.flip(-1)
+        return self.taken(logits.flip(-1), back, gone)[0].flip(-1)
+
+    def taken(
+        self,
+        logits: Float[Tensor, "h r c"],
+        allowed: Bool[Tensor, "#h r c"] | Bool[Tensor, "r c"] | None,
+        gone: Float[Tensor, "h r 1"],
+    ) -> tuple[Float[Tensor, "h r c"], Float[Tensor, "h r 1"]]:
+        """Weights of the next keys, nearest first, and −ln of what is left after them.
+
+        Args:
+            gone: −ln of what is left before them.
+        """
+        most = -torch.log(torch.tensor(torch.finfo(logits.dtype).eps)).item() + 2
+        share = F.softplus(logits, threshold=most)
+        logits = logits - share
+        if allowed is not None:
+            share.masked_fill_(~allowed, 0)
+            logits.masked_fill_(~allowed, -torch.inf)
+        share[..., :1] += gone
+        total = share.cumsum(-1)
+        logits[..., :1] -= gone
+        logits[..., 1:] -= total[..., :-1]
+        return logits.exp_(), total[..., -1:]
 
 
 @dataclass(frozen=True)

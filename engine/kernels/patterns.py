@@ -80,7 +80,9 @@ class Past(Pattern):
     def spans(self, low: int, high: int, m: int) -> list[Span]:
         return [(0, min(m, high + self.own))]
 
-    def allows(self, rows: Tensor, cols: Tensor) -> Tensor:
+    def allows(self, rows: Tensor, cols: Tensor) -> Tensor | None:
+        if int(cols.max()) < int(rows.min()) + self.own:
+            return None
         return cols < rows[:, None] + self.own
 
     def span(self, height: int) -> int:

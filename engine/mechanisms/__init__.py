@@ -30,6 +30,7 @@ from engine.mechanisms.sigmoid import Sigmoid
 from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.softmax1 import Softmax1
 from engine.mechanisms.ssmax import SSMax
+from engine.mechanisms.stick_breaking import StickBreaking
 from engine.mechanisms.transformer_xl import TransformerXL
 from engine.mechanisms.truncated_svd import TruncatedSVD
 from engine.mechanisms.window import Window
@@ -62,6 +63,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         AdaptiveTemperature,
         Differential,
         Sigmoid,
+        StickBreaking,
         Combined,
     )
 }

@@ -276,3 +276,11 @@ def visible_pairs(qkv: QKV) -> int:
         return n * m
     rows = min(n, m)  # rows before the first key see nothing
     return rows * m - rows * (rows - 1) // 2
+
+
+def pairs_back(qkv: QKV) -> int:
+    """Pairs of a row with its own key and those before it, whether the QKV is causal or not."""
+    if qkv.causal:
+        return visible_pairs(qkv)
+    rows = min(qkv.n, qkv.m)
+    return rows * (rows + 1) // 2 + (qkv.n - rows) * qkv.m

@@ -16,7 +16,7 @@ from engine.kernels import dense, patterns, positions
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
 from engine.mechanisms import _gates
-from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.base import Mechanism, pairs_back
 
 
 @dataclass(frozen=True)
@@ -87,7 +87,7 @@ class Forgetting(Mechanism):
         )
 
     def pairs(self, qkv: QKV) -> int:
-        return looking_back(qkv)
+        return pairs_back(qkv)
 
     def held(self, qkv: QKV) -> int:
         return _gates.held(qkv)
@@ -97,11 +97,3 @@ class Forgetting(Mechanism):
         x = _gates.read(qkv)
         width = qkv.k.shape[-1] if x is None else x.shape[1]
         return super().flops(qkv) + 2 * qkv.heads * (self.pairs(qkv) + qkv.m * width)
-
-
-def looking_back(qkv: QKV) -> int:
-    """Pairs of a row with itself and what comes before, whether the QKV is causal or not."""
-    if qkv.causal:
-        return visible_pairs(qkv)
-    rows = min(qkv.n, qkv.m)
-    return rows * (rows + 1) // 2 + (qkv.n - rows) * qkv.m

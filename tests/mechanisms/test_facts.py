@@ -124,20 +124,25 @@ def test_a_gap_that_holds_is_where_length_stops_to_matter(key):
             assert (long >= short) == higher
 
 
-@pytest.mark.parametrize("key", ["softmax1", "sigmoid"])
-def test_sums_of_shifted_rows_are_the_engines(key):
+SUMMED = [("softmax1", {}), ("sigmoid", {}), ("stick_breaking", {"current": True})]
+
+
+@pytest.mark.parametrize(("key", "parameters"), SUMMED)
+def test_sums_of_shifted_rows_are_the_engines(key, parameters):
     z = torch.tensor([0.3, -1.0, 2.0, 0.0], dtype=torch.float64)
     shifts = np.array([-3.0, 0.0, 1.5])
-    found = engine.make(key).row_sum(z.numpy(), shifts)
+    mechanism = engine.make(key, **parameters)
+    found = mechanism.row_sum(z.numpy(), shifts)
+    assert found is not None
     for by, total in zip(shifts, found, strict=True):
         k = (z + by)[None, :, None]
-        qkv = engine.QKV(torch.ones(1, 1, 1, dtype=torch.float64), k, k, scale=1.0)
-        assert total == pytest.approx(float(engine.attend(qkv, key).weights().sum()), abs=1e-6)
+        qkv = engine.QKV(torch.ones(1, 1, 1, dtype=torch.float64), k, k, causal=True, scale=1.0)
+        assert total == pytest.approx(float(mechanism.attend(qkv).weights().sum()), abs=1e-6)
 
 
 def test_what_sums_to_one_has_no_sum_to_shift():
     shifting = {k for k, cls in MECHANISMS.items() if cls().row_sum([0.0], [1.0]) is not None}
-    assert shifting == {"softmax1", "sigmoid"}
+    assert shifting == {key for key, _ in SUMMED}
 
 
 @pytest.mark.parametrize(("key", "parameters"), [("softmax", {"temperature": 3.0}), ("ssmax", {})])

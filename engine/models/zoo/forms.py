@@ -39,6 +39,7 @@ from engine.mechanisms.sigmoid import Sigmoid
 from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.softmax1 import Softmax1
 from engine.mechanisms.ssmax import SSMax
+from engine.mechanisms.stick_breaking import StickBreaking
 from engine.mechanisms.transformer_xl import TransformerXL
 from engine.mechanisms.window import Window
 
@@ -244,6 +245,13 @@ def sigmoid(mechanism: Sigmoid, given: Given) -> Form:
     return Dense(torch.sigmoid(given.logits - given.counts.log()) * given.causal)
 
 
+def stick_breaking(mechanism: StickBreaking, given: Given) -> Form:
+    """By logarithms: ln σ(z) of a key, and ln (1 − σ(z)) of those between it and the row."""
+    z, seen = given.logits, given.causal.tril(0 if mechanism.current else -1)
+    left = F.logsigmoid(-z).masked_fill(~seen, 0).flip(-1).cumsum(-1).flip(-1)
+    return Dense((F.logsigmoid(z) + F.pad(left[..., 1:], (0, 1))).exp() * seen)
+
+
 def entmax(mechanism: Entmax, given: Given) -> Form:
     z = given.logits.masked_fill(~given.causal, -torch.inf)
     return Dense(_Entmax.apply(z, mechanism.alpha))  # pyright: ignore[reportArgumentType]
@@ -405,6 +413,7 @@ FORMS: dict[type[Mechanism], Callable[..., Form]] = {
     SSMax: ssmax,
     Softmax1: softmax1,
     Sigmoid: sigmoid,
+    StickBreaking: stick_breaking,
     Entmax: entmax,
     Linear: linear,
     Differential: differential,

@@ -44,6 +44,7 @@ KINDS: dict[str, Kind] = {
     "softmax1": Kind("softmax1"),
     "sigmoid": Kind("sigmoid"),
     "forgetting": Kind("forgetting", rotary=False),
+    "stick_breaking": Kind("stick_breaking", rotary=False),
 }
 """In the order in which they are trained."""
 
