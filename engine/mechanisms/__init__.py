@@ -11,6 +11,7 @@ from engine.mechanisms.additive import Additive
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.capsule import Capsule
 from engine.mechanisms.combined import Combined
+from engine.mechanisms.delta import Delta
 from engine.mechanisms.differential import Differential
 from engine.mechanisms.entmax import Entmax
 from engine.mechanisms.forgetting import Forgetting
@@ -51,6 +52,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         Hierarchical,
         TransformerXL,
         MemoryTokens,
+        Delta,
         Routed,
         Capsule,
         KMeans,

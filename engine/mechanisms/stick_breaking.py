@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
 from math import log
 from typing import ClassVar
 
@@ -15,15 +13,15 @@ from jaxtyping import Float, Int
 from numpy.typing import ArrayLike
 from torch import Tensor
 
-from engine.contract import QKV, Block, Index, Refusal, index, param
+from engine.contract import QKV, Block, Index, Refusal, param
 from engine.kernels import dense, normalisers, patterns
+from engine.kernels.backwards import Backwards
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers, floats
-from engine.kernels.rows import BLOCK
 from engine.mechanisms.base import Mechanism, pairs_back
 
-HEIGHT = 256
-"""Rows that go back together, and keys that they go back by."""
+STEP = 256
+"""Keys that rows go back by."""
 
 
 @dataclass(frozen=True)
@@ -79,34 +77,13 @@ class StickBreaking(Mechanism):
         return -np.expm1(-np.logaddexp(0, z + by[..., None]).sum(-1))
 
 
-class Sticks(Composed):
+class Sticks(Backwards, Composed):
     """Rows of sticks, broken from the end back until nothing is left that a number can tell."""
 
     def __init__(self, qkv: QKV, pattern: patterns.Pattern) -> None:
         super().__init__(qkv, pattern, normaliser=normalisers.StickBreaking())
 
-    def blocks(self, rows: Index | None = None) -> Iterator[Block]:
-        for name, at in self._tall(rows):
-            block = self._back(name, at, BLOCK // 4)
-            if block is not None:
-                yield block
-                continue
-            for few, those in self.row_parts(name, BLOCK // 4):  # most keys of these rows count
-                block = self._back(few, those)
-                assert block is not None
-                yield block
-
-    def pieces(self, rows: Index | None = None) -> Iterator[Callable[[], Iterator[Block]]]:
-        for name, _ in self._tall(rows):
-            yield partial(self.blocks, name)
-
-    def _tall(self, rows: Index | None) -> Iterator[tuple[Index, Int[Tensor, " r"]]]:
-        whole = not isinstance(rows, Tensor)
-        for at in index(rows, self.frame.n, self.device).split(HEIGHT):
-            yield (slice(int(at[0]), int(at[-1]) + 1) if whole else at), at
-
-    def _back(self, name: Index, rows: Int[Tensor, " r"], most: int | None = None) -> Block | None:
-        """A block of rows over the keys that they reach; None if these are too many weights."""
+    def back(self, name: Index, rows: Int[Tensor, " r"], most: int | None) -> Block | None:
         assert isinstance(self.normaliser, normalisers.StickBreaking)
         start, stop = self.spans(rows)[0][0], self.spans(rows)[-1][1]
         everyone, heads = slice(0, self.frame.heads), self.frame.heads
@@ -115,8 +92,8 @@ class Sticks(Composed):
         enough = 1 - log(torch.finfo(self.dtype).tiny) - log(torch.finfo(self.dtype).eps)
         found, low = [], stop
         while low > start and float(gone.min()) < enough:
-            high, low = low, max(start, low - HEIGHT)
-            if most is not None and heads * len(rows) * (stop - low) > most and found:
+            high, low = low, max(start, low - STEP)
+            if most is not None and heads * len(rows) * (stop - low) > most:
                 return None
             cols = torch.arange(high - 1, low - 1, -1, device=self.device)  # nearest first
             logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)

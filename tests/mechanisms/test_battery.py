@@ -186,7 +186,7 @@ LEAVING = {
     "transformer_xl": {"segment": 1, "memory": 0}, "memory_tokens": {"segment": 1, "slots": 0},
     "moba": {"block": 1, "top_k": 1}, "kmeans": {"clusters": 1, "window": 1},
     "linear": {"feature_map": "relu"}, "combined": {"size": 1}, "forgetting": {},
-    "stick_breaking": {},
+    "stick_breaking": {}, "delta": {},
 }  # fmt: skip
 
 

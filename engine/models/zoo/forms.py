@@ -24,6 +24,7 @@ from engine.contract import QKV, Layer, Learned, Refusal
 from engine.kernels import normalisers, positions
 from engine.kernels.selection import largest
 from engine.mechanisms.base import Mechanism
+from engine.mechanisms.delta import Delta
 from engine.mechanisms.differential import Differential
 from engine.mechanisms.entmax import Entmax
 from engine.mechanisms.forgetting import Forgetting
@@ -291,6 +292,21 @@ def linear(mechanism: Linear, given: Given) -> Form:
     return Dense(w / total.masked_fill(total == 0, 1))
 
 
+def delta(mechanism: Delta, given: Given) -> Form:
+    """The rule unrolled: what keys erase of each other is one triangular system."""
+    rate = given.learned["rate"].to(given.x).exp()[:, None]
+    total = (-rate * F.softplus(gate(given, "decay"))).cumsum(-1)
+    beta = torch.sigmoid(gate(given, "write"))
+    since = (total[..., None] - total[..., None, :]).masked_fill(~given.causal, -torch.inf).exp()
+    q, k = F.normalize(given.q, dim=-1), F.normalize(given.k, dim=-1)
+    erased = (beta[..., None] * (k @ k.mT) * since).tril(-1)
+    read = torch.linalg.solve_triangular(
+        erased.float() if erased.dtype != torch.float64 else erased, ((q @ k.mT) * since).to(erased),
+        upper=False, left=False, unitriangular=True,
+    )  # fmt: skip
+    return Dense(read * beta[..., None, :])
+
+
 def differential(mechanism: Differential, given: Given) -> Form:
     half, scale = given.q.shape[-1] // 2, given.scale * 2**0.5
     first, second = (
@@ -417,6 +433,7 @@ FORMS: dict[type[Mechanism], Callable[..., Form]] = {
     Entmax: entmax,
     Linear: linear,
     Differential: differential,
+    Delta: delta,
     Routed: routing,
     Hierarchical: hierarchical,
     Segmented: segmented,

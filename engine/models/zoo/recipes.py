@@ -45,6 +45,7 @@ KINDS: dict[str, Kind] = {
     "sigmoid": Kind("sigmoid"),
     "forgetting": Kind("forgetting", rotary=False),
     "stick_breaking": Kind("stick_breaking", rotary=False),
+    "delta": Kind("delta", rotary=False),
 }
 """In the order in which they are trained."""
 
