@@ -83,6 +83,10 @@ class Tab:
         self.page.goto(f"{self.address}/{path}")
         return self.page
 
+    def settled(self) -> None:
+        """The script has run to its end: until then what is clicked may be drawn anew."""
+        self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+
     def fine(self) -> None:
         """No script failed, and nothing outside was asked."""
         assert not self.errors

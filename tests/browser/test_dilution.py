@@ -31,6 +31,7 @@ def test_a_sweep_fills_the_chart_and_is_taken_away(tab, tmp_path) -> None:
     assert points(page) == 4
     rows = {}
     for form in ("CSV", "JSON"):
+        tab.settled()
         with page.expect_download() as taken:
             page.get_by_role("button", name=form, exact=True).click()
         path = tmp_path / f"found.{form}"

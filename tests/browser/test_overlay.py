@@ -43,7 +43,7 @@ def test_each_round_has_its_buckets(tab) -> None:
 
 def test_what_full_attention_had_is_shown(tab) -> None:
     page = opened(tab, "mechanism=segmented")
-    expect(page.locator(".hm-legend")).to_have_text("not looked at")
+    expect(page.locator(".hm-legend")).to_have_text("no weight at all")
     before = page.evaluate(f"{TRACES}.length")
     page.get_by_role("button", name=re.compile("full attention gives")).click()
     expect(page.locator(".hm-legend")).to_contain_text("full attention gives more here")

@@ -44,7 +44,7 @@ export interface HeatmapData {
   top: number | null;
   /** Token of full attention over the same keys, if what it had can be shown. */
   reference: string | null;
-  /** Cells without any weight are those that the mechanism does not look at. */
+  /** Some pairs get no weight at all, and are veiled. */
   selects: boolean;
   overlay: Overlay | null;
   looks: Looks;

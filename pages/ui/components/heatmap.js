@@ -49,6 +49,7 @@ const LOST = [
   [1, 1],
 ];
 const SHARE = 0.66; // of the window's height that a map takes at most
+const TALL = 1.2; // times its width, at most
 const LEAST = 320; // px
 const TURN = 600; // ms in which rows and columns move to another order
 /** @type {Map<string, Set<Heatmap>>} name -> heatmaps that move as one, with one scale a kind */
@@ -185,7 +186,9 @@ class Heatmap extends Component {
     const latest = this.untold.get("window");
     if (latest && latest.turn <= data.heard) this.sent = [];
     if (!old || old.query !== data.query) this.query = data.query;
-    this.height = Math.round(Math.min(data.height, Math.max(LEAST, SHARE * window.innerHeight)));
+    const across = data.link ? Number.POSITIVE_INFINITY : TALL * this.plot.clientWidth;
+    const most = Math.max(LEAST, Math.min(SHARE * window.innerHeight, across));
+    this.height = Math.round(Math.min(data.height, most));
     this.plot.style.height = `${this.height}px`;
     this.refresh(fresh);
   }

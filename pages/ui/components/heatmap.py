@@ -85,8 +85,8 @@ def heatmap(
         colour: "weight", "log", "uniform" or "row". window: what to show; None = everything.
         query: the row to mark. height: of the picture, in pixels. file: name of a saved picture.
         overlay: the mechanism's structure on this head's map. full: full attention over the same
-            keys, so that what it had can be shown. selects: cells without weight are those that
-            the mechanism does not look at.
+            keys, so that what it had can be shown. selects: some pairs get no weight at all, and
+            are veiled.
         link: heatmaps with the same name move as one and share a scale with those of their kind
             (signed or not); they are drawn narrow. lead: of those, the one with the buttons.
         top: where the colours of a max-pooled map end, if not at its own largest.
