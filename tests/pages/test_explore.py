@@ -26,7 +26,7 @@ def charts(page):
 def test_opens_drawn(explore, language):
     page = explore(lang=language).healthy()
     assert len(components(page)) == 2  # the picture and the text
-    assert len(charts(page)) == 5  # all heads, temperature, steps, groups, rows
+    assert len(charts(page)) == 6  # all heads, temperature (two), steps, groups, rows
     assert any("small" in words for words in page.words)
 
 
