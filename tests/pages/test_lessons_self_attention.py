@@ -85,7 +85,7 @@ def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:
 
     monkeypatch.setattr(reading, "TINY", folder)
     opened = lesson("heads").healthy()
-    assert says(opened, "tokens away on average, head") and len(figures(opened)) == 6
+    assert says(opened, "tokens away on average, and head") and len(figures(opened)) == 6
     before = figures(opened)[-2]
     opened.test.selectbox(key="heads-off").set_value("2")
     opened.run().healthy()

@@ -34,7 +34,9 @@ def test_what_was_kept_is_drawn_and_said(lab, language, task) -> None:
     page = lab(lang=language, **{"probes-task": task}).healthy()
     words = locale(language)
     names = [trace.get("name") for trace in chart(page)["data"] if trace.get("name")]
-    assert names == [words[f"probes.kind.{kind}"] for kind in KINDS] + [words["probes.chance"]]
+    *lines, shaded = names
+    assert lines == [words[f"probes.kind.{kind}"] for kind in KINDS] + [words["probes.chance"]]
+    assert shaded.startswith(words["probes.beyond"].partition("{")[0])
     records = probe_results.results()["records"]
     last = probe_results.mean(records, "accuracy", task=task, mechanism="softmax", n=1024)
     assert any(f"{last:.0%}" in said and "1,024" in said for said in page.words)
