@@ -33,10 +33,16 @@ except REFUSED as error:
 
 with heads_here:
     if shown.scene.layers > 1:
-        intake.layer(shown.scene.layers, shown.scene.layer)
+        intake.layer(shown.scene.layers, shown.scene.layer, shown.scene.pin)
     heads = list(range(shown.scene.attention.frame.heads))
     controls.choose(
-        t("explore.head"), "head", heads, shown.scene.head, str, segments=len(heads) <= 8
+        t("explore.head"),
+        "head",
+        heads,
+        shown.scene.head,
+        str,
+        segments=len(heads) <= 8,
+        on_choose=lambda head: shown.scene.pin(head=head),
     )
 
 with bar:

@@ -12,9 +12,9 @@ from pages.ui.shared.strings import t
 from pages.ui.url import state
 
 with st.sidebar:
-    intake.source()
     controls.mechanism()
     parameters_here = st.container()
+    intake.source()
     heads_here = st.container()
     with st.expander(t("explore.more"), key="more"):
         intake.model()
@@ -35,7 +35,7 @@ with parameters_here:
     controls.parameters(shown.spec)
 with heads_here:
     if shown.layers > 1:
-        intake.layer(shown.layers, shown.layer)
+        intake.layer(shown.layers, shown.layer, shown.pin)
     choices.head_choice(shown)
 
 left, right = st.columns([3, 2], gap="large")

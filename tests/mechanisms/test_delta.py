@@ -86,7 +86,9 @@ def test_one_key_repeated_makes_a_geometric_row_of_any_length(beta):
         close(w.weights()[0, -1], beta * ((1 - beta) * keep) ** far, atol=1e-12, rtol=1e-9)
 
 
-@pytest.mark.parametrize(("n", "m"), [(5, 5), (150, 150), (130, 190), (190, 130), (1, 70), (70, 1)])
+@pytest.mark.parametrize(
+    ("n", "m"), [(5, 5), (150, 150), (130, 190), (190, 130), (1, 70), (70, 1)]
+)
 def test_weights_are_the_recurrence(n, m):
     """The state itself, one token after another."""
     qkv = made(n, m=m)
@@ -118,7 +120,9 @@ def test_equals_another_package():
     )
     expected = theirs[0].transpose(0, 1) * 8**0.5
     close(mechanism.attend(qkv).output.float(), expected, atol=2e-5, rtol=1e-4)
-    close(oracle.output(mechanism.attend(qkv).weights(), qkv).float(), expected, atol=2e-5, rtol=1e-4)
+    close(
+        oracle.output(mechanism.attend(qkv).weights(), qkv).float(), expected, atol=2e-5, rtol=1e-4
+    )
 
 
 @pytest.mark.parametrize(("half_life", "beta"), [(8.0, 1.0), (1e9, 0.01), (64.0, 0.5)])

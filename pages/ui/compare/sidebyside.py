@@ -125,7 +125,7 @@ def columns(shown: Compared, places: list[Place]) -> None:
                 head=shown.scene.head, pool=spec.pool, colour=spec.colour, window=spec.zoom,
                 query=shown.scene.query, height=height, file=f"attention-{column.spec.mechanism}",
                 link="compare", lead=column.place == leads, top=ends[att.row_kind == "signed"],
-                on_query=lambda row: state.change(query=row, head=shown.scene.head),
+                on_query=lambda row: shown.scene.pin(query=row),
                 on_window=lambda window: state.change(zoom=window),
             )  # fmt: skip
             with st.container(key=f"verdict-{column.place}"):

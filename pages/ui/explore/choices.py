@@ -21,6 +21,7 @@ def head_choice(scene: Scene) -> None:
     controls.choose(
         t("explore.head"), "head", ["all", *range(heads)], shown_head,
         lambda head: t("head.all") if head == "all" else words(head), segments=heads <= 8,
+        on_choose=lambda head: scene.pin(head=head),
     )  # fmt: skip
 
 

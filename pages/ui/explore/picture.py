@@ -40,7 +40,7 @@ def picture(scene: Scene, height: int = 600) -> None:
         colour=spec.colour, window=spec.zoom, query=scene.query, height=height,
         overlay=scene.overlay, full=scene.full if att.row_kind != "signed" else None,
         selects=scene.mechanism is not None and scene.mechanism.selects,
-        on_query=lambda row: state.change(query=row, head=scene.head),
+        on_query=lambda row: scene.pin(query=row),
         on_window=lambda window: state.change(zoom=window),
     )  # fmt: skip
 
@@ -61,7 +61,7 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
     def picked() -> None:
         points = st.session_state["heads"].selection.points
         if points:
-            state.change(head=int(points[0]["customdata"]))
+            scene.pin(head=int(points[0]["customdata"]))
 
     figure = mosaic(
         scene.summary.maps[spec.pool], theme=frame.theme(), t=t, colour=spec.colour,
@@ -102,5 +102,5 @@ def text(scene: Scene, height: int) -> None:
     token_text(
         "text", tokens, scene.weights.tolist(), t, chosen=scene.query + behind, seen=scene.seen,
         log=scene.spec.colour == "log", height=height,
-        on_choose=lambda token: state.change(query=max(0, token - behind), head=scene.spec.head),
+        on_choose=lambda token: scene.pin(query=max(0, token - behind)),
     )  # fmt: skip

@@ -3,7 +3,7 @@
 import time
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -29,6 +29,7 @@ from pages.ui.shared import contents
 from pages.ui.shared.disk import folder
 from pages.ui.shared.reading import reading
 from pages.ui.shared.strings import t
+from pages.ui.url import state
 
 SUMMARY_SIZE = 512  # cells a side of a whole map
 
@@ -106,6 +107,11 @@ class Scene:
             lambda report: overlay(self.attention, self.head),
             lambda made: 64 * sum(len(b.rows) + len(b.cols) for b in made.bands) if made else 1,
         )  # fmt: skip
+
+    def pin(self, **changed: Any) -> None:
+        """Change a choice, and keep the layer, the head and the row that are shown."""
+        head = self.spec.head if self.spec.head == "all" else self.head
+        state.change(**{"layer": self.layer, "head": head, "query": self.query} | changed)
 
     def set_against(self) -> Against | None:
         """What the chosen row keeps of full attention; None where there is nothing to compare."""

@@ -8,7 +8,6 @@ from pages.ui.components.patches import patches
 from pages.ui.explore.scene import Scene, source_of
 from pages.ui.server.waiting import obtain
 from pages.ui.shared.strings import t
-from pages.ui.url import state
 
 
 def image(scene: Scene, grid: Grid, *, tinted: bool, height: int) -> None:
@@ -24,7 +23,7 @@ def image(scene: Scene, grid: Grid, *, tinted: bool, height: int) -> None:
         scene.weights.tolist() if tinted else None, t, chosen=scene.query, seen=scene.seen,
         signed=scene.attention.row_kind == "signed", log=scene.spec.colour == "log",
         height=height,
-        on_choose=lambda position: state.change(query=position, head=scene.spec.head),
+        on_choose=lambda position: scene.pin(query=position),
     )  # fmt: skip
 
 

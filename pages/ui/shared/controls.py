@@ -3,6 +3,7 @@
 Every control shows what the spec says and reports to `state` in its callback.
 """
 
+import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from pages.ui.shared.strings import language, spoken, t
 from pages.ui.url import state
 from pages.ui.url.linked import follow
 
+FIRST = re.compile(r".*?[.。](?=\s|$|(?<=。))", re.DOTALL)
+"""The first sentence of a text."""
 FEW = 4  # choices that fit side by side
 SHORT = 24  # characters of their words in the sidebar
 
@@ -168,11 +171,12 @@ def mechanism() -> None:
     spec = state.spec()
     choose(
         t("explore.mechanism"), "mechanism", tuple(MECHANISMS), spec.mechanism,
-        lambda key: t("explore.variant", family=t(f"family.{MECHANISMS[key].family}"),
-                      name=t(f"mechanism.{key}.name")),
-        segments=False,
+        lambda key: t(f"mechanism.{key}.name"), segments=False,
         help=t(f"mechanism.{spec.mechanism}.short"), on_choose=state.switch,
     )  # fmt: skip
+    family = t(f"family.{MECHANISMS[spec.mechanism].family}")
+    first = FIRST.match(t(f"mechanism.{spec.mechanism}.short"))
+    st.caption(t("explore.variant", family=family, name=first[0] if first else ""))
 
 
 def parameters(spec: Spec) -> None:

@@ -1,5 +1,6 @@
 """The sidebar's first part: which text or arrays, read by which model."""
 
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -148,8 +149,8 @@ def _picture(spec: Spec) -> None:
 def source() -> None:
     """The list of sources, and what the chosen one asks for."""
     spec = state.spec()
-    options = [f"sample:{key}" for key in samples.ids()]
-    options += [kind for kind in CONTENT if kind != "sample"] + list(SOURCES)
+    options = ["text", *(f"sample:{key}" for key in samples.ids())]
+    options += [kind for kind in CONTENT if kind not in ("sample", "text")] + list(SOURCES)
     shown = _value(spec)
     controls.choose(
         t("explore.source"), "source", options, shown, _name, segments=False, on_choose=_choose
@@ -180,11 +181,11 @@ def source() -> None:
                 )
 
 
-def layer(layers: int, chosen: int | None) -> None:
-    """The model's layer, once it is known how many there are."""
+def layer(layers: int, chosen: int | None, change: Callable[..., None]) -> None:
+    """The model's layer, once it is known how many there are; `change` is called with it."""
     controls.choose(
         t("explore.layer"), "layer", list(range(layers)), chosen, lambda i: f"{i}",
-        segments=layers <= 8,
+        segments=layers <= 8, on_choose=lambda layer: change(layer=layer),
     )  # fmt: skip
 
 
