@@ -12,6 +12,7 @@ from torch import Tensor
 from engine.contract import Block, Index, index
 from engine.kernels.rows import BLOCK
 from engine.measure.attention import Attention
+from engine.runtime.threads import alone
 
 HEIGHT = 256
 """Rows that go back together, where they need not go far."""
@@ -28,13 +29,13 @@ class Backwards(Attention):
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
         most = BLOCK // 4 if self.device.type == "cpu" else BLOCK
         for name, at in self._parts(rows, HEIGHT):
-            block = self.back(name, at, most)
+            block = alone(partial(self.back, name, at, most), self.device)
             if block is not None:
                 yield block
                 continue
             few = most // (self.frame.heads * self.frame.m)
             for part, those in self._parts(name, max(1, few)):
-                block = self.back(part, those, None)
+                block = alone(partial(self.back, part, those, None), self.device)
                 assert block is not None
                 yield block
 

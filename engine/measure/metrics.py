@@ -194,8 +194,6 @@ def of_weights(
     argmax = keys.gather(-1, argmax[..., None])[..., 0] if keys.ndim == 3 else keys[argmax]
     sums = {
         "total": size.sum(-1),
-        "log": torch.special.xlogy(size, size).sum(-1),
-        "square": torch.linalg.vector_norm(w, dim=-1).square(),
         "top": top,
         "argmax": argmax,
         "sink": inner(w, (keys == first[:, None]).to(w)),
@@ -205,12 +203,13 @@ def of_weights(
         "visible": count.expand(w.shape[:2]),
     }
     if kind != "signed":
-        return from_sums(**sums)
+        log = torch.special.xlogy(w, w).sum(-1)
+        return from_sums(**sums, log=log, square=torch.linalg.vector_norm(w, dim=-1).square())
     nan = torch.full_like(needle, torch.nan)
     return RowStats(
         entropy=nan, normalised_entropy=nan, effective_tokens=nan, participation=nan,
         max_weight=w.amax(-1), argmax=argmax.where(sums["total"] > 0, -1),
         top_mass=top.sum(-1), sink_mass=sums["sink"],
         distance=sums["distance"], kept_mass=sums["kept"], needle_mass=needle,
-        visible=sums["visible"], l1_mass=sums["total"], negative_mass=(-w).clamp_min(0).sum(-1),
+        visible=sums["visible"], l1_mass=sums["total"], negative_mass=w.clamp_max(0).sum(-1).abs(),
     )  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import ClassVar
@@ -19,6 +20,7 @@ from engine.kernels.scoring import same_width
 from engine.measure.attention import Attention
 from engine.mechanisms import _gates
 from engine.mechanisms.base import Mechanism, numbers, pairs_back
+from engine.runtime.threads import alone
 
 CHUNK = 64
 """Keys whose effect on each other is worked out at once."""
@@ -34,11 +36,11 @@ class Delta(Mechanism):
     in the paper, so that the QKV's scale plays no part. The paper's short convolutions, its norm
     of each head's output and its output gate are no part of the weights and left out.
 
-    The paper trains α = exp(−rate · softplus(w·x + b)) and β = σ(w·x + b) for each token and head. A
-    model that was not trained so has none, and its softmax tells nothing of them: so they are
-    parameters. Half is left after `half_life` tokens, and tokens differ: the logit of α lies about
-    `spread` above or below, along a direction drawn for each head, in the layer's input, or in the
-    keys where that is not known. β is one number. A model trained this way brings its own.
+    The paper trains α = exp(−rate · softplus(w·x + b)) and β = σ(w·x + b) of each token and head.
+    A model that was not trained so has none, and its softmax tells nothing of them: so they are
+    parameters. Half is left after `half_life` tokens, and tokens differ: the logit of α lies
+    about `spread` above or below, along a direction drawn for each head, in the layer's input, or
+    in the keys where that is not known. β is one number. A model trained this way brings its own.
 
     It looks back only: where the QKV lets a row see keys after it, it gives them nothing. A hidden
     key neither writes nor erases. Masks of pairs, sinks, softcap and biases are refused.
@@ -204,8 +206,8 @@ class Erasing(Backwards):
 
     @cached_property
     def going(self) -> tuple[Float[Tensor, "h c d l"], Float[Tensor, "h c d d"]]:
-        """Of each chunk, what a query that comes from after it is multiplied by: for the weights of
-        its keys, and to go on."""
+        """Of each chunk, what a query that comes from after it is multiplied by: for the weights
+        of its keys, and to go on."""
         ahead, behind, whole = self.faded
         met = ahead.mT @ self.solved
         passed = torch.diag_embed(whole[..., 0].expand(-1, -1, ahead.shape[-1])) - met @ behind
@@ -238,31 +240,41 @@ class Erasing(Backwards):
         met, passed = self.going
         _, behind, _ = self.faded
         stop = max(0, int(at[-1])) + 1
-        chunk = (stop - 1) // CHUNK
-        edges = torch.searchsorted(at, torch.arange(chunk + 1, device=at.device) * CHUNK).tolist()
-        found, after, low = [], len(at), chunk + 1
-        query = q.new_zeros(q.shape)
-        while low > 0:
-            low -= 1
-            if most is not None and q[..., 0].numel() * (stop - low * CHUNK) > most:
+        last = (stop - 1) // CHUNK
+        edges = torch.searchsorted(at, torch.arange(last + 1, device=at.device) * CHUNK).tolist()
+        # of less, products are no longer normal numbers
+        floor = torch.finfo(q.dtype).tiny / torch.finfo(q.dtype).eps
+        found, cols, query = [], [], torch.zeros_like(q)
+        for c in range(last, -1, -1):
+            begin, end = c * CHUNK, min(stop, (c + 1) * CHUNK)
+            if most is not None and q[..., 0].numel() * (stop - begin) > most:
                 return None
+            mine = slice(edges[c], len(at) if c == last else edges[c + 1])
+            later = slice(mine.stop, len(at))
             weights = q.new_zeros(*q.shape[:2], CHUNK)
-            first = edges[low]
-            if after < len(at):
-                weights[:, after:] = query[:, after:] @ met[:, low]
-                query[:, after:] = query[:, after:] @ passed[:, low]
-            if first < after:
-                mine, left = self.own(q[:, first:after], at[first:after], low)
-                weights[:, first:after] = mine
-                query[:, first:after] = q[:, first:after] * left - mine @ behind[:, low]
-            after = first
-            found.append(weights)
-            if after == edges[0] and not bool((query.abs() > torch.finfo(q.dtype).tiny).any()):
+            weights[:, later] = query[:, later] @ met[:, c]
+            query[:, later] = query[:, later] @ passed[:, c]
+            if mine.start < mine.stop:
+                weights[:, mine], left = self.own(q[:, mine], at[mine], c)
+                query[:, mine] = q[:, mine] * left - weights[:, mine] @ behind[:, c]
+            found.append(weights[..., : end - begin])
+            cols.append(torch.arange(begin, end, device=at.device))
+            lost = query.abs() < floor
+            if mine.start == edges[0] and bool(lost.all()):
                 break
-        found = torch.cat(found[::-1], -1)[..., : stop - low * CHUNK]
-        return Block(name, slice(low * CHUNK, stop), found[:, order.argsort()])
+            query.masked_fill_(lost, 0)
+        weights = torch.cat(found, -1)
+        whole = bool((order[1:] > order[:-1]).all())
+        return Block(name, torch.cat(cols), weights if whole else weights[:, order.argsort()])
+
+    def pieces(self, rows: Index | None = None) -> Iterator[Callable[[], Iterator[Block]]]:
+        alone(lambda: self.going, self.device)  # before the pieces, which run side by side
+        return super().pieces(rows)
 
     def weighted(self) -> Float[Tensor, "h n e"]:
+        return alone(self._carried, self.device)
+
+    def _carried(self) -> Float[Tensor, "h n e"]:
         """The recurrence, a chunk at a time."""
         qkv, frame = self.qkv, self.frame
         out = qkv.v.new_zeros(frame.heads, frame.n, qkv.v.shape[-1])

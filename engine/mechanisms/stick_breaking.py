@@ -99,4 +99,5 @@ class Sticks(Backwards, Composed):
             logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)
             weights, gone = self.normaliser.taken(logits, self.allowed(rows, cols), gone)
             found.append(weights)
-        return Block(name, slice(low, stop), torch.cat(found, -1).flip(-1))
+        cols = torch.arange(stop - 1, low - 1, -1, device=self.device)
+        return Block(name, cols, torch.cat(found, -1))

@@ -300,9 +300,10 @@ def delta(mechanism: Delta, given: Given) -> Form:
     since = (total[..., None] - total[..., None, :]).masked_fill(~given.causal, -torch.inf).exp()
     q, k = F.normalize(given.q, dim=-1), F.normalize(given.k, dim=-1)
     erased = (beta[..., None] * (k @ k.mT) * since).tril(-1)
+    exact = torch.promote_types(erased.dtype, torch.float32)  # which a half precision can't solve
     read = torch.linalg.solve_triangular(
-        erased.float() if erased.dtype != torch.float64 else erased, ((q @ k.mT) * since).to(erased),
-        upper=False, left=False, unitriangular=True,
+        erased.to(exact), ((q @ k.mT) * since).to(exact), upper=False, left=False,
+        unitriangular=True,
     )  # fmt: skip
     return Dense(read * beta[..., None, :])
 
