@@ -47,6 +47,7 @@ class Comparison:
         output_error: ‖o − o'‖ / ‖o'‖; NaN if either has no output.
         top_recall: share of the reference's 8 largest keys (fewer where it weighs fewer) that are
             among the attention's 8 largest; weights of 0 and below are among none, ties are in.
+            NaN where the reference has none above 0.
     """
 
     rows: Int[Tensor, " r"]

@@ -225,7 +225,8 @@ def forgetting(mechanism: Forgetting, given: Given) -> Form:
 def gate(given: Given, name: str) -> Float[Tensor, "b h n"]:
     """w·x + b of each token and head."""
     w, b = (given.learned[f"{part}_{name}"].to(given.x) for part in "wb")
-    return torch.einsum("bnD,hD->bhn", given.x, w) + b[:, None]
+    found = torch.einsum("bnD,hD->bhn", given.x, w) + b[:, None]
+    return found.to(torch.promote_types(found.dtype, torch.float32))  # they are added up
 
 
 def ssmax(mechanism: SSMax, given: Given) -> Form:
@@ -248,7 +249,8 @@ def sigmoid(mechanism: Sigmoid, given: Given) -> Form:
 
 def stick_breaking(mechanism: StickBreaking, given: Given) -> Form:
     """By logarithms: ln σ(z) of a key, and ln (1 − σ(z)) of those between it and the row."""
-    z, seen = given.logits, given.causal.tril(0 if mechanism.current else -1)
+    z = given.logits.to(torch.promote_types(given.q.dtype, torch.float32))
+    seen = given.causal.tril(0 if mechanism.current else -1)
     left = F.logsigmoid(-z).masked_fill(~seen, 0).flip(-1).cumsum(-1).flip(-1)
     return Dense((F.logsigmoid(z) + F.pad(left[..., 1:], (0, 1))).exp() * seen)
 
