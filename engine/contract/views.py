@@ -144,7 +144,7 @@ class Bias:
             the query. NaN at distances that no row sees.
         logit: (h k) mean of the whole logit by distance. pairs: (k) how many pairs that is of.
         rows: (r) rows averaged: all or a sample.
-        kind: alibi, rope, t5, shaw or music.
+        kind: alibi, rope, t5, shaw, music or forgetting.
         origin: q and k are "before" the model's rotation, as "given" where it has none, or
             "rotated" already where that couldn't be told.
         half_life: (h) tokens in which ALiBi halves a weight, ln 2 / slope.

@@ -12,11 +12,13 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from engine.contract import QKV, param
+from engine.contract.views import Bias
 from engine.kernels import dense, patterns, positions
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
 from engine.mechanisms import _gates
 from engine.mechanisms.base import Mechanism, pairs_back
+from engine.mechanisms.relative import looked_at, mean_by_distance
 
 
 @dataclass(frozen=True)
@@ -75,7 +77,7 @@ class Forgetting(Mechanism):
         made = qkv.replace(bias=bias if qkv.bias is None else positions.Sum(qkv.bias, bias))
         pattern = patterns.Everything() if qkv.causal else patterns.Past()
         output = (lambda: sdpa_blocks(att, 512)) if fits_sdpa(qkv) else None
-        att = Composed(made, pattern, output=output)
+        att = Composed(made, pattern, output=output, views=lambda: _views(qkv, made, bias))
         return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
@@ -97,3 +99,14 @@ class Forgetting(Mechanism):
         x = _gates.read(qkv)
         width = qkv.k.shape[-1] if x is None else x.shape[1]
         return super().flops(qkv) + 2 * qkv.heads * (self.pairs(qkv) + qkv.m * width)
+
+
+def _views(qkv: QKV, made: QKV, bias: positions.Decay) -> tuple[Bias, ...]:
+    """What forgetting adds by distance, on average; of an image's patches, which stand in no line,
+    and of rows that stand nowhere among the keys there is none."""
+    if qkv.grid is not None or not (qkv.causal or qkv.n == qkv.m):
+        return ()
+    past = qkv.replace(causal=True)
+    distance, rows = looked_at(past)
+    means = mean_by_distance(past, made.replace(causal=True), bias, distance, rows)
+    return (Bias(distance, *means, rows, "forgetting"),)

@@ -218,15 +218,7 @@ def bias_of_kind(qkv: QKV, kind: str, max_distance: int, learned: Learned | None
 
 def view(qkv: QKV, made: QKV, kind: str, own: Added | None) -> Bias:
     """What position adds by distance, and what each kind is made of."""
-    frame = qkv.frame
-    rows = torch.linspace(0, qkv.n - 1, min(SAMPLED, qkv.n), dtype=torch.float64).long()
-    reach = max(1, min(REACH, 2**14 // qkv.heads))
-    low, high = frame.offset + 1 - qkv.m, frame.offset + qkv.n - 1
-    low = 0 if qkv.causal or qkv.grid else max(low, -reach)
-    if qkv.grid is not None:
-        high = qkv.grid.rows + qkv.grid.cols - 2
-    distance = torch.arange(low, max(low, min(high, reach)) + 1, device=qkv.device)
-    rows = rows.to(qkv.device)
+    distance, rows = looked_at(qkv)
     means = mean_by_distance(qkv, made, own, distance, rows)
     found = Bias(distance, *means, rows, kind, content(qkv)[2])
     if kind == "alibi":
@@ -239,10 +231,23 @@ def view(qkv: QKV, made: QKV, kind: str, own: Added | None) -> Bias:
     return found
 
 
+def looked_at(qkv: QKV) -> tuple[Int[Tensor, " k"], Int[Tensor, " r"]]:
+    """Distances that a view tells of, and the rows that it averages over."""
+    frame = qkv.frame
+    rows = torch.linspace(0, qkv.n - 1, min(SAMPLED, qkv.n), dtype=torch.float64).long()
+    reach = max(1, min(REACH, 2**14 // qkv.heads))
+    low, high = frame.offset + 1 - qkv.m, frame.offset + qkv.n - 1
+    low = 0 if qkv.causal or qkv.grid else max(low, -reach)
+    if qkv.grid is not None:
+        high = qkv.grid.rows + qkv.grid.cols - 2
+    distance = torch.arange(low, max(low, min(high, reach)) + 1, device=qkv.device)
+    return distance, rows.to(qkv.device)
+
+
 def mean_by_distance(
     qkv: QKV,
     made: QKV,
-    own: Added | None,
+    own: Added | positions.Decay | None,
     distance: Int[Tensor, " k"],
     rows: Int[Tensor, " r"],
 ) -> tuple[Float[Tensor, "h k"], Float[Tensor, "h k"], Int[Tensor, " k"]]:

@@ -11,6 +11,7 @@ from x_transformers.x_transformers import DataDependentAlibi
 
 import engine
 from engine.contract import Layer, Learned
+from engine.contract.views import Bias
 from engine.mechanisms.forgetting import Forgetting
 from tests import oracle
 from tests.refusals import refused
@@ -130,3 +131,15 @@ def test_trained_gates_need_the_layers_input():
         mechanism.attend(made())
     with refused(match="fitted to another layer"):
         mechanism.attend(qkv.replace(layer=Layer(x=torch.zeros(40, 5))))
+
+
+def test_the_view_tells_what_is_taken_off_by_distance():
+    qkv = made()
+    view = Forgetting(half_life=8.0, spread=0.0).attend(qkv).view(Bias)
+    slope = log(2) / 8
+    close(view.value, (-slope * view.distance).expand(4, -1).float())
+    assert view.kind == "forgetting" and view.pairs.tolist() == list(range(40, 0, -1))
+    both = Forgetting().attend(qkv.replace(causal=False)).view(Bias)
+    close(both.value, Forgetting().attend(qkv).view(Bias).value)
+    with pytest.raises(LookupError):
+        Forgetting().attend(qkv.replace(causal=False, q=qkv.q[:, :9])).view(Bias)

@@ -50,7 +50,9 @@ def drawn(c: Context) -> dict[str, Picture]:
 
 @pytest.mark.parametrize("theme", [LIGHT, DARK], ids=lambda theme: theme.name)
 @pytest.mark.parametrize("causal", [True, False])
-@pytest.mark.parametrize("key", [*(f"relative-{k}" for k in KINDS), "additive", "gaussian"])
+@pytest.mark.parametrize(
+    "key", [*(f"relative-{k}" for k in KINDS), "forgetting", "additive", "gaussian"]
+)
 def test_words_facts_and_escapes(key, causal, theme):
     key, _, kind = key.partition("-")
     c = context(key, theme=theme, causal=causal, **({"kind": kind} if kind else {}))
