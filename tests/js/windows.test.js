@@ -9,6 +9,7 @@ import {
   emptied,
   following,
   integerTicks,
+  largestIn,
   parse,
   placed,
   pooled,
@@ -268,4 +269,12 @@ test("token names stand where there is room for each, and are data", () => {
   assert.deepEqual(ticksOf(names, 10, 1, 10, 13, 30).text, ["10", "11", "12"]);
   assert.deepEqual(ticksOf(names, 10, 2, 10, 13, 300).text, ["10", "11", "12"]);
   assert.deepEqual(ticksOf([], 10, 1, 10, 13, 300).text, ["10", "11", "12"]);
+});
+
+test("a row's largest cell is found in the window, by its middle", () => {
+  const all = [10, 16, 20, 29];
+  assert.deepEqual(largestIn(TILE, 15, all), [15, 24]);
+  assert.deepEqual(largestIn(TILE, 15, [10, 16, 20, 23]), [15, 21]);
+  assert.equal(largestIn(TILE, 11, [10, 16, 23, 29]), null, "none may be seen there");
+  assert.equal(largestIn(TILE, 9, all), null);
 });

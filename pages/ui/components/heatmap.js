@@ -23,6 +23,7 @@ import {
   describe,
   emptied,
   following,
+  largestIn,
   NAMED,
   parse,
   placed,
@@ -786,8 +787,16 @@ class Heatmap extends Component {
     window.Plotly?.downloadImage({ data: this.plot.data, layout }, options);
   }
 
+  /** The cell to zoom to: the keyboard's, else the chosen row's largest. */
+  get centre() {
+    const { cursor, shown: tile, window } = this;
+    if (cursor || !tile || this.query === null) return cursor;
+    const row = tile.order ? tile.order.rows.indexOf(this.query) : this.query;
+    return largestIn(tile, row, window);
+  }
+
   /** @param {number} factor */
-  zoom(factor, centre = this.cursor, patience = 0) {
+  zoom(factor, centre = this.centre, patience = 0) {
     this.go(zoomed(this.window, factor, centre), patience);
   }
 

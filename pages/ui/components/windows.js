@@ -121,6 +121,27 @@ export function cellAt(tile, y, x) {
 }
 
 /**
+ * The middle of the largest cell of a row within a window; null where the row isn't in it.
+ *
+ * @param {Answer} tile
+ * @param {number} row
+ * @param {Span} window
+ * @returns {[y: number, x: number] | null}
+ */
+export function largestIn({ shape, rows, cols, cell, cells }, row, [r0, r1, c0, c1]) {
+  const i = Math.floor((row - rows[0]) / cell[0]);
+  if (row < r0 || row >= r1 || i < 0 || i >= shape[0]) return null;
+  let best = -1;
+  for (let j = 0; j < shape[1]; j += 1) {
+    const at = cols[0] + j * cell[1];
+    const value = Math.abs(cells[i * shape[1] + j]);
+    if (at < c0 || at >= c1 || Number.isNaN(value)) continue;
+    if (best < 0 || value > Math.abs(cells[i * shape[1] + best])) best = j;
+  }
+  return best < 0 ? null : [row, cols[0] + best * cell[1] + (cell[1] - 1) / 2];
+}
+
+/**
  * A cell in three lines: the query, the key, the value; before it, what keys set aside took.
  *
  * @param {Cell} cell
