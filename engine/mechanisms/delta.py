@@ -24,6 +24,8 @@ from engine.runtime.threads import alone
 
 CHUNK = 64
 """Keys whose effect on each other is worked out at once."""
+LOOKS = 4
+"""Chunks after which rows see whether anything of them is left."""
 
 
 @dataclass(frozen=True)
@@ -143,8 +145,8 @@ class Delta(Mechanism):
 class Erasing(Backwards):
     """What each row still finds of each key, from the row back, a chunk of keys at a time.
 
-    A row's query, going back, loses at each key what that key erased: after a chunk it is
-    `passed` times what it was, and `met` times it are the weights of the chunk's keys.
+    A row's query, going back, loses at each key what that key erased: one matrix a chunk tells the
+    weights of its keys, and what the query is after it (`going`).
 
     Args:
         decay: ln α. beta: β.
@@ -205,13 +207,13 @@ class Erasing(Backwards):
         return self.k * ahead, self.k * behind, (last - before).exp().to(self.dtype)[..., None]
 
     @cached_property
-    def going(self) -> tuple[Float[Tensor, "h c d l"], Float[Tensor, "h c d d"]]:
+    def going(self) -> Float[Tensor, "h c d ld"]:
         """Of each chunk, what a query that comes from after it is multiplied by: for the weights
-        of its keys, and to go on."""
+        of its keys, and beside that to go on."""
         ahead, behind, whole = self.faded
         met = ahead.mT @ self.solved
         passed = torch.diag_embed(whole[..., 0].expand(-1, -1, ahead.shape[-1])) - met @ behind
-        return met, passed
+        return torch.cat([met, passed], -1)
 
     def own(
         self, q: Float[Tensor, "h r d"], at: Int[Tensor, " r"], c: int
@@ -237,8 +239,7 @@ class Erasing(Backwards):
     def back(self, name: Index, rows: Int[Tensor, " r"], most: int | None) -> Block | None:
         at, order = self.places(rows).sort()
         q = self.queries(rows[order])
-        met, passed = self.going
-        _, behind, _ = self.faded
+        going, (_, behind, _) = self.going, self.faded
         stop = max(0, int(at[-1])) + 1
         last = (stop - 1) // CHUNK
         edges = torch.searchsorted(at, torch.arange(last + 1, device=at.device) * CHUNK).tolist()
@@ -250,19 +251,22 @@ class Erasing(Backwards):
             if most is not None and q[..., 0].numel() * (stop - begin) > most:
                 return None
             mine = slice(edges[c], len(at) if c == last else edges[c + 1])
-            later = slice(mine.stop, len(at))
-            weights = q.new_zeros(*q.shape[:2], CHUNK)
-            weights[:, later] = query[:, later] @ met[:, c]
-            query[:, later] = query[:, later] @ passed[:, c]
+            if mine.stop == 0:  # all rows come from later chunks
+                step = query @ going[:, c]
+            else:
+                step = q.new_zeros(*q.shape[:2], CHUNK + q.shape[-1])
+                step[:, mine.stop :] = query[:, mine.stop :] @ going[:, c]
+            weights, query = step[..., :CHUNK], step[..., CHUNK:]
             if mine.start < mine.stop:
                 weights[:, mine], left = self.own(q[:, mine], at[mine], c)
                 query[:, mine] = q[:, mine] * left - weights[:, mine] @ behind[:, c]
             found.append(weights[..., : end - begin])
             cols.append(torch.arange(begin, end, device=at.device))
-            lost = query.abs() < floor
-            if mine.start == edges[0] and bool(lost.all()):
-                break
-            query.masked_fill_(lost, 0)
+            if c % LOOKS == 0:
+                lost = query.abs() < floor
+                if mine.start == edges[0] and bool(lost.all()):
+                    break
+                query = query.masked_fill(lost, 0)
         weights = torch.cat(found, -1)
         whole = bool((order[1:] > order[:-1]).all())
         return Block(name, torch.cat(cols), weights if whole else weights[:, order.argsort()])
