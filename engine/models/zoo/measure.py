@@ -29,9 +29,9 @@ LENGTHS = (256, 512, 1024, 2048, 4096)
 """Tokens: the trained length, and up to 16 times as many."""
 COSTS = (1024, 16_384)
 """Tokens at which operations and memory are counted."""
-BYTES = 200_000
+BYTES = 100_000
 """Of each unseen book."""
-NEEDLES = 32
+NEEDLES = 16
 """Texts with a needle, at each length."""
 NEEDLE = 4
 """Random tokens of a needle: all but the last are repeated at the end, the last is asked for."""
