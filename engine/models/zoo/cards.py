@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.models.training.card import heads, positions, spoken
-from engine.models.zoo.measure import LENGTHS, NEEDLE
+from engine.models.zoo.measure import ASKED, LENGTHS, NEEDLE
 from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS, Kind, kind_of
 from engine.text import quantities
 
@@ -77,8 +77,8 @@ Loss on an unseen book by position, in nats a token, read in one go:
 
 {positions(measured["loss_by_position"])}
 
-A needle of {NEEDLE} random tokens somewhere in a text; its first {NEEDLE - 1} stand at the end
-again. Mean probability of its last token, by the text's length in tokens:
+A needle of {NEEDLE} random tokens stands somewhere in a text, and at its end again. Mean
+probability of its last {ASKED} tokens there, by the text's length in tokens:
 
 | book | {" | ".join(f"{n:,}" for n in LENGTHS)} |
 |---|{"---|" * len(LENGTHS)}
@@ -120,9 +120,9 @@ holds each layer against its mechanism. The tokenizer is that of `../tiny`.
 {table(cards)}
 
 Bits per byte of an unseen book in each language. Loss in nats a token on the English book, in
-positions {", ".join(f"{low:,}–{high:,}" for low, high in RANGES)}. Needle: mean probability of
-the last of {NEEDLE} random tokens that stand somewhere in a text of so many tokens, after the
-first {NEEDLE - 1} of them. Seconds of one core for a million tokens in training. A name that
+positions {", ".join(f"{low:,}–{high:,}" for low, high in RANGES)}. Needle: {NEEDLE} random
+tokens stand somewhere in a text of so many tokens, and at its end again; the mean probability of
+the last {ASKED} of them there. Seconds of one core for a million tokens in training. A name that
 ends in a seed is the same model from other random weights; only its figures are kept.
 
 {chance(cards)}

@@ -33,8 +33,10 @@ BYTES = 100_000
 """Of each unseen book."""
 NEEDLES = 16
 """Texts with a needle, at each length."""
-NEEDLE = 4
-"""Random tokens of a needle: all but the last are repeated at the end, the last is asked for."""
+NEEDLE = 32
+"""Random tokens of a needle, which are repeated at the end of the text."""
+ASKED = 16
+"""Of these the last, which are asked for: by then a reader can know that it repeats something."""
 PASSAGE = "harbour"
 """A text of ours, which no model was trained on: what can be measured again without books."""
 
@@ -46,52 +48,53 @@ def passage() -> str:
 
 def needle_texts(
     tokens: Int[Tensor, " t"], n: int, vocabulary: int, count: int = NEEDLES, seed: int = 2
-) -> tuple[Int[Tensor, "b n"], Int[Tensor, " b"]]:
+) -> Int[Tensor, "b n"]:
     """Texts of n tokens with a needle inside, as deep as spreads evenly over the text.
 
-    Each starts with BOS, and ends with all of the needle but its last token.
+    Each starts with BOS and ends with the needle once more.
 
-    Returns: the texts, and the token that follows.
     Raises:
-        ValueError: the book is shorter than one text.
+        ValueError: the book is shorter than one text, or a text than two needles.
     """
     draw = torch.Generator().manual_seed(seed + n)
-    if len(tokens) < n:
-        raise ValueError(f"a book of {len(tokens)} tokens holds no text of {n}")
+    room = n - 1 - 2 * NEEDLE
+    if len(tokens) < n or room < 0:
+        raise ValueError(f"a book of {len(tokens)} tokens holds no text of {n} with a needle")
     starts = torch.linspace(0, len(tokens) - n, count).long()
     ids = torch.stack([tokens[start : start + n] for start in starts.tolist()])
     needles = torch.randint(1, vocabulary, (count, NEEDLE), generator=draw)
-    room = n - 1 - (NEEDLE - 1) - NEEDLE  # beside BOS, the question and the needle itself
     for i in range(count):
         at = 1 + round((i + 0.5) / count * room)
         ids[i, at : at + NEEDLE] = needles[i]
     ids[:, 0] = 0
-    ids[:, 1 - NEEDLE :] = needles[:, :-1]
-    return ids, needles[:, -1]
+    ids[:, -NEEDLE:] = needles
+    return ids
 
 
-Next = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b V"]]
-"""Texts -> the probability of every token to follow."""
+Next = Callable[[Int[Tensor, "b n"]], Float[Tensor, "b a V"]]
+"""Texts -> the probability of every token at each of the last ASKED places."""
 
 
-def following(net: ZooForCausalLM) -> Next:
-    """What a model expects after texts."""
+def expected(net: ZooForCausalLM) -> Next:
+    """What a model expects at the end of texts, each token from those before it."""
 
     @torch.no_grad()
-    def chances(ids: Int[Tensor, "b n"]) -> Float[Tensor, "b V"]:
-        states = net.model(input_ids=ids, use_cache=False).last_hidden_state[:, -1]
-        return net.lm_head(states).softmax(-1)
+    def chances(ids: Int[Tensor, "b n"]) -> Float[Tensor, "b a V"]:
+        states = net.model(input_ids=ids, use_cache=False).last_hidden_state
+        return net.lm_head(states[:, -ASKED - 1 : -1]).softmax(-1)
 
     return chances
 
 
 def needle(chances: Next, vocabulary: int, tokens: Int[Tensor, " t"], n: int) -> dict[str, float]:
-    """Mean probability of the right token after a needle, and how often it is the likeliest."""
-    ids, answers = needle_texts(tokens, n, vocabulary)
+    """Mean probability of the needle's tokens where it is repeated, and how often each is the
+    likeliest."""
+    ids = needle_texts(tokens, n, vocabulary)
     chance = torch.cat([chances(part) for part in ids.split(max(1, 4096 // n))])
-    found = chance.argmax(1) == answers
+    answers = ids[:, -ASKED:]
+    found = chance.argmax(-1) == answers
     return {
-        "probability": chance.gather(1, answers[:, None]).mean().item(),
+        "probability": chance.gather(2, answers[..., None]).mean().item(),
         "found": found.double().mean().item(),
     }
 
@@ -131,7 +134,7 @@ def measure(folder: Path, held_out: Mapping[str, str]) -> dict[str, Any]:
             name: loss_by_position(net, tokenizer, text, LENGTHS) for name, text in texts.items()
         },
         "needle": {
-            name: {str(n): needle(following(net), net.config.vocab_size, ids, n) for n in LENGTHS}
+            name: {str(n): needle(expected(net), net.config.vocab_size, ids, n) for n in LENGTHS}
             for name, ids in tokens.items()
         },
         "heads": head_scores(net),

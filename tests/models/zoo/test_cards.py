@@ -13,42 +13,45 @@ BOOK = torch.arange(1000, 3000)
 
 
 def copies(sharp: float):
-    """Tells what followed the last three tokens when they stood here before; else anything."""
+    """Tells what followed the last token when it stood here before; else anything."""
 
     def chances(ids):
-        states = torch.zeros(len(ids), 4000)
+        states = torch.zeros(len(ids), measure.ASKED, 4000)
         for row, each in enumerate(ids):
-            was = each.unfold(0, 3, 1)[:-1].eq(each[-3:]).all(1).nonzero()
-            if len(was):
-                states[row, each[was[0, 0] + 3]] = sharp
+            for a in range(measure.ASKED):
+                at = len(each) - measure.ASKED + a - 1  # the token before the one that is asked
+                was = (each[:at] == each[at]).nonzero()
+                if len(was):
+                    states[row, a, each[was[0, 0] + 1]] = sharp
         return states.softmax(-1)
 
     return chances
 
 
-@pytest.mark.parametrize("n", [64, 256])
-def test_a_needle_stands_once_and_is_asked_for_at_the_end(n):
-    ids, answers = measure.needle_texts(BOOK, n, 900, count=16)
-    assert ids.shape == (16, n) and (ids[:, 0] == 0).all()
+@pytest.mark.parametrize("n", [80, 256])
+def test_a_needle_stands_in_the_text_and_at_its_end(n):
+    ids = measure.needle_texts(BOOK, n, 900, count=8)
+    assert ids.shape == (8, n) and (ids[:, 0] == 0).all()
     places = []
-    for row, answer in zip(ids, answers, strict=True):
-        needle = torch.cat([row[-3:], answer[None]])
-        at = row.unfold(0, 4, 1).eq(needle).all(1).nonzero()[:, 0]
-        assert len(at) == 1, "the answer itself is not told"
-        assert (row < 1000).sum() == 1 + 4 + 3, "the rest is the book's"
-        places.append(int(at))
+    for row in ids:
+        same = row.unfold(0, measure.NEEDLE, 1).eq(row[-measure.NEEDLE :]).all(1).nonzero()[:, 0]
+        first, last = same.tolist()
+        assert last == n - measure.NEEDLE
+        assert (row < 1000).sum() == 1 + 2 * measure.NEEDLE, "the rest is the book's"
+        places.append(first)
     assert places == sorted(set(places)), "as many depths as texts"
-    assert places[0] < n / 16 and places[-1] > n - n / 16 - 8
+    assert places[-1] > n - 2 * measure.NEEDLE - n / 8
 
 
-def test_no_text_is_longer_than_the_book():
-    with pytest.raises(ValueError, match="2000 tokens"):
-        measure.needle_texts(BOOK, 2001, 900)
+def test_no_text_is_longer_than_the_book_or_shorter_than_two_needles():
+    for n in (2001, 2 * measure.NEEDLE):
+        with pytest.raises(ValueError, match=f"no text of {n}"):
+            measure.needle_texts(BOOK, n, 900)
 
 
 def test_what_copies_finds_every_needle_and_what_knows_nothing_none():
     perfect = measure.needle(copies(60.0), 4000, BOOK, 256)
-    assert perfect == pytest.approx({"probability": 1.0, "found": 1.0})
+    assert perfect["probability"] > 0.95 and perfect["found"] > 0.95, "few tokens come twice"
     blind = measure.needle(copies(0.0), 4000, BOOK, 256)
     assert blind["probability"] == pytest.approx(1 / 4000) and blind["found"] == 0
 
