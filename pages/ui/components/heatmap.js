@@ -94,7 +94,8 @@ class Heatmap extends Component {
   link = null;
   fetching = new AbortController();
   fitted = false; // colours are stretched over what is shown
-  losing = false; // what full attention had is drawn, too
+  /** @type {boolean | null} what full attention had is drawn, too; null until it is chosen */
+  chosen = null;
   turned = false; // rows and columns stand in the mechanism's order
   share = 0; // how far on the way there, 0 … 1
   layer = 0; // which of several bands
@@ -233,6 +234,12 @@ class Heatmap extends Component {
    */
   get needed() {
     return this.share ? this.full : this.window;
+  }
+
+  /** Whether what full attention had is drawn: at first where nothing else tells the mechanism. */
+  get losing() {
+    const { reference, selects, overlay } = this.data;
+    return Boolean(reference) && (this.chosen ?? !(selects || overlay));
   }
 
   get bands() {
@@ -765,7 +772,7 @@ class Heatmap extends Component {
       this.draw();
     }
     if (name === "lost") {
-      this.losing = !this.losing;
+      this.chosen = !this.losing;
       this.label();
       this.refresh();
     }
