@@ -7,6 +7,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -27,16 +28,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
-@pytest.fixture(scope="session")
-def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """The app's address; what it keeps on disk is kept in a place of its own."""
-    kept = str(tmp_path_factory.mktemp("kept"))
+@contextmanager
+def served(script: str | Path, kept: Path) -> Iterator[str]:
+    """The address of a script that Streamlit runs; what it keeps on disk goes to a folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", "app.py", f"--server.port={port}"]
+    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
     # one thread: beside a browser on few cores, more of them wait for each other
-    own = {"OMP_NUM_THREADS": "1", "ATTENTION_EXPLORER_CACHE": kept}
+    own = {"OMP_NUM_THREADS": "1", "ATTENTION_EXPLORER_CACHE": str(kept)}
     server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own)
     try:
         for _ in range(SECONDS * 4):
@@ -50,6 +50,13 @@ def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     finally:
         server.terminate()
         server.wait(10)
+
+
+@pytest.fixture(scope="session")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The app's address."""
+    with served("app.py", tmp_path_factory.mktemp("kept")) as found:
+        yield found
 
 
 @pytest.fixture(scope="session")

@@ -22,6 +22,16 @@ def signed_log(cells: np.ndarray, top: float) -> np.ndarray:
     return np.sign(cells) * np.maximum(size, 0)
 
 
+def usual(cells: np.ndarray) -> float:
+    """Where the colours end: at the largest difference, or, where a few cells exceed all others
+    so far that the others would be paper, at what 99 of 100 cells that differ stay within."""
+    size = np.abs(cells[cells != 0])
+    if not size.size:
+        return 1.0
+    top, most = float(size.max()), float(np.quantile(size, 0.99))
+    return most if most < top / 2 else top
+
+
 def difference(
     found: Difference,
     *,
@@ -45,7 +55,13 @@ def difference(
     wide = found.cell[1]
     top = float(np.abs(cells).max(initial=0)) or 1.0
     bar: dict = {"thickness": 10, "outlinewidth": 0, "len": 0.8, "nticks": 7, "tickformat": "~g"}
-    drawn, end = cells, top
+    drawn, end = cells, usual(cells)
+    if colour not in LOGARITHMIC and end < top:
+        half, most = f"{end / 2:.2g}", f"{end:.2g}"
+        bar |= {
+            "tickvals": [-end, -end / 2, 0, end / 2, end],
+            "ticktext": [f"≤ −{most}", f"−{half}", "0", half, f"≥ {most}"],
+        }
     if colour in LOGARITHMIC:
         drawn, end = signed_log(cells, top), float(DECADES)
         at = range(-DECADES, DECADES + 1)

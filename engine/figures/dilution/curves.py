@@ -11,7 +11,7 @@ import plotly.graph_objects as go
 
 from engine.dilution import noisy, theory
 from engine.dilution.closed_forms import Setting, closed_form, limits
-from engine.figures.base.theme import Theme, Words, figure, scale
+from engine.figures.base.theme import POWERS, Theme, Words, figure, scale
 from engine.figures.lessons.grid import numbers
 from engine.spec.spelling import spell_choice
 from engine.text.tokens import escaped
@@ -58,6 +58,16 @@ def pen(theme: Theme, i: int) -> dict[str, Any]:
         "dash": DASHES[i // len(theme.lines) % len(DASHES)],
         "width": 2.2,
     }
+
+
+def covers(line: Curve, below: Curve) -> bool:
+    """Whether a line lies on another one, within a hundredth, at three of four lengths of both."""
+    known = {n: y for n, y in zip(below.n, below.y, strict=True) if y is not None}
+    pairs = [
+        (y, known[n]) for n, y in zip(line.n, line.y, strict=True) if y is not None and n in known
+    ]
+    near = sum(abs(y - other) <= 0.01 * max(abs(y), abs(other)) for y, other in pairs)
+    return bool(pairs) and 4 * near >= 3 * len(pairs)
 
 
 def curves(
@@ -107,8 +117,10 @@ def curves(
                 showarrow=False, xanchor="left" if falls else "right", yanchor="bottom",
                 font={"size": 12, "color": theme.faint},
             )  # fmt: skip
-    for line in lines:
+    for i, line in enumerate(lines):
         style, x = pen(theme, line.pen), list(line.n)
+        if any(covers(line, below) for below in lines[:i]):
+            style["dash"] = "8px,8px"
         hover = f"{escaped(line.name)}<br>n = %{{x:,.0f}}<br>%{{y:.4g}}<extra></extra>"
         common = {"x": x, "mode": "lines", "hoverinfo": "skip", "showlegend": False}
         clear = {"width": 0, "color": style["color"]}
@@ -142,7 +154,7 @@ def curves(
     )  # fmt: skip
     shape.update_yaxes(title_text=escaped(t(f"stat.{metric}")), type="log" if log else "linear")
     if log:
-        shape.update_yaxes(dtick=1, exponentformat="power")
+        shape.update_yaxes(POWERS)
     elif metric not in ANY:
         shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
     shape.update_layout(
@@ -352,8 +364,7 @@ def rank_row(
         ticktext=[f"{x:,}" for x in ticks], title_text=escaped(t("dilution.axis.rank")),
     )  # fmt: skip
     shape.update_yaxes(
-        type="log", range=[np.log10(least), 0.05], title_text=escaped(t("stat.weight")), dtick=1,
-        exponentformat="power",
+        POWERS, type="log", range=[np.log10(least), 0.05], title_text=escaped(t("stat.weight"))
     )  # fmt: skip
     shape.update_layout(margin={"t": 12, "r": 24})
     return shape

@@ -9,7 +9,7 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.dilution.growth import Disturbed, Grown
-from engine.figures.base.theme import Theme, Words, figure, scale
+from engine.figures.base.theme import POWERS, Theme, Words, figure, scale
 from engine.figures.dilution.curves import LOG, pen, powers, shade
 from engine.text.tokens import escaped
 
@@ -78,7 +78,7 @@ def heads(
                        title_text=escaped(t("dilution.axis.n")))  # fmt: skip
     shape.update_yaxes(title_text=escaped(t(f"stat.{metric}")))
     if metric in LOG:
-        shape.update_yaxes(type="log", dtick=1, exponentformat="power")
+        shape.update_yaxes(POWERS, type="log")
     else:
         shape.update_yaxes(range=[-0.02, 1.04], tickformat=".0%")
     shape.update_layout(margin={"t": 12, "r": 12})

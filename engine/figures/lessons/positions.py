@@ -8,7 +8,7 @@ import numpy as np
 import plotly.graph_objects as go
 from torch import Tensor
 
-from engine.figures.base.theme import Theme, Words, array, figure
+from engine.figures.base.theme import POWERS, Theme, Words, array, figure
 from engine.figures.dilution.curves import pen, powers
 from engine.figures.lessons.grid import grid, tokens_of
 from engine.lessons.positions import LAYERS, Permuted, cost
@@ -113,8 +113,9 @@ def costs(
             type="log", title_text=escaped(t("lesson.positions.n")), tickvals=ticks,
             ticktext=[f"{x:,}" for x in ticks],
         )  # fmt: skip
-        shape.update_yaxes(type="log", dtick=2 if what == "operations" else 1,
-                           exponentformat="power")  # fmt: skip
+        shape.update_yaxes(POWERS, type="log")
+        if what == "operations":
+            shape.update_yaxes(dtick=2)
         shape.update_layout(
             title_text=escaped(t(f"lesson.positions.{what}")), margin={"t": 40, "r": 12},
             legend={"orientation": "h", "y": -0.2, "yanchor": "top"},

@@ -92,8 +92,9 @@ def told(found: Heads[Disturbed], best: Disturbed) -> None:
     mine = [one for one in found.found if (one.layer, one.head) == (best.layer, best.head)]
     within = [one for one in found.within(lambda one: one.tokens) if one in mine]
     if len(within) > 1:
+        key = "keeps" if f"{best.needle_hit:.0%}" == f"{within[-1].needle_hit:.0%}" else "says"
         sentence(
-            t("dilution.noise.real.says", layer=best.layer, head=best.head,
+            t(f"dilution.noise.real.{key}", layer=best.layer, head=best.head,
               before=best.needle_mass, first=best.needle_hit, **facts(within[-1])),
             "-real",
         )  # fmt: skip

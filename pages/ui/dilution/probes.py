@@ -116,12 +116,11 @@ def train_one(task: str, made: dict[str, Any] | None) -> None:
         if run is not None:
             one = run["recipe"]
             st.text(f"{t(f'probes.task.{one.task}')} · {named(one)}")
-        run = run or {"token": None, "recipe": recipe, "history": ()}
-        moving(
-            "probes-training",
-            pictures.training(run["history"], run["recipe"].steps, theme=frame.theme(), t=t), t,
-            alt=t("probes.train.alt"), job=run["token"], height=380, on_done=settle,
-        )  # fmt: skip
+            moving(
+                "probes-training",
+                pictures.training(run["history"], one.steps, theme=frame.theme(), t=t), t,
+                alt=t("probes.train.alt"), job=run["token"], height=380, on_done=settle,
+            )  # fmt: skip
         if made is not None:
             ends = {"n": made["recipe"].longest, "last": max(probes.LENGTHS)}
             at = [probe_results.mean(made["records"], "accuracy", n=n) for n in ends.values()]

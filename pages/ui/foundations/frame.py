@@ -141,7 +141,7 @@ def closing(
             for which in more:
                 st.text(words(part, f"text.{which}"))
     with right:
-        st.text(t("lesson.code"))
-        st.code(code, language="python", wrap_lines=True)
+        with st.expander(t("lesson.code")):
+            st.code(code, language="python", wrap_lines=True)
         link = urlencode(door.replace(language=state.spec().language).query_params())
         st.link_button(t("lesson.door"), f"explore?{link}")

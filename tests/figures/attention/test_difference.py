@@ -30,13 +30,28 @@ def test_cells_are_the_differences_about_paper(found, theme):
     figure = drawn.difference(found, theme=theme, t=t, queries=names, keys=names, query=7)
     trace = figure.data[0]
     np.testing.assert_allclose(trace.z, found.cells.numpy(), rtol=1e-6)
-    assert trace.zmax == -trace.zmin == float(found.cells.abs().max())
+    assert trace.zmax == -trace.zmin == pytest.approx(drawn.usual(found.cells.numpy()))
     assert trace.colorscale[4][1] == theme.paper  # the middle of nine stops
     assert (trace.x0, trace.dx, trace.y0, trace.dy) == (0, 1, 0, 1)
     assert figure.layout.shapes[0].y0 == 6.5
     assert "␣t3" in trace.text[5][3] and f"{float(found.cells[5, 3]):+.3g}" in trace.text[5][3]
     text = json.dumps(figure.to_plotly_json(), default=str, ensure_ascii=False)
     assert "<b>" not in text and "\u202e" not in text
+
+
+def test_colours_end_at_the_largest_unless_a_few_cells_would_leave_the_others_paper():
+    even = Difference(
+        torch.linspace(-1, 1, 400).reshape(20, 20), torch.arange(20), (0, 20) * 2, (1, 1)
+    )
+    trace = drawn.difference(even, theme=LIGHT, t=t).data[0]
+    assert trace.zmax == 1 and trace.colorbar.ticktext is None
+    cells = torch.full((20, 20), 0.01)
+    cells[3, 4] = -0.9
+    trace = drawn.difference(
+        Difference(cells, torch.arange(20), (0, 20) * 2, (1, 1)), theme=LIGHT, t=t
+    ).data[0]
+    assert trace.zmax == pytest.approx(0.01) and trace.customdata[3][4] == pytest.approx(-0.9)
+    assert list(trace.colorbar.ticktext) == ["≤ −0.01", "−0.005", "0", "0.005", "≥ 0.01"]
 
 
 def test_a_logarithmic_scale_keeps_signs_and_says_the_values(found):

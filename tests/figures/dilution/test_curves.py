@@ -143,3 +143,16 @@ def test_a_limit_is_named_where_it_is_clear_of_the_lines() -> None:
     ):
         shape = curves.curves([line], metric=metric, theme=LIGHT, t=t)
         assert tuple(a.xanchor for a in shape.layout.annotations) == sides
+
+
+def test_a_line_that_lies_on_another_is_dashed_so_that_both_are_seen() -> None:
+    n = (256, 512, 1024)
+    below, on, off = (
+        Curve("a", n, (1.0, 1.0, 0.998)),
+        Curve("b", n, (1.0, None, 1.0), pen=1),
+        Curve("c", n, (1.0, 0.5, 0.2), pen=2),
+    )
+    shape = curves.curves([below, on, off], metric="needle_mass", theme=LIGHT, t=t, limits=False)
+    dashes = [shape.data[i].line.dash for i in (2, 5, 8)]
+    assert dashes[1] not in (dashes[0], dashes[2]) and dashes[0] == dashes[2]
+    assert not curves.covers(Curve("none", (), ()), below)
