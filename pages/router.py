@@ -10,7 +10,7 @@ if str(ROOT) not in sys.path:
 import streamlit as st  # noqa: E402
 
 from pages.ui.server import waiting  # noqa: E402
-from pages.ui.shared import frame, strings  # noqa: E402
+from pages.ui.shared import frame, strings, terms  # noqa: E402
 from pages.ui.shared.guard import guarded  # noqa: E402
 from pages.ui.url import owner  # noqa: E402
 
@@ -44,5 +44,6 @@ st.set_page_config(
 frame.style()
 frame.language_switch()
 waiting.begin()
+terms.begin()
 with guarded("page"):
     page.run()

@@ -11,6 +11,7 @@ from engine.contract import params_of
 from engine.mechanisms import MECHANISMS, Mechanism
 from engine.sources import SOURCES
 from engine.spec.fields import COLOURS, LANGUAGES, POOLS
+from pages.ui.shared.terms import TERMS
 from tests.wording import facts
 
 ROOT = Path(__file__).parents[2]
@@ -52,6 +53,7 @@ def required() -> set[str]:
                 keys |= {stem, f"{stem}.help"} | {f"{stem}.{c}" for c in declared.choices}
     keys |= {f"colour.{c}{part}" for c in COLOURS for part in ("", ".bar")}
     keys |= {f"pool.{p}{part}" for p in POOLS for part in ("", ".caption")}
+    keys |= {f"term.{x}{part}" for x in TERMS for part in ("", ".forms")}
     return keys
 
 

@@ -21,6 +21,7 @@ from pages.ui.explore.scene import Scene
 from pages.ui.shared import controls, frame
 from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
+from pages.ui.shared.terms import say
 from pages.ui.url import state
 
 HEIGHTS = {1: 560, 2: 540, 3: 470, 4: 420}
@@ -129,7 +130,7 @@ def columns(shown: Compared, places: list[Place]) -> None:
                 on_window=lambda window: state.change(zoom=window),
             )  # fmt: skip
             with st.container(key=f"verdict-{column.place}"):
-                st.text(verdict(shown, column))
+                say(verdict(shown, column))
             door(shown, column)
     if note := scale_note(shown):
         with st.container(key="caption"):

@@ -18,6 +18,7 @@ from engine.spec.sweep import Lab
 from pages.ui.shared.frame import chart
 from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
+from pages.ui.shared.terms import say
 from pages.ui.url import linked, owner
 from pages.ui.url.linked import Fields, flag, number, one_of
 from pages.ui.url.owner import Group
@@ -77,13 +78,13 @@ def place(figure: Figure, key: str, **more: Any) -> Any:
 def sentence(words: str, key: str = "") -> None:
     """The largest words under a picture; a page with several tells them apart by key."""
     with st.container(key=f"sentence{key}"):
-        st.text(words)
+        say(words)
 
 
 def caption(words: str, key: str) -> None:
     """Small words under a picture."""
     with st.container(key=f"caption-{key}"):
-        st.text(words)
+        say(words)
 
 
 def label(choice: Choice, settings: Sequence[tuple[Mapping[str, Any], float]], t: Words) -> str:

@@ -12,6 +12,7 @@ from pages.ui.explore import vision
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import controls, frame
 from pages.ui.shared.strings import t
+from pages.ui.shared.terms import say
 from pages.ui.url import state
 
 
@@ -71,7 +72,7 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
     frame.chart(figure, "heads", on_select=picked, selection_mode="points")
     words = {"colour": t(f"colour.{spec.colour}.bar"), "pool": t(f"pool.{spec.pool}")}
     with st.container(key="caption"):
-        st.text(t("heads.caption", **words))
+        say(t("heads.caption", **words))
 
 
 def beside(scene: Scene, height: int = 640) -> None:

@@ -10,6 +10,7 @@ from pages.ui.explore import vision
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import contents
 from pages.ui.shared.strings import t
+from pages.ui.shared.terms import say
 
 SAME = 0.0005  # of a row's weight: what is moved is nothing to speak of
 CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
@@ -127,4 +128,4 @@ def sentence(scene: Scene, seen: Look) -> None:
         words = t("sentence.join").join(parts)
     words = t("sentence.join").join(filter(None, (beside_full(scene), words)))
     with st.container(key="sentence"):
-        st.text(words)
+        say(words)

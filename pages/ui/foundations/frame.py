@@ -14,6 +14,7 @@ from engine.spec.picture import Spec
 from pages.ui.components.moving import moving
 from pages.ui.shared.frame import chart
 from pages.ui.shared.strings import t
+from pages.ui.shared.terms import say
 from pages.ui.url import linked, state
 from pages.ui.url.linked import Fields
 
@@ -37,7 +38,7 @@ def declare(part: str, **declared: Param) -> Fields:
 def opening(part: str) -> None:
     """The first paragraph."""
     with st.container(key=f"lesson-text-{part}"):
-        st.text(words(part, "text"))
+        say(words(part, "text"))
 
 
 def slider(part: str, name: str, high: float | None = None, **more: Any) -> Any:
@@ -89,7 +90,7 @@ def trouble(part: str, why: str, **facts: Any) -> None:
 def notice(part: str, name: str = "notice", **facts: Any) -> None:
     """What to notice, with the person's own numbers: the largest words under the picture."""
     with st.container(key="sentence"):
-        st.text(words(part, name, **facts))
+        say(words(part, name, **facts))
 
 
 def signed(x: float, form: str) -> str:
