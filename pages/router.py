@@ -9,10 +9,11 @@ if str(ROOT) not in sys.path:
 
 import streamlit as st  # noqa: E402
 
+from pages.ui.components.header import header  # noqa: E402
 from pages.ui.server import waiting  # noqa: E402
-from pages.ui.shared import frame, strings, terms  # noqa: E402
+from pages.ui.shared import contents, frame, strings, terms  # noqa: E402
 from pages.ui.shared.guard import guarded  # noqa: E402
-from pages.ui.url import owner  # noqa: E402
+from pages.ui.url import owner, state  # noqa: E402
 
 PAGES = (
     ("home", True),
@@ -47,3 +48,5 @@ waiting.begin()
 terms.begin()
 with guarded("page"):
     page.run()
+beyond = contents.beyond_link(state.spec())
+header(strings.t, page=page.title, note=strings.t(f"link.{beyond}") if beyond else "")

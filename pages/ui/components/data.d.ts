@@ -16,6 +16,13 @@ export interface Look {
 }
 export type Looks = Record<"light" | "dark", Look>;
 
+export interface HeaderData {
+  page: string;
+  /** What a person who follows the link needs besides. */
+  note: string;
+  words: Words;
+}
+
 // -- heatmap ----------------------------------------------------------------------------------
 
 /** Rows r0:r1 and columns c0:c1. */

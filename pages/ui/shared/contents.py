@@ -1,6 +1,8 @@
 """Long texts and uploads, kept on the server under their digests while there is room."""
 
-from engine.spec.picture import digest
+from pathlib import Path
+
+from engine.spec.picture import Spec, digest
 from pages.ui.server.desk import GIVEN, Store
 
 _store = Store(GIVEN)
@@ -16,3 +18,10 @@ def keep(content: str | bytes, name: str = "") -> str:
 def get(key: str) -> tuple[str | bytes, str] | None:
     """The content of a digest and the name of its file, if it is still here."""
     return _store.get(key)
+
+
+def beyond_link(spec: Spec) -> str:
+    """What a link to a choice can't carry: "folder" of a model, an "upload", or nothing, ""."""
+    if spec.source in ("arrays", "file") or dict(spec.source_params).get("upload"):
+        return "upload"
+    return "folder" if Path(spec.model).is_absolute() or spec.model.startswith((".", "~")) else ""
