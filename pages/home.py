@@ -10,6 +10,7 @@ from engine.spec.picture import Spec, choice
 from pages.ui.components.home import home
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import contents
+from pages.ui.shared.beside import beside
 from pages.ui.shared.guard import REFUSED, worded
 from pages.ui.shared.reading import model
 from pages.ui.shared.strings import language, t
@@ -26,17 +27,17 @@ def picture(story: str) -> induction.Picture:
         lambda report: induction.picture(
             tiny, samples.text(story), entry["name"], samples.text(entry["before"])
         ),
-        lambda made: sum(2**10 * reading.n for reading in made.readings),
+        lambda made: sum(3 * 4 * r.qkv.q.numel() + 8 * r.n for r in made.readings),
     )
 
 
-def row(made: induction.Picture, story: str, key: str) -> tuple[induction.Row, ...]:
+def rows_of(made: induction.Picture, story: str, key: str) -> tuple[induction.Row, ...]:
     """What the query does under one mechanism, once a server."""
     return obtain(
         f"home:{story}:{key}",
         t("gate.attending", mechanism=t(f"mechanism.{key}.name"), n=made.readings[-1].n),
         lambda report: induction.rows(made, offered[key]),
-        lambda found: sum(4 * len(row.weights) + 4 * row.cells.numel() for row in found),
+        lambda found: sum(64 * len(row.weights) + 4 * row.cells.numel() for row in found),
     )
 
 
@@ -72,7 +73,7 @@ wanted = ["softmax", *st.session_state.get("home-wanted", ())]
 rows, troubles = {}, {}
 for key in wanted:
     try:
-        rows[key] = row(made, story, key)
+        rows[key] = rows_of(made, story, key)
     except REFUSED as error:
         troubles[key] = worded(error)
 if "softmax" in troubles:  # whose weights every tint is measured against
@@ -98,6 +99,13 @@ def want(mechanisms: list[str]) -> None:
     known += [key for key in mechanisms if key in offered and key not in known]
 
 
-home("home", made, list(offered), rows, t, doors, troubles, leave, want)
+def did(row: induction.Row, mechanism: str) -> str:
+    """What the mechanism did to the row, as Explore says it; else what it is."""
+    if row.beside is None:
+        return t(f"mechanism.{mechanism}.short")
+    return beside(row.beside, offered[mechanism])
+
+
+home("home", made, list(offered), rows, t, doors, troubles, did, leave, want)
 if st.session_state.pop("leaving", False):
     st.switch_page("explore.py")  # as the router names it

@@ -19,7 +19,11 @@ from torch import Tensor
 from engine.contract import QKV, Refusal
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.base import Mechanism
+from engine.mechanisms.softmax import Softmax
 from engine.models import Model, Trace
+from engine.structure.glance import Glance, glance
+from engine.structure.highlights import Against, against
+from engine.structure.shown import Shown
 from engine.text.offsets import whole_offsets
 from engine.text.units import SENTENCE
 
@@ -41,6 +45,8 @@ class Row:
         target: weight of the token that followed the name's first mention. seen: this mechanism
             lets the query see that token. signed: weights may be below 0.
         cells: the head's map, largest weight a cell, (a b), without the first key.
+        glance: the mechanism's own picture of the row. beside: the row set against full
+            attention's; None where this is it, or weights are signed.
     """
 
     weights: Float[Tensor, " k"]
@@ -50,6 +56,8 @@ class Row:
     seen: bool
     signed: bool
     cells: Float[Tensor, "a b"]
+    glance: Glance
+    beside: Against | None
 
 
 @dataclass(frozen=True)
@@ -59,7 +67,7 @@ class Reading:
     Attributes:
         text: all of it. n: tokens, the first one included. query, target: positions.
         beyond: longer than the texts that the model was trained on.
-        qkv: of the one head.
+        qkv: of the whole layer.
     """
 
     text: str
@@ -159,21 +167,32 @@ def beginnings(model: Model, full: str, story: int, lengths: Sequence[int]) -> l
     return sorted(set(found), reverse=True)
 
 
-def row_of(mechanism: Mechanism, qkv: QKV, query: int, target: int) -> Row:
-    """What one query of a single head does under a mechanism, the first key set aside."""
-    attention = mechanism.attend(qkv)
-    whole = attention.weights(torch.tensor([query]))[0, 0]
+def row_of(mechanism: Mechanism, qkv: QKV, head: int, query: int, target: int) -> Row:
+    """What one query of a head does under a mechanism, the first key set aside.
+
+    The other heads are attended only where they make a difference.
+    """
+    given, at = (qkv, head) if mechanism.by_head else (qkv.head(head), 0)
+    attention = mechanism.attend(given)
+    here = torch.tensor([query])
+    whole = attention.weights(here)[at, 0]
     rest = attention.hide(torch.tensor([0]))
-    weights = rest.weights(torch.tensor([query]))[0, 0]
+    weights = rest.weights(here)[at, 0]
     signed = attention.row_kind == "signed"
+    shown = Shown(rest, at, query, given, mechanism)
+    set_against = None
+    if not signed and not isinstance(mechanism, Softmax):
+        set_against = against(weights, shown.full().weights(here)[0, 0])
     return Row(
         weights=weights[1:],
         first=float(whole[0] if signed else whole[0] / whole.sum().clamp_min(1e-12)),
-        effective=float(rest.rows(torch.tensor([query])).effective_tokens[0, 0]),
+        effective=float(rest.rows(here).effective_tokens[at, 0]),
         target=float(weights[target]),
         seen=bool(whole[target] != 0),
         signed=signed,
-        cells=rest.heatmap(MAP, "max")[0],
+        cells=rest.heatmap(MAP, "max")[at],
+        glance=glance(shown),
+        beside=set_against,
     )
 
 
@@ -197,7 +216,7 @@ def picture(
         traces = [alone, *(model.read(full[start:], layers=[layer]) for start in starts)]
         readings = []
         for trace in traces:
-            qkv, longer = trace.layer(layer).head(head), len(trace.tokens) - n
+            qkv, longer = trace.layer(layer), len(trace.tokens) - n
             at = (query + longer, target + longer)
             beyond = model.trained_length is not None and qkv.n > model.trained_length
             readings.append(Reading(trace.text, qkv.n, *at, beyond, qkv))
@@ -208,4 +227,6 @@ def picture(
 def rows(made: Picture, mechanism: Mechanism) -> tuple[Row, ...]:
     """What the query does under one mechanism, in every reading."""
     with torch.inference_mode():
-        return tuple(row_of(mechanism, r.qkv, r.query, r.target) for r in made.readings)
+        return tuple(
+            row_of(mechanism, r.qkv, made.head, r.query, r.target) for r in made.readings
+        )

@@ -42,6 +42,7 @@ class Capsule(Mechanism):
     paper: ClassVar[str] = "arXiv 1710.09829"
     complexity: ClassVar[str] = "n² + n·heads·capsules·iterations"
     blocks_at_once: ClassVar[int] = 6
+    by_head: ClassVar[bool] = True
 
     capsules: int = param(4, low=1, slider=(1, 12))
     iterations: int = param(3, low=1, slider=(1, 10))

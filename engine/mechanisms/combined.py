@@ -45,6 +45,7 @@ class Combined(Mechanism):
     paper: ClassVar[str] = "a combination of several"
     complexity: ClassVar[str] = "n·keys of the pattern; n² by content"
     leaves_out: ClassVar[bool] = True
+    by_head: ClassVar[bool] = True
     selection_causal: ClassVar[bool] = False
     sizes: ClassVar[tuple[str, ...]] = ("size",)
 

@@ -53,6 +53,7 @@ class KMeans(Mechanism):
     paper: ClassVar[str] = "arXiv 2003.05997"
     complexity: ClassVar[str] = "clusters·(window² + n)"
     leaves_out: ClassVar[bool] = True
+    by_head: ClassVar[bool] = True
     selection_causal: ClassVar[bool] = False
     grows: ClassVar[str] = "window"
     groups: ClassVar[str] = "clusters"

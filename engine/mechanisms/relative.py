@@ -63,6 +63,7 @@ class Relative(Mechanism):
     family: ClassVar[str] = "position"
     paper: ClassVar[str] = "arXiv 2108.12409, 2104.09864, 1910.10683, 1803.02155, 1809.04281"
     complexity: ClassVar[str] = "n²"
+    by_head: ClassVar[bool] = True
 
     kind: str = param("alibi", choices=KINDS)
     max_distance: int = param(128, low=1, slider=(8, 512), unit="tokens", log=True)

@@ -92,12 +92,15 @@ class Against:
     Attributes:
         looked, visible: keys with any weight here, and there. held: of full attention's weight,
             what lies on keys with any weight here. lost: what it gives above what is given here.
+        more: what is given here above what it gives. total: what the row adds up to.
     """
 
     looked: int
     visible: int
     held: float
     lost: float
+    more: float
+    total: float
 
 
 def against(weights: Float[Tensor, " m"], full: Float[Tensor, " m"]) -> Against:
@@ -106,6 +109,7 @@ def against(weights: Float[Tensor, " m"], full: Float[Tensor, " m"]) -> Against:
     return Against(
         looked=int(some.sum()), visible=int((full > 0).sum()), held=float(full[some].sum()),
         lost=float((full - weights).clamp_min(0).sum()),
+        more=float((weights - full).clamp_min(0).sum()), total=float(weights.sum()),
     )  # fmt: skip
 
 

@@ -176,6 +176,35 @@ export interface PatchesData {
 
 // -- home -------------------------------------------------------------------------------------
 
+/** A mechanism's own picture of a row (engine/structure/glance.py), with its words. */
+interface Named {
+  title: string;
+  labels: string[];
+}
+export type Glance = Named &
+  (
+    | {
+        kind: "bars";
+        keys: number[];
+        before: number[];
+        after: number[];
+        rest: [number, number];
+        others: number;
+      }
+    | {
+        kind: "map";
+        overlay: Overlay;
+        swatches: ("row" | "read" | "unread" | "memory" | "edge")[];
+      }
+    | { kind: "piles"; count: number; groups: number[]; own: number }
+    | { kind: "tree"; spans: [number, number][][]; mass: number[][] }
+    | { kind: "lanes"; shares: number[]; cells: number[][] }
+    | { kind: "votes"; head: number; coupling: number[][]; length: number[]; heads: string[] }
+    | { kind: "fade"; back: number[]; left: number[] }
+    | { kind: "thin"; left: number[][]; right: number[][] }
+  );
+export type Part<K> = Extract<Glance, { kind: K }>;
+
 export interface Reading {
   n: number;
   query: number;
@@ -190,6 +219,9 @@ export interface RowFacts {
   seen: boolean;
   signed: boolean;
   shape: [number, number];
+  glance: Glance;
+  /** What the mechanism did to the row, in words. */
+  did: string;
 }
 /** As sent: arrays in base64. */
 export interface PackedRow extends RowFacts {
@@ -200,6 +232,13 @@ export interface Row extends RowFacts {
   weights: Float32Array;
   /** 255 times the square root of the map's weights. */
   cells: Uint8Array;
+}
+/** A row to be drawn in a line. */
+export interface Lane {
+  row: Row;
+  n: number;
+  query: number;
+  label: string;
 }
 export interface HomeData {
   stamp: string;

@@ -1,22 +1,25 @@
 // The Home picture: a story, one query, and more and more text before it. See home.py for `data`.
 // All numbers come with `data`; the slider and the chips move without the server.
 
-import { arrow, clamp, fill, isolated, lookOf, number, ramp, STEPS, tintRules } from "./common.js";
+import { chip, mark } from "./chips.js";
+import { clamp, fill, isolated, lookOf, mixed, number, ramp, tintRules, tints } from "./common.js";
 import { Component, mounting } from "./component.js";
-import { arc, effective, fitted, kindOf, largest, percent, pixels, unpacked } from "./rows.js";
+import { drawn } from "./glance.js";
+import { effective, evened, kindOf, largest, percent, pixels, unpacked } from "./rows.js";
+import { el, mapPlace, shareOf } from "./shapes.js";
+import { Story } from "./story.js";
+import { Lanes } from "./strip.js";
 
 /** @import { Given } from "./component.js" */
-/** @import { HomeData, Reading, Row } from "./data" */
-
-const FAR = 0.04; // weights below this draw no line
-const SVG = "http://www.w3.org/2000/svg";
+/** @import { HomeData, Lane, Reading, Row } from "./data" */
 
 /** @extends {Component<HomeData>} */
 class Home extends Component {
   slider = this.part("slider", HTMLInputElement);
   door = this.part("door", HTMLAnchorElement);
   cells = this.part("cells", HTMLCanvasElement);
-  lines = this.part("lines", SVGElement);
+  picture = this.part("picture", SVGElement);
+  hold = this.part("hold", HTMLButtonElement);
   sheet = this.styled();
   look = lookOf(this.root, this.data.looks);
   family = "";
@@ -27,10 +30,10 @@ class Home extends Component {
   asked = new Set();
   /** @type {Map<string, Row[]>} of each mechanism, a row a reading */
   rows = new Map();
-  /** @type {HTMLElement[]} of each token; the bytes of one character share theirs */
-  spans = [];
-  /** @type {Map<string, number>} px of the text before the story, for a length and a room */
-  sized = new Map();
+  /** @type {{ mechanism: string, step: number } | null} the row that is held for comparison */
+  held = null;
+  story = new Story((name, kind) => this.part(name, kind), this.data);
+  lanes = new Lanes((name, kind) => this.part(name, kind));
 
   /** @param {Given<HomeData>} given */
   constructor(given) {
@@ -44,6 +47,10 @@ class Home extends Component {
       event.preventDefault();
       this.trigger("open", { mechanism: this.mechanism, reading: this.step });
     });
+    this.listen(this.hold, "click", () => {
+      this.held = this.held ? null : { mechanism: this.mechanism, step: this.step };
+      this.show();
+    });
     this.watch(this.root.parentElement ?? this.root, () => {
       requestAnimationFrame(() => this.fit());
     });
@@ -55,7 +62,14 @@ class Home extends Component {
     const { data } = this;
     const fresh = old?.stamp !== data.stamp;
     this.look = lookOf(this.root, data.looks);
-    this.sheet.textContent = tintRules(this.look, ".home");
+    const groups = this.look.tints.map((tint, i) => `.home .g${i}{--group:${tint}}`);
+    const { ink, paper } = this.look;
+    const [, pale, , strong] = tints(this.look, 4);
+    const bars = { past: { paper: mixed([paper, ink], 0.22), ink }, story: pale, target: strong };
+    for (const [part, bar] of Object.entries(bars)) {
+      groups.push(`.home-bar i[class$="${part}"]{--bar:${bar.paper};--on:${bar.ink}}`);
+    }
+    this.sheet.textContent = [tintRules(this.look, ".home"), ...groups].join("\n");
     if (fresh) this.build();
     for (const [key, found] of Object.entries(data.rows)) {
       if (!this.rows.has(key)) this.rows.set(key, found.map(unpacked));
@@ -113,36 +127,12 @@ class Home extends Component {
     this.slider.max = String(data.readings.length - 1);
     this.slider.value = String(this.step);
     this.slider.setAttribute("aria-label", words.longer);
-    for (const name of ["longer", "door", "effective", "map"]) {
-      this.part(name).textContent = words[name];
-    }
+    for (const name of ["longer", "door", "effective"]) this.part(name).textContent = words[name];
+    this.part("effective").title = words.effective_help;
+    this.held = null;
     this.part("origin").textContent = words.origin;
-    this.sized.clear();
-    this.text();
+    this.story.build(data);
     this.chips();
-  }
-
-  text() {
-    const { tokens, story } = this.data;
-    const first = tokens.length - story;
-    this.part("before").replaceChildren();
-    this.part("story").replaceChildren();
-    this.spans = [];
-    tokens.forEach((token, i) => {
-      if (token === null) {
-        this.spans.push(this.spans[i - 1]);
-        return;
-      }
-      // the space before a word stands outside of its tint
-      const word = document.createElement("span");
-      const span = document.createElement("span");
-      const text = token.trimStart() && !token.includes("\n") ? token.trimStart() : token;
-      span.textContent = text;
-      word.append(token.slice(0, token.length - text.length), span);
-      this.part(i < first ? "before" : "story").append(word);
-      this.spans.push(span);
-    });
-    this.part("text").setAttribute("aria-label", tokens.slice(first).join("").trim());
   }
 
   chips() {
@@ -197,17 +187,18 @@ class Home extends Component {
   show() {
     const { data } = this;
     const reading = data.readings[this.step];
-    this.check();
+    mark(this.part("chips"), this.family);
+    mark(this.part("variants"), this.mechanism);
     const row = this.rows.get(this.mechanism)?.[this.step];
     this.root.classList.toggle("waiting", !row);
     if (!row) return this.sorry(data.troubles[this.mechanism]); // or it is drawn when it comes
     const skip = data.tokens.length - row.weights.length; // tokens that this text does not have
-    const query = skip + reading.query - 1; // the first token, set aside, is not among the spans
-    this.tint(row, skip, query);
+    this.story.tint(row, skip, reading, this.top, this.look.tints.length);
     this.say(row, reading, skip);
-    this.size(skip);
-    this.draw(row, skip, this.spans[query]);
-    this.map(row, reading);
+    this.line();
+    this.story.size(skip);
+    this.story.draw(row, skip, reading, this.look.accent);
+    this.paint(row, reading, skip);
     this.root.dataset.drawn = `${this.mechanism} ${reading.n}`;
   }
 
@@ -225,92 +216,61 @@ class Home extends Component {
   }
 
   /**
-   * @param {Row} row
-   * @param {number} skip
-   * @param {number} query
-   */
-  tint({ weights }, skip, query) {
-    const shares = new Map();
-    weights.forEach((weight, i) => {
-      const span = this.spans[i + skip];
-      shares.set(span, (shares.get(span) ?? 0) + weight);
-    });
-    this.spans.forEach((span, i) => {
-      const share = clamp((shares.get(span) ?? 0) / this.top, 0, 1);
-      // grey is what the query may not look at: what comes later, and what the mechanism leaves out
-      const hidden = i > query || !(shares.get(span) || i === query);
-      const name = hidden ? "unseen" : `s${Math.round(share * STEPS)}`;
-      const whole = i === query ? `${name} chosen` : name;
-      if (whole !== span.className) span.className = whole;
-      if (span.parentElement) span.parentElement.hidden = i < skip;
-    });
-  }
-
-  /**
-   * The text before the story is as large as lets all of it be seen; each length's size is kept.
+   * The mechanism's own picture, and in it, where it is part of it, the head's map.
    *
-   * @param {number} skip
-   */
-  size(skip) {
-    const { tokens, story } = this.data;
-    const [before, past] = [this.part("before"), this.part("past")];
-    const [wide, room] = [past.clientWidth, past.clientHeight];
-    const key = `${skip} ${wide} ${room}`;
-    const set = (/** @type {number} */ px) => {
-      before.style.fontSize = `${px.toFixed(2)}px`;
-    };
-    const px =
-      this.sized.get(key) ??
-      fitted(tokens.slice(skip, tokens.length - story).join(""), wide, room, (size) => {
-        set(size);
-        return before.offsetHeight;
-      });
-    this.sized.set(key, px);
-    set(px);
-  }
-
-  /**
-   * Lines to the query from what it looks at most.
-   *
-   * @param {Row} row
-   * @param {number} skip
-   * @param {HTMLElement} query
-   */
-  draw({ weights }, skip, query) {
-    const box = this.lines.getBoundingClientRect();
-    const to = query.getBoundingClientRect();
-    const first = this.data.tokens.length - this.data.story;
-    /** @type {SVGElement[]} */
-    const paths = [];
-    weights.forEach((weight, i) => {
-      const span = this.spans[i + skip];
-      if (weight < FAR || i + skip < first || span === query) return;
-      const from = span.getBoundingClientRect();
-      const path = document.createElementNS(SVG, "path");
-      const start = from.left + from.width / 2 - box.left;
-      const end = to.left + to.width / 2 - box.left;
-      path.setAttribute("d", arc([start, from.bottom - box.top], [end, to.top - box.top]));
-      path.setAttribute("stroke", this.look.accent);
-      path.setAttribute("stroke-width", String(1 + 5 * weight));
-      path.setAttribute("stroke-opacity", String(clamp(0.15 + weight, 0, 0.85)));
-      paths.push(path);
-    });
-    this.lines.replaceChildren(...paths);
-  }
-
-  /**
    * @param {Row} row
    * @param {Reading} reading
+   * @param {number} skip
    */
-  map(row, reading) {
+  paint(row, { n, query, target }, skip) {
+    const { glance } = row;
+    const { look, top } = this;
+    const figure = this.part("figure");
+    const [w, h] = [figure.clientWidth, figure.clientHeight];
+    const em = Number.parseFloat(getComputedStyle(this.picture).fontSize);
+    const name = (/** @type {number} */ at) => this.data.shown[skip + at - 1] ?? "";
+    const scene = { w, h, em, look, row, n, query, target, top, name, share: shareOf(row.signed) };
+    const hatch = el("pattern", {
+      id: "home-hatch",
+      width: 5,
+      height: 5,
+      patternUnits: "userSpaceOnUse",
+    });
+    hatch.append(el("path", { d: "M-1,1 l2,-2 M0,5 l5,-5 M4,6 l2,-2", stroke: look.accent }));
+    this.picture.replaceChildren(hatch, ...drawn(glance, scene));
+    const place = mapPlace(glance.kind, w, h);
+    this.cells.hidden = !place;
+    if (!place) return;
+    Object.assign(this.cells.style, { left: `${place.x}px`, width: `${place.side}px` });
+    this.cells.style.height = `${place.side}px`;
     const [tall, wide] = row.shape;
-    this.cells.width = wide;
-    this.cells.height = tall;
-    const image = new ImageData(pixels(row, this.top, this.look), wide, tall);
+    Object.assign(this.cells, { width: wide, height: tall });
+    const veiled = glance.kind === "map";
+    const image = new ImageData(
+      veiled ? pixels(row, top, look, true) : pixels(evened(row), 1, look),
+      wide,
+      tall,
+    );
     this.cells.getContext("2d")?.putImageData(image, 0, 0);
-    const cell = Math.ceil(reading.n / wide);
-    const middle = Math.floor(reading.query / cell) + 0.5;
-    this.part("row").style.top = `${(100 * middle) / tall}%`;
+  }
+
+  /** The row in a line, and above it the one that is held, or that of the story alone. */
+  line() {
+    const { data, mechanism, step, look, top } = this;
+    const { words, names } = data;
+    /** @type {(mechanism: string, step: number) => Lane | null} */
+    const lane = (key, at) => {
+      const [row, { n, query }] = [this.rows.get(key)?.[at], data.readings[at]];
+      const said = key === mechanism ? words.lane : words.lane_other;
+      return row ? { row, n, query, label: fill(said, { n, name: names.names[key] }) } : null;
+    };
+    const kept = this.held ?? { mechanism, step: 0 };
+    const differs = kept.mechanism !== mechanism || kept.step !== step;
+    const [now, other] = [lane(mechanism, step), lane(kept.mechanism, kept.step)];
+    this.root.classList.toggle("two", differs && other !== null);
+    this.hold.textContent = this.held ? words.release : words.hold;
+    this.hold.setAttribute("aria-pressed", String(this.held !== null));
+    if (now) this.lanes.show(now, differs ? other : null, { story: data.story, top, look, words });
   }
 
   /**
@@ -341,6 +301,9 @@ class Home extends Component {
     const of = row.signed ? words.of_signed : this.step ? words.of_longer : words.of;
     this.part("of").textContent = fill(of, facts);
     this.part("length").textContent = length;
+    this.part("title").textContent = row.glance.title;
+    this.part("did").textContent = row.did;
+    this.picture.setAttribute("aria-label", row.glance.title);
     this.part("beyond").textContent = reading.beyond ? words.beyond : "";
     this.slider.setAttribute("aria-valuetext", length);
     this.part("low").textContent = "0";
@@ -349,48 +312,6 @@ class Home extends Component {
     this.part("ramp").style.background = ramp(this.look);
     this.door.href = doors[this.mechanism][this.step];
   }
-
-  /** Marks the chips that are chosen. */
-  check() {
-    /** @type {(name: string, key: string) => void} */
-    const mark = (name, key) => {
-      for (const button of this.part(name).querySelectorAll("button")) {
-        const on = button.dataset.key === key;
-        button.setAttribute("aria-checked", String(on));
-        button.tabIndex = on ? 0 : -1;
-      }
-    };
-    mark("chips", this.family);
-    mark("variants", this.mechanism);
-  }
-}
-
-/**
- * One choice of several; arrow keys lead to the others.
- *
- * @param {string} key
- * @param {string} label
- * @param {string[]} all that can be chosen
- * @param {(key: string) => void} pick
- */
-function chip(key, label, all, pick) {
-  const button = document.createElement("button");
-  button.textContent = label;
-  button.dataset.key = key;
-  button.setAttribute("role", "radio");
-  button.onclick = () => pick(key);
-  button.onkeydown = (event) => {
-    const [down, right] = arrow(event.key) ?? [0, 0];
-    if (!down && !right) return;
-    event.preventDefault();
-    const next = all[(all.indexOf(key) + down + right + all.length) % all.length];
-    const group = button.parentElement;
-    pick(next);
-    /** @type {HTMLElement | null | undefined} */
-    const chosen = group?.querySelector(`[data-key="${next}"]`);
-    chosen?.focus();
-  };
-  return button;
 }
 
 export default mounting("home", Home);

@@ -12,6 +12,7 @@ from engine.lessons.induction import Picture, Reading, Row
 from engine.mechanisms import MECHANISMS
 from engine.text.tokens import shown
 from pages.ui.components.looks import LOOKS, registered, script, words
+from pages.ui.components.glances import words_of
 from pages.ui.components.tokens import flowing
 
 HTML = """
@@ -21,17 +22,34 @@ HTML = """
     <svg class="home-lines"></svg>
   </div>
   <div class="home-side" aria-live="polite">
-    <div class="home-effective"></div><div class="home-number"></div><div class="home-of"></div>
-    <div class="home-figure"><canvas class="home-cells"></canvas><div class="home-row"></div></div>
-    <div class="home-map"></div>
+    <div class="home-count"><div class="home-number"></div>
+      <div><div class="home-effective" tabindex="0"></div><div class="home-of"></div></div></div>
+    <div class="home-title"></div>
+    <div class="home-figure"><canvas class="home-cells"></canvas>
+      <svg class="home-picture" role="img"></svg></div>
+    <div class="home-did"></div>
   </div>
   <div class="home-foot">
     <div class="home-sentence" aria-live="polite"><span class="home-said"></span>
       <span class="home-beyond"></span></div>
+    <div class="home-lanes">
+      <div class="home-lane-name home-held"><b class="home-held-number"></b>
+        <span class="home-held-label"></span></div>
+      <div class="home-held"><canvas class="home-held-line"></canvas><div class="home-bar"><i
+        class="home-held-past"></i><i class="home-held-story"></i><i class="home-held-target"></i>
+      </div></div>
+      <div class="home-funnel"></div>
+      <div class="home-lane-name home-now"><b class="home-now-number"></b>
+        <span class="home-now-label"></span></div>
+      <div class="home-now"><canvas class="home-now-line"></canvas><div class="home-bar"><i
+        class="home-now-past"></i><i class="home-now-story"></i><i class="home-now-target"></i>
+      </div></div>
+    </div>
     <div class="home-hands">
       <label class="home-move"><span class="home-longer"></span>
         <input class="home-slider" type="range" min="0" step="1">
         <span class="home-length"></span></label>
+      <button class="home-hold"></button>
       <a class="home-door" target="_self"></a>
     </div>
     <div class="home-hands">
@@ -56,7 +74,8 @@ component = registered(
 )
 
 WORDS = (
-    "longer", "door", "effective", "map", "mechanisms", "variants", "ahead", "found", "faint",
+    "longer", "door", "effective", "effective_help", "hold", "release", "lane", "lane_other",
+    "part_past", "part_story", "part_target", "mechanisms", "variants", "ahead", "found", "faint",
     "unseen", "nothing", "signed", "signed_found", "aside", "of", "of_longer", "of_signed",
     "length", "share",
 )  # fmt: skip
@@ -70,6 +89,7 @@ def home(
     t: Callable[..., str],
     doors: Mapping[str, Sequence[str]],
     troubles: Mapping[str, str],
+    did: Callable[[Row, str], str],
     on_open: Callable[[str, int], None],
     on_want: Callable[[list[str]], None],
 ) -> None:
@@ -78,6 +98,7 @@ def home(
     Args:
         offered: mechanisms that can be chosen; the others are shown as such.
         rows: mechanism -> what the query does in each reading; softmax at least.
+        did: what a mechanism, by key, did to a row, in words.
         t: words, `component.home.*`. doors: links into Explore, by mechanism and reading.
         troubles: why there are no rows, by mechanism.
         on_open: called with a mechanism and the number of a reading when the door is used.
@@ -116,7 +137,13 @@ def home(
             "families": families,
             "offered": list(offered),
             "readings": [_reading(reading) for reading in picture.readings],
-            "rows": {name: [_row(row) for row in found] for name, found in rows.items()},
+            "rows": {
+                name: [
+                    _row(row) | {"glance": words_of(row, picture, reading, t), "did": did(row, name)}
+                    for row, reading in zip(found, picture.readings, strict=True)
+                ]
+                for name, found in rows.items()
+            },
             "doors": {name: list(links) for name, links in doors.items()},
             "troubles": dict(troubles),
             "looks": LOOKS,

@@ -9,10 +9,10 @@ from engine.text.tokens import isolated, shown
 from pages.ui.explore import vision
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import contents
+from pages.ui.shared.beside import beside
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 
-SAME = 0.0005  # of a row's weight: what is moved is nothing to speak of
 CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
 
 
@@ -85,19 +85,7 @@ def badge(scene: Scene) -> None:
 def beside_full(scene: Scene) -> str:
     """What the mechanism did to the chosen row that full attention doesn't."""
     found, mechanism = scene.set_against(), scene.mechanism
-    if found is None or mechanism is None:
-        return ""
-    facts = {
-        "mechanism": t(f"mechanism.{mechanism.key}.name"), "looked": found.looked,
-        "visible": found.visible, "held": quantities.share(found.held),
-        "lost": quantities.share(found.lost),
-    }  # fmt: skip
-    if mechanism.selects:
-        return t(
-            "sentence.selects_all" if found.looked == found.visible else "sentence.selects",
-            **facts,
-        )
-    return t("sentence.same" if found.lost < SAME else "sentence.moves", **facts)
+    return "" if found is None or mechanism is None else beside(found, mechanism)
 
 
 def sentence(scene: Scene, seen: Look) -> None:
