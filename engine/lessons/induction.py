@@ -227,6 +227,4 @@ def picture(
 def rows(made: Picture, mechanism: Mechanism) -> tuple[Row, ...]:
     """What the query does under one mechanism, in every reading."""
     with torch.inference_mode():
-        return tuple(
-            row_of(mechanism, r.qkv, made.head, r.query, r.target) for r in made.readings
-        )
+        return tuple(row_of(mechanism, r.qkv, made.head, r.query, r.target) for r in made.readings)

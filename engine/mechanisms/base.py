@@ -37,8 +37,8 @@ class Mechanism(ABC):
         beside_full: its place beside full softmax where nothing else is chosen, 0 for none.
         blocks_at_once: blocks of weights in float32 that a pass holds side by side.
         follows_entropy: a row's temperature depends on the entropy of its own softmax.
-        by_head: a head's weights depend on which one of its layer it is, or on the others; alone
-            it does not attend as it does among them.
+        by_head: with its default parameters a head's weights depend on which one of its layer it
+            is, or on the others; alone it does not attend as it does among them.
 
     Attributes:
         learned: what `fit` found, if it was asked, or what training found.

@@ -42,6 +42,7 @@ class Forgetting(Mechanism):
     paper: ClassVar[str] = "arXiv 2503.02130"
     complexity: ClassVar[str] = "n²"
     leaves_out: ClassVar[bool] = True
+    by_head: ClassVar[bool] = True
 
     half_life: float = param(
         64.0, low=0.0, high=1e9, open_low=True, slider=(1.0, 1024.0), unit="tokens", log=True

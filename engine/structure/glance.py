@@ -290,4 +290,3 @@ def _(view: Factors, shown: Shown) -> Thin:
 def pooled(x: Tensor, most: int) -> Tensor:
     """The last axis added up in at most so many cells of equal width, the last one ragged."""
     return Cells(0, x.shape[-1], most).reduce(x, 0, -1, "sum")[1]
-

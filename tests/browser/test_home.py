@@ -1,34 +1,23 @@
 """Home: drawn at once, the slider and the chips move without the server, the door keeps all."""
 
 import re
-from itertools import pairwise
 
 import pytest
 from playwright.sync_api import Page, expect
 
-PARTS = ("before", "story", "said", "number", "cells", "slider", "chips", "door", "scale")
-SCREENS = [
-    (1440, 900, "light", "en"),
-    (1440, 900, "dark", "zh"),
-    (1920, 1080, "light", "zh"),
-    (1920, 1080, "dark", "en"),
-]
+from tests.browser.home import FAULTS, last, longer, opened
 
-
-def opened(tab, path: str = "?lang=en") -> Page:
-    """Home once every family's first mechanism has come."""
-    page = tab.open(path)
-    page.wait_for_selector(".home[data-drawn]")
-    page.wait_for_function("document.querySelector('.home').dataset.lacks === '0'")
-    return page
+SIZES = [(1280, 720), (1366, 768), (1440, 900), (1920, 1080), (390, 844)]
+WORDIEST = (
+    "softmax",
+    "delta",
+    "lsh",
+    "transformer_xl",
+)  # of the mechanisms, those with most to say
 
 
 def number(page: Page) -> float:
     return float(page.locator(".home-number").inner_text().replace(",", ""))
-
-
-def longer(page: Page, step: int) -> None:
-    page.locator(".home-slider").fill(str(step))
 
 
 def counted(page: Page) -> None:
@@ -48,10 +37,9 @@ def counted(page: Page) -> None:
 def test_the_slider_moves_in_place(tab) -> None:
     page = opened(tab)
     counted(page)
-    last = int(page.locator(".home-slider").get_attribute("max"))
-    assert last >= 5
+    assert last(page) >= 5
     seen = []
-    for step in range(last + 1):
+    for step in range(last(page) + 1):
         longer(page, step)
         n = page.locator(".home").get_attribute("data-drawn").split()[1]
         assert f"{int(n):,}" in page.locator(".home-length").inner_text()
@@ -108,34 +96,80 @@ def test_what_is_said_is_what_is_drawn(tab) -> None:
 @pytest.mark.parametrize(
     ("tab", "language"),
     [
-        ({"viewport": {"width": w, "height": h}, "color_scheme": scheme}, language)
-        for w, h, scheme, language in SCREENS
+        ({"color_scheme": scheme, "reduced_motion": "reduce"}, language)
+        for scheme, language in (("light", "en"), ("dark", "zh"))
     ],
     indirect=["tab"],
 )
-def test_all_of_it_is_above_the_fold(tab, language: str) -> None:
+def test_all_of_it_is_seen_at_every_size_and_length(tab, language: str) -> None:
     page = opened(tab, f"?lang={language}")
-    last = int(page.locator(".home-slider").get_attribute("max"))
-    height = page.viewport_size["height"]
-    for step in (0, last):
-        longer(page, step)
-        for part in (
-            "before",
-            "story",
-            "said",
-            "number",
-            "cells",
-            "slider",
-            "chips",
-            "door",
-            "scale",
-        ):
-            box = page.locator(f".home-{part}").bounding_box()
-            assert box["y"] >= 0 and box["y"] + box["height"] <= height, part
-        column = [page.locator(f".home-{part}").bounding_box() for part in PARTS[:3]]
-        for above, below in pairwise(column):
-            assert above["y"] + above["height"] <= below["y"] + 1
+    families = page.locator(".home-chips button")
+    for key in WORDIEST:
+        for i in range(families.count()):
+            families.nth(i).click()
+            if page.locator(f'.home-variants [data-key="{key}"]').count():
+                break
+        page.locator(f'.home-variants [data-key="{key}"]').click()
+        page.wait_for_selector(f".home[data-drawn^='{key} ']:not(.waiting)")
+        for width, height in SIZES:
+            page.set_viewport_size({"width": width, "height": height})
+            page.evaluate(
+                "() => new Promise((done) => requestAnimationFrame(() => setTimeout(done)))"
+            )
+            for step in range(last(page) + 1):
+                longer(page, step)
+                assert page.evaluate(FAULTS) == [], (key, width, height, step)
     tab.fine()
+
+
+def test_the_other_theme_has_the_same_room(tab) -> None:
+    page = opened(tab, "?lang=en")
+    page.emulate_media(color_scheme="dark")
+    longer(page, last(page))
+    assert page.evaluate(FAULTS) == []
+
+
+def test_short_and_long_stand_side_by_side(tab) -> None:
+    page = opened(tab)
+    held = page.locator(".home-held-number")
+    expect(held).to_be_hidden()  # nothing is longer yet
+    alone = page.locator(".home-number").inner_text()
+    longer(page, last(page))
+    expect(held).to_have_text(alone)  # the story alone, without being asked
+    expect(page.locator(".home-now-number")).to_have_text(
+        page.locator(".home-number").inner_text()
+    )
+    assert number(page) > float(alone)
+    past = page.locator(".home-now-past")
+    expect(past).to_be_visible()  # the text before the story has a share of its own
+    expect(page.locator(".home-held-past")).to_be_hidden()
+    full = page.locator(".home-number").inner_text()
+    page.locator(".home-hold").click()
+    page.locator('.home-chips [data-key="remedies"]').click()
+    expect(page.locator(".home")).to_have_attribute("data-drawn", re.compile("^ssmax "))
+    expect(held).to_have_text(full)
+    expect(page.locator(".home-held-label")).to_contain_text("Full attention")
+    page.locator(".home-hold").click()
+    expect(page.locator(".home-held-label")).not_to_contain_text("Full attention")
+    tab.fine()
+
+
+def test_the_longer_text_is_seen_to_be_longer(tab) -> None:
+    page = opened(tab)
+    expect(page.locator(".home-before")).to_be_hidden()
+    size = "parseFloat(getComputedStyle(document.querySelector('.home-before')).fontSize)"
+    begins = """() => {
+        const [x] = document.querySelector('.home-funnel').style.clipPath.match(/[\\d.]+% 100%/);
+        return parseFloat(x);
+    }"""
+    sizes, places = [], []
+    for step in range(1, last(page) + 1):
+        longer(page, step)
+        page.wait_for_timeout(450)  # the line is on its way
+        sizes.append(page.evaluate(size))
+        places.append(page.evaluate(begins))
+    assert sizes == sorted(sizes, reverse=True) and sizes[0] > 3 * sizes[-1]
+    assert places == sorted(places) and places[0] < 55 and places[-1] > 90
 
 
 def test_the_door_keeps_the_settings(tab) -> None:

@@ -106,7 +106,7 @@ def test_texts_grow_from_the_front(made: induction.Picture) -> None:
     assert len(made.tokens) == longest.n - 1
     for reading in made.readings:
         assert longest.text.endswith(reading.text)
-        assert reading.qkv.n == reading.n and reading.qkv.heads == 1
+        assert reading.qkv.n == reading.n and reading.qkv.heads == 4
         query, target = (made.tokens[at - reading.n] for at in (reading.query, reading.target))
         assert query.strip()[0] in made.name
         assert reading.query - reading.target == longest.query - longest.target > 0
@@ -134,6 +134,19 @@ def test_only_what_can_look_back_is_offered(made: induction.Picture) -> None:
             assert row.weights.shape == (reading.n - 1,) and bool(
                 torch.isfinite(row.weights).all()
             )
+
+
+@pytest.mark.parametrize("key", [k for k, c in induction.MECHANISMS.items() if c.causal_ok])
+def test_a_row_is_that_of_the_whole_layer(made: induction.Picture, key: str) -> None:
+    """What Explore shows of the layer is what Home shows of the head alone."""
+    mechanism = offered(made)[key]
+    for reading, row in zip(made.readings, induction.rows(made, mechanism), strict=True):
+        rest = mechanism.attend(reading.qkv).hide(torch.tensor([0]))
+        here = torch.tensor([reading.query])
+        whole = rest.weights(here)[made.head, 0]
+        torch.testing.assert_close(row.weights.double(), whole[1:].double(), rtol=1e-3, atol=1e-6)
+        effective = float(rest.rows(here).effective_tokens[made.head, 0])
+        assert row.effective == pytest.approx(effective, rel=1e-3, nan_ok=True)
 
 
 def test_a_story_must_name_somebody_twice(model: Model) -> None:

@@ -1,8 +1,11 @@
 """The Home page: drawn without a question asked, with doors that open what they show."""
 
+import base64
 import json
+import re
 from urllib.parse import parse_qsl
 
+import numpy as np
 import pytest
 
 from engine.contract import Refusal
@@ -91,6 +94,47 @@ def test_signed_weights_have_no_effective_tokens(home) -> None:
     )
     assert all(row["signed"] for row in shown["rows"]["differential"])
     assert not any(row["signed"] for row in shown["rows"]["softmax"])
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_nothing_that_is_not_finite_reaches_the_browser(home, language) -> None:
+    def refuse(word: str):
+        raise AssertionError(f"{word} is no JSON")
+
+    opened = home(language)
+    opened.test.session_state["home-wanted"] = data(opened)["offered"]
+    sent = opened.run().healthy().test.get("bidi_component")[0].proto.json
+    shown = json.loads(sent, parse_constant=refuse)
+    assert not shown["troubles"] and list(shown["rows"]) == shown["offered"]
+    for key, rows in shown["rows"].items():
+        for one, row in zip(shown["readings"], rows, strict=True):
+            weights = np.frombuffer(base64.b64decode(row["weights"]), "<f4")
+            assert len(weights) == one["n"] - 1 and np.isfinite(weights).all(), key
+            assert row["effective"] is not None or row["signed"], key
+            # whatever a picture holds is a number, and not a gap
+            assert "null" not in json.dumps(row["glance"]), key
+            said = [row["did"], row["glance"]["title"], *row["glance"]["labels"]]
+            assert all(said) and not re.search(r"nan|inf\b|None|\{", " ".join(said)), key
+
+
+def test_explore_says_the_same_number_of_the_same_row(home, page) -> None:
+    """Of a row's weights without the first token, which the door leaves out on Explore, too."""
+    opened = home("en")
+    opened.test.session_state["home-wanted"] = data(opened)["offered"]
+    shown = data(opened.run().healthy())
+    for key, links in shown["doors"].items():
+        row = shown["rows"][key][0]
+        explore = page("explore", **dict(parse_qsl(links[0].partition("?")[2]))).healthy()
+        words = " ".join(explore.words)
+        if row["signed"]:
+            best = max(np.frombuffer(base64.b64decode(row["weights"]), "<f4"), key=abs)
+            assert f"{best:.3g}" in words, key
+        elif row["effective"]:
+            assert f"Effective tokens: {row['effective']:,.1f} of the" in words, key
+            if key != "softmax":
+                assert row["did"] in words, key  # and what the mechanism did is said alike
+        else:  # the row is given nothing
+            assert "Effective tokens" not in words, key
 
 
 def test_a_model_that_can_not_be_opened_is_a_sentence(page, monkeypatch, tmp_path) -> None:

@@ -151,8 +151,8 @@ def test_a_row_is_set_against_full_attention():
     """Two of three keys are read; they had 0.75, and 0.25 of what full attention gives is gone."""
     own, full = torch.tensor([0.5, 0.0, 0.5, 0.0]), torch.tensor([0.25, 0.25, 0.5, 0.0])
     assert highlights.against(own, full) == highlights.Against(
-        looked=2, visible=3, held=0.75, lost=0.25
+        looked=2, visible=3, held=0.75, lost=0.25, more=0.25, total=1.0
     )
     assert highlights.against(full, full) == highlights.Against(
-        looked=3, visible=3, held=1.0, lost=0.0
+        looked=3, visible=3, held=1.0, lost=0.0, more=0.0, total=1.0
     )

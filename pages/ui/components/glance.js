@@ -2,7 +2,7 @@
 
 import { clamp, isolated, mixed, number } from "./common.js";
 import { borders } from "./overlay.js";
-import { el, mapPlace, pathTo, rect, sizesOf, text } from "./shapes.js";
+import { el, mapPlace, pathTo, rect, sizesOf, text, widest } from "./shapes.js";
 
 /** @import { Look, Part, Row } from "./data" */
 
@@ -33,7 +33,8 @@ function bars(
   if (others > 0) lines.push([labels[0], before.length ? rest[0] : undefined, rest[1]]);
   const all = [...before, ...after].map(Math.abs);
   const top = Math.max(row.signed ? 0 : 1, ...all); // what the others add up to may be more
-  const [left, right] = [6.8 * em, 4.4 * em];
+  const named = lines.map(([label]) => label);
+  const [left, right] = [(0.7 + Math.min(9, widest(named))) * em, 4.4 * em];
   const [step, wide] = [Math.min(h / lines.length, 3.2 * em), w - left - right];
   return lines.flatMap(([label, had, has], i) => {
     const [y, tall] = [i * step, 0.62 * step];
@@ -139,7 +140,7 @@ function piles({ groups, own, count }, { w, h, em, look, row, target }) {
 function tree({ spans, mass, labels }, { w, h, em, look, row, n, share }) {
   const best = 1 + row.weights.reduce((at, x, i) => (x > row.weights[at] ? i : at), 0);
   const path = pathTo(spans, best);
-  const [left, right] = [5.6 * em, 3.2 * em];
+  const [left, right] = [(0.9 + widest(labels)) * em, 3.2 * em];
   const wide = w - left - right;
   const step = h / spans.length;
   const tall = Math.min(0.58 * step, 2.2 * em);
@@ -184,7 +185,7 @@ function tree({ spans, mass, labels }, { w, h, em, look, row, n, share }) {
 
 /** @param {Part<"lanes">} glance @param {Scene} scene */
 function lanes({ shares, cells, labels }, { w, h, em, look, share }) {
-  const left = 6.6 * em;
+  const left = (0.9 + widest(labels)) * em;
   const right = 6.2 * em;
   const wide = w - left - right;
   const step = Math.min(h / shares.length, 5 * em);
@@ -211,7 +212,7 @@ function lanes({ shares, cells, labels }, { w, h, em, look, share }) {
 
 /** @param {Part<"votes">} glance @param {Scene} scene */
 function votes({ head, coupling, length, labels, heads }, { w, h, em, look }) {
-  const [left, right] = [5 * em, w - 7.6 * em];
+  const [left, right] = [(1.2 + widest(heads)) * em, w - (1.8 + widest(labels)) * em];
   const y = (/** @type {number} */ i, /** @type {number} */ of) => ((i + 0.5) * h) / of;
   const drawn = coupling.flatMap((shares, i) =>
     shares.map((share, j) => {

@@ -12,7 +12,9 @@ from engine.structure.glance import Bars, Fade, Lanes, Map, Piles, Thin, Tree, V
 DIGITS = 4
 
 
-def words_of(row: Row, picture: Picture, reading: Reading, t: Callable[..., str]) -> dict[str, Any]:
+def words_of(
+    row: Row, picture: Picture, reading: Reading, t: Callable[..., str]
+) -> dict[str, Any]:
     """What glance.js draws (data.d.ts: `Glance`).
 
     Args:

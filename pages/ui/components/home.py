@@ -11,8 +11,8 @@ import streamlit as st
 from engine.lessons.induction import Picture, Reading, Row
 from engine.mechanisms import MECHANISMS
 from engine.text.tokens import shown
-from pages.ui.components.looks import LOOKS, registered, script, words
 from pages.ui.components.glances import words_of
+from pages.ui.components.looks import LOOKS, registered, script, words
 from pages.ui.components.tokens import flowing
 
 HTML = """
@@ -139,7 +139,8 @@ def home(
             "readings": [_reading(reading) for reading in picture.readings],
             "rows": {
                 name: [
-                    _row(row) | {"glance": words_of(row, picture, reading, t), "did": did(row, name)}
+                    _row(row)
+                    | {"glance": words_of(row, picture, reading, t), "did": did(row, name)}
                     for row, reading in zip(found, picture.readings, strict=True)
                 ]
                 for name, found in rows.items()

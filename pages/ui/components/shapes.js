@@ -35,11 +35,19 @@ export const text = (x, y, words, more = {}) =>
  * @returns {{ x: number, side: number } | null}
  */
 export function mapPlace(kind, w, h) {
-  if (kind === "map") return { x: 0, side: Math.min(w, h) };
+  if (kind === "map") return { x: 0, side: Math.min(0.6 * w, h) };
   if (kind !== "thin") return null;
   const side = Math.min(h, 0.42 * w);
   return { x: w - side, side };
 }
+
+/**
+ * About how wide the widest of some words are, in em.
+ *
+ * @param {string[]} labels
+ */
+export const widest = (labels) =>
+  Math.max(0, ...labels.map((s) => [...s].reduce((em, c) => em + (c > "\u2e80" ? 1 : 0.62), 0)));
 
 /**
  * How many keys there are in each group.

@@ -134,7 +134,10 @@ export class Lanes {
       bar.style.flexGrow = String(share);
       bar.hidden = share < 0.0005;
       const whole = `${words[`part_${part}`]} ${percent(share)}%`;
-      bar.textContent = share < 0.045 ? "" : share < 0.3 ? `${percent(share)}%` : whole;
+      for (const said of [whole, `${percent(share)}%`, ""]) {
+        bar.textContent = said;
+        if (bar.scrollWidth <= bar.clientWidth) break;
+      }
       bar.title = whole;
     }
   }

@@ -1,4 +1,4 @@
-"""What a mechanism did to a row that full attention doesn't, in words: Home and Explore say it alike."""
+"""What a mechanism did to a row that full attention doesn't: Home and Explore say it alike."""
 
 from engine.mechanisms.base import Mechanism
 from engine.structure.highlights import Against
