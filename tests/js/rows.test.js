@@ -3,11 +3,13 @@ import { test } from "node:test";
 import {
   arc,
   effective,
+  evened,
   fitted,
   kindOf,
   largest,
   percent,
   pixels,
+  strongest,
   unpacked,
 } from "../../pages/ui/components/rows.js";
 
@@ -82,7 +84,10 @@ test("letters that are wider than was guessed fit, too", () => {
 });
 
 test("no type is smaller than can be seen, and wide letters count as such", () => {
-  assert.equal(fitted("a".repeat(1e5), 600, 200, tall(1e5)), 3);
+  assert.equal(fitted("a".repeat(1e6), 600, 200, tall(1e6)), 2);
+  const type = { least: 12, most: 40, line: 1.5 };
+  assert.equal(fitted("a".repeat(1e5), 600, 200, tall(1e5), type), 12);
+  assert.equal(fitted("a", 600, 200, tall(1), type), 40);
   const room = () => 0;
   assert.ok(fitted("文".repeat(500), 600, 200, room) < fitted("a".repeat(500), 600, 200, room));
 });
@@ -101,4 +106,26 @@ test("what is above the darkest weight has its colour", () => {
   const look = { paper: "#ffffff", grid: "#ffffff", weight: ["#000000", "#0000ff"] };
   const row = { shape: [1, 1], cells: new Uint8Array([128]) };
   assert.deepEqual([...pixels(row, 0.1, look)], [0, 0, 255, 255]);
+});
+
+test("a veiled map is grey where there is no weight at all", () => {
+  const look = {
+    paper: "#ffffff",
+    grid: "#808080",
+    weight: ["#ffffff", "#eeeeee", "#0000ff", "#000000"],
+  };
+  const row = { shape: [2, 2], cells: new Uint8Array([0, 0, 0, 1]) };
+  const rgba = [...pixels(row, 1, look, true)];
+  assert.deepEqual(rgba.slice(0, 4), [128, 128, 128, 255]);
+  assert.deepEqual(rgba.slice(12), [0, 0, 255, 255]); // hardly any is still some
+  assert.deepEqual([...pixels(row, 1, look)].slice(0, 4), [255, 255, 255, 255]);
+});
+
+test("an evened map has the same in every row's largest cell", () => {
+  const row = { shape: [2, 2], cells: new Uint8Array([50, 0, 10, 20]) };
+  assert.deepEqual([...evened(row).cells], [255, 0, 127, 255]);
+});
+
+test("the strongest few, falling", () => {
+  assert.deepEqual(strongest(new Float32Array([0.1, 0.5, 0, 0.3]), 3), [1, 3, 0]);
 });

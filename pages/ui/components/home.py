@@ -166,8 +166,9 @@ def _reading(reading: Reading) -> dict[str, Any]:
 
 
 def _row(row: Row) -> dict[str, Any]:
-    # the square root, so that a byte can hold small weights
-    cells = (row.cells.clamp(0, 1).sqrt() * 255).round().cpu().numpy().astype(np.uint8)
+    # the square root, so that a byte can hold small weights; what is not nothing is not 0
+    roots = row.cells.clamp(0, 1).sqrt().cpu().numpy() * 255
+    cells = np.where(roots > 0, roots.round().clip(1), 0).astype(np.uint8)
     return {
         "weights": _packed(row.weights.float().cpu().numpy().astype("<f4")),
         "first": row.first,
