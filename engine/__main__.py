@@ -18,6 +18,7 @@ from engine.dilution.sweep import run as run_plan
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.mechanisms import MECHANISMS
+from engine.models import embedded
 from engine.runtime.paths import ROOT, TINY
 from engine.sources import SOURCES
 from engine.spec import picture, sweep
@@ -320,8 +321,7 @@ def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:
         raise ValueError(f"the command line can't look up an upload; give --{spec.source}-file")
     if not text.strip():
         raise ValueError("the text is empty: there is nothing to read")
-    where = str(ROOT / "assets" / "models" / "tiny") if spec.model == "tiny" else spec.model
-    reader = engine.models.load(where, device=args.device, dtype=dtype)
+    reader = engine.models.load(embedded.folder_of(spec.model), device=args.device, dtype=dtype)
     trace = reader.read(text, characters=spec.by == "characters")
     if not trace.complete:
         print(f"read the first {len(trace.tokens):,} of {trace.total_tokens:,} tokens")

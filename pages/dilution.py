@@ -3,6 +3,7 @@
 from pages.ui.dilution import OPEN, PARTS
 from pages.ui.dilution.probes import PROBES
 from pages.ui.dilution.shared import LAB
+from pages.ui.dilution.trained import ZOO
 from pages.ui.shared import controls
 from pages.ui.shared.strings import t
 from pages.ui.url import linked
@@ -11,5 +12,6 @@ part = linked.segments(
     OPEN, "lab", t("dilution.part"), lambda key: t(f"dilution.part.{key}"),
     label_visibility="collapsed",
 )  # fmt: skip
-controls.problems((*OPEN.problems, *(PROBES if part == "probes" else LAB).problems))
+own = {"probes": PROBES, "trained": ZOO}.get(part, LAB)
+controls.problems((*OPEN.problems, *own.problems))
 PARTS[part]()

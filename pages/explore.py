@@ -3,7 +3,16 @@
 import streamlit as st
 
 from pages.ui.compare import sidebyside
-from pages.ui.explore import choices, groups, picture, sentences, statistics, steps, vision
+from pages.ui.explore import (
+    choices,
+    groups,
+    picture,
+    sentences,
+    statistics,
+    steps,
+    trained,
+    vision,
+)
 from pages.ui.explore.scene import scene
 from pages.ui.explore.structure import structure
 from pages.ui.shared import controls, intake
@@ -13,18 +22,21 @@ from pages.ui.url import state
 
 with st.sidebar:
     controls.mechanism()
+    trained.switch()
     parameters_here = st.container()
     intake.source()
     heads_here = st.container()
     with st.expander(t("explore.more"), key="more"):
-        intake.model()
+        intake.model(own=True)
         choices.sight()
         choices.hiding()
 
 controls.problems(state.problems())
+asked = trained.read_so(state.spec())
+settled = asked is not state.spec()  # a model's parameters are those that it was trained with
 try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
-        shown = scene(state.spec())
+        shown = scene(asked)
 except REFUSED as error:
     with parameters_here:
         controls.parameters(state.spec())
@@ -32,7 +44,7 @@ except REFUSED as error:
     st.stop()
 
 with parameters_here:
-    controls.parameters(shown.spec)
+    trained.settled(shown) if settled else controls.parameters(shown.spec)
 with heads_here:
     if shown.layers > 1:
         intake.layer(shown.layers, shown.layer, shown.pin)

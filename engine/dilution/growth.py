@@ -16,6 +16,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import QKV, Refusal
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
 from engine.models import Model
 from engine.text.offsets import whole_offsets
@@ -151,7 +152,9 @@ def grow(
             wanted = None if needle is None else planted(trace.text, trace.offsets, needle)
             found = []
             for layer in range(trace.layers):
-                found += measure(trace.layer(layer), layer, model.trained_length, wanted)
+                found += measure(
+                    trace.layer(layer), layer, model.trained_length, wanted, trace.own(layer)
+                )
                 if progress is not None:
                     progress((done + n * n * (layer + 1) / trace.layers) / total)
         done += n * n
@@ -215,7 +218,11 @@ def disturb(
                 rows = torch.tensor([len(trace.tokens) - 1])
                 weights = torch.stack(
                     [
-                        Softmax().attend(trace.layer(layer)).weights(rows)[:, 0].float().cpu()
+                        trace.own(layer)
+                        .attend(trace.layer(layer))
+                        .weights(rows)[:, 0]
+                        .float()
+                        .cpu()
                         for layer in range(trace.layers)
                     ]
                 )  # (layers h m)
@@ -266,14 +273,28 @@ def planted(text: str, offsets: Int[Tensor, "n 2"], needle: Needle) -> Int[Tenso
 
 
 def measure(
-    qkv: QKV, layer: int, trained: int | None, needle: Int[Tensor, " k"] | None = None
-) -> list[Grown]:
-    """Every head of one layer, over the last ROWS rows (a quarter of them at most)."""
+    qkv: QKV, layer: int, trained: int | None, needle: Int[Tensor, " k"] | None = None,
+    own: Mechanism | None = None,
+) -> list[Grown]:  # fmt: skip
+    """Every head of one layer, over the last ROWS rows (a quarter of them at most).
+
+    Args:
+        own: what the model attends with, softmax if None.
+
+    Raises:
+        ValueError: its weights are signed.
+    """
+    mechanism = own or Softmax()
     rows = torch.arange(max(0, qkv.n - min(ROWS, max(1, qkv.n // 4))), qkv.n)
     if needle is not None:
         rows = rows[-1:]  # the cue's last token asks for the rest of the sentence
         qkv = qkv.replace(needles=needle.to(qkv.device))
-    att = Softmax().attend(qkv)
+    att = mechanism.attend(qkv)
+    if att.row_kind == "signed":
+        raise Refusal(
+            "{key} gives signed weights, of which effective tokens can't be told",
+            key=mechanism.called,
+        )
     stats = att.rows(rows)
     spread = logit_spread(att.weights(rows))
     visible = float(stats.visible.double().mean())

@@ -3,5 +3,8 @@
 from engine.models.loading import load
 from engine.models.masks import ModelError
 from engine.models.read import Model, Trace
+from engine.models.zoo.known import announce
 
 __all__ = ["Model", "ModelError", "Trace", "load"]
+
+announce()

@@ -148,8 +148,6 @@ def _check_folder(folder: Path, name: str) -> dict[str, Any]:
     with _opening:  # one import at a time: a visit may come while the server warms up
         from transformers import CONFIG_MAPPING
 
-        if kind == KIND:
-            import engine.models.zoo.network  # noqa: F401  (makes it known)
     if kind not in CONFIG_MAPPING:
         if "auto_map" in settings:
             raise ModelError(

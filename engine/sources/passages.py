@@ -81,7 +81,7 @@ class Passages:
     """Passages of a text of one's own, for a sweep: called with (n, seed), as `passage` is.
 
     Attributes:
-        text. model: "tiny" (the embedded one), a folder or a hub id. layer: from 0.
+        text. model: one that comes with the project, a folder or a hub id. layer: from 0.
     """
 
     text: str = field(repr=False)
@@ -90,7 +90,7 @@ class Passages:
 
     @property
     def reader(self) -> Model:
-        return reader_of(None if self.model == "tiny" else self.model)
+        return reader_of(self.model)
 
     def __call__(self, n: int, seed: int) -> QKV:
         return _read(self, n, seed)

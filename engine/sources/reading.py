@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.contract import QKV
 from engine.models import Model, load
-from engine.runtime.paths import TINY
+from engine.models.embedded import EMBEDDED, folder_of
 
 
 @lru_cache(2)
@@ -16,13 +16,14 @@ def _loaded(folder: str) -> Model:
 
 
 def reader_of(model: Model | str | Path | None) -> Model:
-    """A model as it is, or opened from a folder or hub id; the embedded one if None.
+    """A model as it is, or opened by its name here, from a folder or hub id; the embedded one if
+    None.
 
     Raises:
         ValueError: it can't be opened.
     """
-    chosen = model or TINY
-    return _loaded(str(chosen)) if isinstance(chosen, (str, Path)) else chosen
+    chosen = model or EMBEDDED
+    return _loaded(folder_of(str(chosen))) if isinstance(chosen, (str, Path)) else chosen
 
 
 def text(

@@ -15,6 +15,7 @@ POOLS = ("max", "mean", "sum")
 LANGUAGES = ("en", "zh")
 READINGS = ("tokens", "characters")
 SIGHTS = ("own", "both")
+TRAININGS = ("same", "own")
 GROUPINGS = ("matrix", "icicle")
 LONGEST_TEXT = 2_000
 MOST_HIDDEN = 256
@@ -46,12 +47,13 @@ _DIGEST = _matching(r"[0-9a-f]{16}")
 FIELDS: dict[str, Param] = {
     "model": Field(
         str, "tiny", fits=_matching(r"[^\0\n]{1,400}"),
-        said=Refusal("tiny, a folder, owner/name"),
+        said=Refusal("tiny, zoo-window, a folder, owner/name"),
     ),
     "by": Param(str, "tokens", choices=READINGS),
     "sight": Param(str, "own", choices=SIGHTS),
     "layer": Field(int, None, read=whole, fits=_count(0), said="≥ 0"),
     "mechanism": Param(str, "softmax", choices=tuple(MECHANISMS)),
+    "trained": Param(str, "same", choices=TRAININGS),
     "column": Field(
         int, None, read=whole, fits=_count(1, MOST_COLUMNS), said=f"1 … {MOST_COLUMNS}"
     ),

@@ -5,9 +5,10 @@ choices are equal specs. Of a mechanism's parameters all that were chosen are ke
 the text. Reading is lenient (`read` keeps what is right and lists what is not), making strict.
 
 URL keys: `sample` `text` `file` `arrays` or `source` (where Q, K, V come from), `s.*` (its
-parameters), `model` `by` `sight` `layer` `mechanism` `m.*` (its parameters), `with` (what stands
-beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by column), `column` `head` `query` `colour`
-`pool` `group` `block` `grouping` `hide` `zoom` `lang`. A command line takes the same, after `--`.
+parameters), `model` `by` `sight` `layer` `mechanism` `m.*` (its parameters), `trained`, `with`
+(what stands beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by column), `column` `head`
+`query` `colour` `pool` `group` `block` `grouping` `hide` `zoom` `lang`. A command line takes the
+same, after `--`.
 """
 
 import hashlib
@@ -19,6 +20,7 @@ from typing import Any, Self
 from engine.contract import QKV, Choice, Pairs, Param, Pool, Refusal, one_of, params_of
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.base import Mechanism
+from engine.models import embedded
 from engine.sources import SOURCES
 from engine.spec.fields import (
     CONTENT,
@@ -64,11 +66,14 @@ class Spec:
             upload), or a key of SOURCES.
         content: the sample's id, the text itself (2,000 characters at most), or a digest.
         source_params: of a generated source, those not at their defaults.
-        model: "tiny" (the embedded one), a folder or a hub id. by: what it reads one by one,
-            "tokens" or "characters". sight: "own", or "both" ways where the layer looks back
-            only, which is not the model's own attention. layer: None = the model's own pick.
+        model: one that comes with the project ("tiny"), a folder or a hub id. by: what it reads
+            one by one, "tokens" or "characters". sight: "own", or "both" ways where the layer
+            looks back only, which is not the model's own attention. layer: None = the model's own
+            pick.
         mechanism, params: a key of MECHANISMS and those parameters that were chosen; the others
             suit what is attended (`suited`).
+        trained: "same", the mechanism is applied to the Q and K of `model`, or "own", to those of
+            the model that was trained with it, where there is one (`as_trained`).
         others: what stands beside it where mechanisms are compared, three at most; None = what
             suits it. column: the one (from 1) that is looked at more closely; None = the page's.
         head: a head, "all", or None = the one that looks back most sharply.
@@ -92,6 +97,7 @@ class Spec:
     layer: int | None = FIELDS["layer"].default
     mechanism: str = FIELDS["mechanism"].default
     params: Pairs = ()
+    trained: str = FIELDS["trained"].default
     others: tuple[Choice, ...] | None = None
     column: int | None = FIELDS["column"].default
     head: int | str | None = FIELDS["head"].default
@@ -146,6 +152,16 @@ class Spec:
         made = MECHANISMS[self.mechanism](**self.arguments()).suited_to(given)
         fitting = {name: getattr(made, name) for name in params_of(type(made))}
         return replace(self, params=tuple((fitting | dict(self.params)).items()))
+
+    def as_trained(self) -> Self | None:
+        """The same as the model reads it that was trained with this mechanism, with what it was
+        trained with; None where there is no such model, or no text."""
+        name = self.textual and embedded.trained_with(self.mechanism, self.params)
+        if not name:
+            return None
+        kind = embedded.kind_of(name)
+        assert kind is not None
+        return self.replace(model=name, params=embedded.settings(kind))
 
     @property
     def columns(self) -> tuple[Choice, ...]:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from itertools import repeat
 
 import torch
 from jaxtyping import Float, Int
@@ -12,6 +13,7 @@ from engine.contract.views import Buckets, Routing, Segments
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.mechanisms import MECHANISMS
+from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
 from engine.text.tokens import joined
 
@@ -52,11 +54,15 @@ def sharpest(stats: RowStats, offset: int = 0, head: int | None = None) -> tuple
     return head, int(value[head].argmax())
 
 
-def best_layer(layers: Iterable[QKV]) -> int:
-    """The layer with the row that looks back most sharply, judged by the first PROBE rows."""
+def best_layer(layers: Iterable[QKV], attends: Iterable[Mechanism] = repeat(Softmax())) -> int:
+    """The layer with the row that looks back most sharply, judged by the first PROBE rows.
+
+    Args:
+        attends: what attends in each.
+    """
     found = [
-        float(sharpness(Softmax().attend(qkv).rows(slice(0, PROBE)), qkv.frame.offset).max())
-        for qkv in layers
+        float(sharpness(own.attend(qkv).rows(slice(0, PROBE)), qkv.frame.offset).max())
+        for qkv, own in zip(layers, attends, strict=False)
     ]
     return max(range(len(found)), key=found.__getitem__)
 

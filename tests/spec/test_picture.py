@@ -22,6 +22,7 @@ from engine.spec.fields import (
     POOLS,
     READINGS,
     SIGHTS,
+    TRAININGS,
 )
 from engine.spec.picture import DEFAULT, Spec, digest, is_full, parsed, read
 from engine.spec.spelling import allowed, declarations, from_flags, to_flags
@@ -80,6 +81,7 @@ def specs(draw):
         layer=draw(st.none() | POSITIONS),
         mechanism=mechanism,
         params=draw(pairs(MECHANISMS, mechanism)),
+        trained=draw(st.sampled_from(TRAININGS)),
         others=draw(st.none() | st.lists(choices(), max_size=MOST_COLUMNS - 1).map(tuple)),
         column=draw(st.none() | st.integers(1, MOST_COLUMNS)),
         head=draw(st.none() | st.just("all") | POSITIONS),
@@ -117,6 +119,7 @@ def test_the_default_says_nothing():
         ("mechanism", "telepathy"),
         ("by", "syllables"),
         ("sight", "sideways"),
+        ("trained", "somehow"),
         ("grouping", "pie"),
         ("source", "nowhere"),
         ("sample", "../../etc/passwd"),

@@ -35,6 +35,11 @@ def hold_out(books: Sequence[str], least: int = HELD_OUT_CHARACTERS) -> tuple[li
     return [book for i, book in enumerate(books) if i != chosen], books[chosen]
 
 
+def unseen(paths: Sequence[Path]) -> dict[str, str]:
+    """language -> the book of each file that is set aside."""
+    return {language(path): hold_out(read_books(path))[1] for path in paths}
+
+
 def language(path: Path) -> str:
     """books-en.txt.xz is "en"."""
     return path.name.split(".")[0].split("-")[-1]

@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
 
 from engine.models.training.card import heads, positions, spoken
+from engine.models.zoo.kept import Card
 from engine.models.zoo.measure import ASKED, LENGTHS, NEEDLE
 from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS, Kind, kind_of
 from engine.text import quantities
 
-Card = Mapping[str, Any]
-"""What card.json holds: "training", and "measured" once it is."""
 RANGES = ((0, 256), (512, 1024), (2048, 4096))
 """Positions of which the table of all models tells the loss."""
-
-
-def measured(out: Path) -> dict[str, Card]:
-    """name -> the card of every model in a folder that is measured, in the order of the list."""
-    found = {}
-    for name in (*KINDS, *SEEDS):
-        file = out / name / "card.json"
-        if file.exists() and "measured" in (card := json.loads(file.read_text("utf-8"))):
-            found[name] = card
-    return found
 
 
 def attends(kind: Kind) -> str:
@@ -54,6 +40,7 @@ def readme(name: str, card: Card) -> str:
         for n, each in measured["cost"].items()
     )
     tags = "\n".join(f"  - {x}" for x in languages)
+    spread = thinning(measured)
     return f"""---
 language:
 {tags}
@@ -84,8 +71,8 @@ probability of its last {ASKED} tokens there, by the text's length in tokens:
 |---|{"---|" * len(LENGTHS)}
 {needles}
 
-Heads, on random tokens repeated once: mean weight on the token before, and on the token that
-followed last time.
+{spread}Heads, on random tokens repeated once: mean weight on the token before, and on the token
+that followed last time.
 
 | layer | previous token, by head | induction, by head |
 |---|---|---|
@@ -97,6 +84,30 @@ Attention of one layer:
 |---|---|---|
 {costs}
 """
+
+
+def thinning(measured: Card) -> str:
+    """How attention thins out, its own and the mechanism's over full attention's Q and K."""
+    sources = {"its own": measured.get("attention"), "applied": measured.get("applied")}
+    lines = [
+        f"| {spoken(language)} | {words} | " + " | ".join(map(_thin, by_length.values())) + " |"
+        for words, found in sources.items()
+        for language, by_length in (found or {}).items()
+    ]
+    if not lines:
+        return ""
+    head = f"| book | attention | {' | '.join(f'{n:,}' for n in LENGTHS)} |\n"
+    return (
+        "Effective tokens of the median head, and the share that the head which gives the needle\n"
+        "most gives it, by the text's length; of its own attention, and of its mechanism applied\n"
+        "to the Q and K of the model trained with full attention:\n\n"
+        + head + f"|---|---|{'---|' * len(LENGTHS)}\n" + "\n".join(lines) + "\n\n"
+    )  # fmt: skip
+
+
+def _thin(found: Mapping[str, float | None]) -> str:
+    effective = found["effective_tokens"]
+    return f"{'–' if effective is None else f'{effective:,.1f}'} · {found['needle_mass']:.3f}"
 
 
 def overview(cards: Mapping[str, Card]) -> str:

@@ -10,10 +10,12 @@ import torch
 
 from engine.models.loading import load
 from engine.models.read import Model
+from engine.models.training.corpus import unseen
 from engine.models.training.evaluate import write_json
 from engine.models.zoo import cards, training
 from engine.models.zoo.forms import Given, form
-from engine.models.zoo.measure import measure, passage
+from engine.models.zoo.kept import measured
+from engine.models.zoo.measure import PARTS, measure, passage
 from engine.models.zoo.network import ZooAttention
 from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS
 
@@ -91,19 +93,21 @@ def write_cards(args: argparse.Namespace) -> None:
 
     Of other seeds only the figures are kept. Raises SystemExit if there is no data to measure on.
     """
-    names = [name for name in (*KINDS, *SEEDS) if (args.out / name / "card.json").exists()]
     held: dict[str, str] = {}
-    for name in names:
+    for name in (*KINDS, *SEEDS):
         folder = args.out / name
-        found = json.loads((folder / "card.json").read_text("utf-8"))
-        if "measured" in found:
+        if not (folder / "model.safetensors").exists():
             continue
-        held = held or training.books(training.given(args), args.work)[1]
-        print(f"{name}: measuring", flush=True)
-        write_json(folder / "card.json", found | {"measured": measure(folder, held)})
+        found = json.loads((folder / "card.json").read_text("utf-8"))
+        known = found.get("measured", {})
+        if known.keys() >= PARTS.keys():
+            continue
+        held = held or unseen(training.given(args))
+        print(f"{name}: measuring {', '.join(x for x in PARTS if x not in known)}", flush=True)
+        write_json(folder / "card.json", found | {"measured": measure(folder, held, known)})
         if name in SEEDS:
             (folder / "model.safetensors").unlink()
-    found = cards.measured(args.out)
+    found = measured(args.out)
     for name, card in found.items():
         if name in KINDS:
             (args.out / name / "README.md").write_text(cards.readme(name, card), "utf-8")

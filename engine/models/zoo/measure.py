@@ -1,8 +1,9 @@
-"""What a model of the zoo can do, and what its attention costs."""
+"""What a model of the zoo can do, how its attention thins out, and what it costs."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
+from math import isnan
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,11 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.mechanisms import cost
+from engine.contract import QKV
+from engine.mechanisms import cost, make
+from engine.mechanisms.base import Mechanism
+from engine.mechanisms.softmax import Softmax
+from engine.models import capture
 from engine.models.loading import load
 from engine.models.read import Model
 from engine.models.training.evaluate import (
@@ -37,6 +42,10 @@ NEEDLE = 32
 """Random tokens of a needle, which are repeated at the end of the text."""
 ASKED = 16
 """Of these the last, which are asked for: by then a reader can know that it repeats something."""
+READ, ROWS = 4, 64
+"""Texts whose attention is looked at, at each length and of each book; rows of each."""
+REFERENCE = "softmax"
+"""The model whose Q and K the others' mechanisms are applied to, in the same folder."""
 PASSAGE = "harbour"
 """A text of ours, which no model was trained on: what can be measured again without books."""
 
@@ -99,6 +108,68 @@ def needle(chances: Next, vocabulary: int, tokens: Int[Tensor, " t"], n: int) ->
     }
 
 
+def layers(model: Model, ids: Int[Tensor, " n"]) -> list[tuple[Mechanism, QKV]]:
+    """What a model attends with and what it attends, of each layer, as it reads these tokens."""
+    record = capture.run(
+        model.net, input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], logits_to_keep=1
+    )
+    return [
+        (seen.own, seen.qkv[0].replace(layer=model.layer_of(seen)))
+        for seen in record.seen
+        if seen is not None
+    ]
+
+
+def thinning(
+    attended: Sequence[tuple[Mechanism, QKV]], needle: Int[Tensor, " k"]
+) -> tuple[Float[Tensor, " h"], Float[Tensor, " h"]]:
+    """Effective tokens and the needle's share of the weight, of all heads of all layers.
+
+    Effective tokens are means over the ROWS rows before the needle comes again, NaN where weights
+    are signed; its share is the mean over the rows that ask for its last tokens.
+    """
+    effective, share = [], []
+    for mechanism, qkv in attended:
+        with torch.inference_mode():
+            att = mechanism.attend(qkv.replace(needles=needle))
+            asking = torch.arange(qkv.n - ASKED - 1, qkv.n - 1)
+            reading = torch.arange(max(1, qkv.n - NEEDLE - ROWS), qkv.n - NEEDLE)
+            effective.append(att.rows(reading).means()["effective_tokens"])
+            share.append(att.rows(asking).means()["needle_mass"])
+    return torch.cat(effective), torch.cat(share)
+
+
+def attention(
+    model: Model,
+    tokens: Int[Tensor, " t"],
+    mechanism: Mechanism | None = None,
+    lengths: Sequence[int] = LENGTHS,
+) -> dict[str, dict[str, float | None]]:
+    """How far a model's attention spreads over texts with a needle, by their length in tokens.
+
+    Args:
+        tokens: of a book. mechanism: applied to the model's Q and K; its own if None.
+
+    Returns: effective_tokens, the median over heads, None where weights are signed; needle_mass,
+    of the head that gives the needle most.
+    """
+    found: dict[str, dict[str, float | None]] = {}
+    for n in lengths:
+        made = []
+        for ids in needle_texts(tokens, n, model.net.config.vocab_size, READ):
+            needles = (ids[1:-NEEDLE].unfold(0, NEEDLE, 1) == ids[-NEEDLE:]).all(1).nonzero()
+            at = torch.arange(NEEDLE) + 1 + int(needles[0])
+            seen = [(mechanism or own, qkv) for own, qkv in layers(model, ids)]
+            made.append(thinning(seen, at))
+        effective, share = (torch.stack(x).mean(0) for x in zip(*made, strict=True))
+        middle = float(effective.median())
+        found[str(n)] = {
+            "effective_tokens": None if isnan(middle) else middle,
+            "needle_mass": float(share.max()),
+        }
+    return found
+
+
 def costs(model: Model, text: str) -> dict[str, dict[str, float]]:
     """Operations of the first layer's attention to a text, and bytes beside Q, K and V."""
     found = {}
@@ -109,35 +180,71 @@ def costs(model: Model, text: str) -> dict[str, dict[str, float]]:
     return found
 
 
-def measure(folder: Path, held_out: Mapping[str, str]) -> dict[str, Any]:
+class Subject:
+    """A model of the zoo, and what it is measured on.
+
+    Attributes:
+        folder: the model's. texts: language -> the beginning of an unseen book; tokens: its own.
+        model, net: as it is read with, and as it was trained. length: tokens it was trained at.
+    """
+
+    def __init__(self, folder: Path, held_out: Mapping[str, str]) -> None:
+        self.folder, self.model = folder, load(folder, device="cpu")
+        self.net: ZooForCausalLM = ZooForCausalLM.from_pretrained(folder).eval()
+        self.length = self.net.config.trained_length
+        self.texts = {name: first_bytes(book, BYTES) for name, book in held_out.items()}
+        self.tokens = {
+            name: torch.tensor(self.model.tokenizer(text, add_special_tokens=False)["input_ids"])
+            for name, text in self.texts.items()
+        }
+
+    def bits(self, text: str) -> float:
+        """Bits a byte of a text."""
+        return bits_per_byte(self.net, self.model.tokenizer, text, self.length)["bits_per_byte"]
+
+    def losses(self, text: str) -> dict[str, float]:
+        """Loss by position."""
+        return loss_by_position(self.net, self.model.tokenizer, text, LENGTHS)
+
+    def needles(self, tokens: Int[Tensor, " t"]) -> dict[str, dict[str, float]]:
+        """How well it repeats a needle, by the length of the text."""
+        size = self.net.config.vocab_size
+        return {str(n): needle(expected(self.net), size, tokens, n) for n in LENGTHS}
+
+    def applied(self) -> dict[str, Any]:
+        """What its mechanism makes of the Q and K of the model that was trained with full
+        attention; nothing where that is not there, or attends by the same mechanism."""
+        reference, config = self.folder.parent / REFERENCE, self.net.config
+        mechanism = make(config.mechanism, **config.mechanism_parameters or {})
+        if mechanism == Softmax() or not (reference / "model.safetensors").exists():
+            return {}
+        model = load(reference, device="cpu")
+        return {name: attention(model, ids, mechanism) for name, ids in self.tokens.items()}
+
+
+PARTS: dict[str, Callable[[Subject], Any]] = {
+    "parameters": lambda of: sum(x.numel() for x in of.net.parameters()),
+    "bits_per_byte": lambda of: {name: of.bits(text) for name, text in of.texts.items()},
+    "passage": lambda of: of.bits(passage()),
+    "loss_by_position": lambda of: {name: of.losses(text) for name, text in of.texts.items()},
+    "needle": lambda of: {name: of.needles(ids) for name, ids in of.tokens.items()},
+    "attention": lambda of: {name: attention(of.model, ids) for name, ids in of.tokens.items()},
+    "applied": Subject.applied,
+    "heads": lambda of: head_scores(of.net),
+    "repeated": lambda of: repeated_losses(of.net, PERIOD - 1, REPEATED),
+    "cost": lambda of: costs(of.model, next(iter(of.texts.values()))),
+}
+"""What is measured, in the order of a card."""
+
+
+def measure(
+    folder: Path, held_out: Mapping[str, str], known: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """All figures of the card of a model in a folder.
 
     Args:
-        held_out: language -> an unseen book.
+        held_out: language -> an unseen book. known: parts that are there already, and are kept.
     """
-    model = load(folder, device="cpu")
-    net, tokenizer = ZooForCausalLM.from_pretrained(folder).eval(), model.tokenizer
-    length = net.config.trained_length
-    texts = {name: first_bytes(book, BYTES) for name, book in held_out.items()}
-    tokens = {
-        name: torch.tensor(tokenizer(text, add_special_tokens=False)["input_ids"])
-        for name, text in texts.items()
-    }
-    return {
-        "parameters": sum(x.numel() for x in net.parameters()),
-        "bits_per_byte": {
-            name: bits_per_byte(net, tokenizer, text, length)["bits_per_byte"]
-            for name, text in texts.items()
-        },
-        "passage": bits_per_byte(net, tokenizer, passage(), length)["bits_per_byte"],
-        "loss_by_position": {
-            name: loss_by_position(net, tokenizer, text, LENGTHS) for name, text in texts.items()
-        },
-        "needle": {
-            name: {str(n): needle(expected(net), net.config.vocab_size, ids, n) for n in LENGTHS}
-            for name, ids in tokens.items()
-        },
-        "heads": head_scores(net),
-        "repeated": repeated_losses(net, PERIOD - 1, REPEATED),
-        "cost": costs(model, next(iter(texts.values()))),
-    }
+    known = known or {}
+    subject = Subject(folder, held_out)
+    return {name: known[name] if name in known else part(subject) for name, part in PARTS.items()}

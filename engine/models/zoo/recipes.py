@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from engine.contract import Refusal
 from engine.mechanisms import MECHANISMS
 
 
@@ -57,16 +58,20 @@ SEEDS: dict[str, Kind] = {
 }
 """The same with other seeds, of which figures are kept and no weights."""
 
-LEFT_OUT: dict[str, str] = {
-    "linformer": "mixes positions before it weighs them: it can't be causal",
-    "nystrom": "its landmarks are means over the whole text: it can't be causal",
-    "truncated_svd": "an analysis of weights that are there already: it can't be causal",
-    "kmeans": "its clusters are those of the whole text: it would read ahead",
-    "capsule": "its iterations have no weights of their own that training could find",
-    "additive": "a network on each pair: at this length many times the budget of the others",
-    "gaussian": "on rotated vectors of one length it is softmax",
-    "adaptive_temperature": "made to be applied to a trained model; its polynomial is not learned",
-    "combined": "a person's own choice: train it with --mechanism combined",
+LEFT_OUT: dict[str, Refusal] = {
+    "linformer": Refusal("mixes positions before it weighs them: it can't be causal"),
+    "nystrom": Refusal("its landmarks are means over the whole text: it can't be causal"),
+    "truncated_svd": Refusal("an analysis of weights that are there already: it can't be causal"),
+    "kmeans": Refusal("its clusters are those of the whole text: it would read ahead"),
+    "capsule": Refusal("its iterations have no weights of their own that training could find"),
+    "additive": Refusal(
+        "a network on each pair: at this length many times the budget of the others"
+    ),
+    "gaussian": Refusal("on rotated vectors of one length it is softmax"),
+    "adaptive_temperature": Refusal(
+        "made to be applied to a trained model; its polynomial is not learned"
+    ),
+    "combined": Refusal("a person's own choice: train it with --mechanism combined"),
 }
 """Mechanisms that are not among them, and why."""
 

@@ -26,15 +26,15 @@ from engine.models.training.train import (
 )
 from engine.models.zoo.network import ZooConfig, ZooForCausalLM
 from engine.models.zoo.recipes import Kind, kind_of
-from engine.runtime.paths import ROOT
+from engine.runtime.paths import ROOT, TINY, ZOO
 
 RECIPE = Recipe(
     layers=4, heads=4, width=128, inner=192, contexts=((0.0, 256),), drill_steps=350, steps=1100
 )
 """The same for all; the budget is in steps, so that each sees the same text."""
-OUT = ROOT / "assets" / "models" / "zoo"
+OUT = ZOO
 WORK = ROOT / "build" / "zoo"
-TOKENIZER = ROOT / "assets" / "models" / "tiny"
+TOKENIZER = TINY
 
 
 def build(recipe: Recipe, kind: Kind) -> ZooForCausalLM:

@@ -8,16 +8,34 @@ import torch
 
 import engine
 from engine.contract import QKV
+from engine.measure.attention import Attention
 from engine.measure.comparison import Comparison, Difference, difference
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.cost import Effort
+from engine.models import embedded
 from engine.spec.picture import FULL, Spec, is_full
+from engine.structure.alike import Alike, most_alike
 from pages.ui.explore.scene import Scene, colour_of, scene
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared.guard import REFUSED, worded
+from pages.ui.shared.reading import reading
 from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
+
+
+@dataclass(frozen=True)
+class Twin:
+    """The same text as the model reads it that was trained with a column's mechanism.
+
+    Attributes:
+        scene: of the head that is nearest to the column's. alike: which, and how near.
+        same: it is the model whose Q and K all columns have.
+    """
+
+    scene: Scene
+    alike: Alike
+    same: bool
 
 
 @dataclass(frozen=True)
@@ -28,6 +46,7 @@ class Column:
         place: from 0. name: what tells it from the others. spec: the choice with this mechanism
             as its own. trouble: why there is nothing to show, "" where there is.
         scene, effort, comparison: what it made, took, and keeps of full attention.
+        twin: the model that was trained with it, where that is wished and there is one.
     """
 
     place: int
@@ -37,6 +56,7 @@ class Column:
     scene: Scene | None = None
     effort: Effort | None = None
     comparison: Comparison | None = None
+    twin: Twin | None = None
 
     @property
     def full(self) -> bool:
@@ -70,6 +90,14 @@ class Compared:
                 yield column, column.scene
 
     @property
+    def maps(self) -> Iterator[tuple[Scene, int]]:
+        """Each map that is drawn, and its head."""
+        for column, drawn in self.drawn:
+            yield drawn, self.scene.head
+            if column.twin is not None and not column.twin.same:
+                yield column.twin.scene, column.twin.scene.head
+
+    @property
     def closer(self) -> Column | None:
         """The column looked at more closely: the one chosen, else the first that differs."""
         drawn = [column for column, _ in self.drawn]
@@ -99,6 +127,8 @@ def compared(spec: Spec) -> Compared:
     """
     head = spec.head if isinstance(spec.head, int) else None
     first = spec.replace(head=head)
+    if spec.trained == "own" and spec.textual and embedded.REFERENCE in embedded.trained():
+        first = first.replace(model=embedded.REFERENCE)  # of the same recipe as all others
     if not all(MECHANISMS[key].causal_ok for key, _ in spec.columns):
         first = first.replace(sight="both")  # all of them, or nothing could be compared
     full = scene(first.replace(mechanism=FULL[0], params=FULL[1]))
@@ -108,17 +138,26 @@ def compared(spec: Spec) -> Compared:
     reference = _measured(Column(-1, t("compare.reference"), full.spec, scene=full), full)
     assert isinstance(full.given, QKV)
     columns, given = [], full.given
-    specs = [
-        first.replace(mechanism=key, params=pairs).suited(given) for key, pairs in spec.columns
-    ]
+    asked = [first.replace(mechanism=key, params=pairs) for key, pairs in spec.columns]
+    if spec.trained == "own":  # what was not chosen is as in the model that was trained so
+        asked = [_like(one, one.as_trained()) for one in asked]
+    specs = [one.suited(given) for one in asked]
     for place, (own, name) in enumerate(zip(specs, names(specs), strict=True)):
         column = Column(place, name, own)
         try:
             column = _measured(replace(column, scene=scene(own)), full)
+            if spec.trained == "own":
+                column = replace(column, twin=_twin(column, asked[place]))
         except REFUSED as error:
             column = replace(column, trouble=worded(error))
         columns.append(column)
     return Compared(spec, reference, tuple(columns))
+
+
+def _like(asked: Spec, trained: Spec | None) -> Spec:
+    """The same with those parameters that were not chosen as a trained model has them."""
+    had = () if trained is None else trained.params
+    return asked.replace(params=tuple((dict(had) | dict(asked.params)).items()))
 
 
 def _measured(column: Column, full: Scene) -> Column:
@@ -141,6 +180,32 @@ def _measured(column: Column, full: Scene) -> Column:
         f"compare:{spec.attention_key()}", what, work, lambda made: 5 * 8 * made.kl.numel()
     )
     return replace(column, effort=effort, comparison=found)
+
+
+def _twin(column: Column, asked: Spec) -> Twin | None:
+    """A column's mechanism in the model that was trained with it."""
+    shown, own = column.scene, asked.as_trained()
+    if own is None or shown is None:
+        return None
+    trace = reading(own)
+
+    def layers() -> Iterator[Attention]:
+        for i in range(trace.layers):
+            given = trace.layer(i)
+            yield trace.own(i).attend(
+                given.replace(causal=False) if own.sight == "both" else given
+            )
+
+    def work(report: Report) -> Alike:
+        with torch.no_grad():
+            return most_alike(shown.attention.whole, shown.head, layers())
+
+    alike = obtain(
+        f"alike:{column.spec.attention_key()}:{shown.head}:{own.attention_key()}",
+        t("gate.measuring", mechanism=column.name), work, lambda made: 64,
+    )  # fmt: skip
+    found = scene(own.replace(layer=alike.layer, head=alike.head, query=shown.query))
+    return Twin(found, alike, own.model == column.spec.model)
 
 
 def differing(shown: Compared, column: Column) -> Difference:
@@ -168,8 +233,8 @@ def differing(shown: Compared, column: Column) -> Difference:
 def end_of_scale(shown: Compared, signed: bool) -> float:
     """The largest value (or furthest from 0) among the whole maps of one kind, at full view."""
     ends = [
-        float(scene.summary.maps[shown.spec.pool][shown.scene.head].abs().max())
-        for _, scene in shown.drawn
+        float(scene.summary.maps[shown.spec.pool][head].abs().max())
+        for scene, head in shown.maps
         if (scene.attention.row_kind == "signed") == signed
     ]
     return max(ends, default=0.0)

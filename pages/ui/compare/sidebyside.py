@@ -14,6 +14,7 @@ from engine.spec.fields import MOST_COLUMNS
 from engine.spec.picture import Spec
 from engine.spec.spelling import declarations
 from engine.text import quantities
+from pages.ui.compare import trained
 from pages.ui.compare.compared import Column, Compared, differing, end_of_scale
 from pages.ui.components.heatmap import heatmap
 from pages.ui.explore import picture, sentences
@@ -102,6 +103,7 @@ def toolbar(shown: Compared) -> None:
     """How maps are coloured and pooled, and one column more."""
     with st.container(key="comparing", horizontal=True, vertical_alignment="center"):
         picture.toolbar(shown.scene)
+        trained.choice(shown)
         if len(shown.columns) < MOST_COLUMNS:
             st.button(t("compare.add"), key="add-column", type="tertiary", on_click=_add)
 
@@ -132,6 +134,7 @@ def columns(shown: Compared, places: list[Place]) -> None:
             with st.container(key=f"verdict-{column.place}"):
                 say(verdict(shown, column))
             door(shown, column)
+    trained.twins(shown, height, ends)
     if note := scale_note(shown):
         with st.container(key="caption"):
             st.text(note)
@@ -139,7 +142,7 @@ def columns(shown: Compared, places: list[Place]) -> None:
 
 def scale_note(shown: Compared) -> str:
     """What the maps' colours share."""
-    signed = [scene.attention.row_kind == "signed" for _, scene in shown.drawn]
+    signed = [scene.attention.row_kind == "signed" for scene, _ in shown.maps]
     plain = signed.count(False)
     words = []
     if plain > 1:
@@ -152,7 +155,11 @@ def scale_note(shown: Compared) -> str:
 def door(shown: Compared, column: Column) -> None:
     """The same settings on the Explore page."""
     spec = shown.spec.first(column.place).replace(
-        head=shown.scene.head, query=shown.scene.query, layer=shown.scene.layer
+        head=shown.scene.head,
+        query=shown.scene.query,
+        layer=shown.scene.layer,
+        model=shown.scene.spec.model,
+        trained="same",
     )
     st.page_link("explore.py", label=t("compare.back"), query_params=state.query_params(spec))
 
@@ -353,5 +360,7 @@ def explore_door(scene: Scene) -> None:
     spec = scene.spec.replace(
         head=scene.head, query=scene.query, layer=scene.layer, others=None, column=None
     )
+    if (asked := state.spec()).model != spec.model:  # of the model that was trained so
+        spec = asked.replace(others=None, column=None, layer=None, head=None, query=scene.query)
     words = "compare.door_full" if spec.mechanism == "softmax" else "compare.door"
     st.page_link("compare.py", label=t(words), query_params=state.query_params(spec))

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from pages.ui.dilution import growing, measured, noise, probes, theory, thinning
+from pages.ui.dilution import growing, measured, noise, probes, theory, thinning, trained
 from pages.ui.url.linked import Fields, one_of
 
 PARTS: dict[str, Callable[[], None]] = {
@@ -12,6 +12,7 @@ PARTS: dict[str, Callable[[], None]] = {
     "noise": noise.draw,
     "growing": growing.draw,
     "probes": probes.draw,
+    "trained": trained.draw,
 }
 """Key -> what draws it, in their order."""
 OPEN = Fields("", {"lab": one_of(tuple(PARTS), "theory")})

@@ -10,8 +10,8 @@ from engine.dilution import growth, opening
 from engine.dilution.growth import Grown, Needle
 from engine.dilution.opening import Heads
 from engine.figures.dilution import growing as pictures
-from engine.mechanisms.softmax import Softmax
 from engine.models import Model
+from engine.runtime.paths import TINY
 from engine.sources import samples
 from engine.spec.picture import digest
 from pages.ui.dilution.shared import OWN, caption, pick, place, sentence, slider, toggle
@@ -43,7 +43,7 @@ def draw() -> None:
         content = text_of(spec) if text == OWN else samples.text(text)
         tag = language() if text == OWN else samples.listing()[text]["language"]
         needle = replace(growth.NEEDLES[tag], depth=depth) if planted else None
-        kept = opening.kept_grown(reading.TINY, content, needle) if spec.model == "tiny" else None
+        kept = opening.kept_grown(TINY, content, needle) if spec.model == "tiny" else None
         grown = kept or measured(reading.model(spec.model), content, needle)
     except Trouble as trouble:
         with st.container(key="trouble"):
@@ -142,9 +142,10 @@ def maps(reader: Model, content: str, lengths: list[int], chosen: Place) -> None
     def made(report: Any) -> dict[int, Any]:
         found = {}
         for n in shown:
-            qkv = reader.read(growth.cut(reader, content, n), layers=[layer]).layer(layer)
-            cells = Softmax().attend(qkv.head(head)).heatmap(CELLS, "mean", colour="uniform")[0]
-            found[qkv.n] = cells.cpu().numpy()
+            trace = reader.read(growth.cut(reader, content, n), layers=[layer])
+            att = trace.own(layer).attend(trace.layer(layer))
+            cells = att.heatmap(CELLS, "mean", colour="uniform")[head]
+            found[att.frame.n] = cells.cpu().numpy()
             report(len(found) / len(shown))
         return found
 

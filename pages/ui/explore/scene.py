@@ -55,6 +55,7 @@ class Scene:
             0 without one.
         weights_only: a person's own weights, which no mechanism made.
         total_tokens: of the text, above what was read if the model's context is shorter.
+        own: what the model attends with in this layer, with all that it learnt.
     """
 
     spec: Spec
@@ -70,6 +71,12 @@ class Scene:
     weights_only: bool = False
     total_tokens: int | None = None
     dtype: str = ""
+    own: Mechanism | None = None
+
+    @property
+    def trained(self) -> bool:
+        """Whether this is the model's own attention, by the mechanism that it was trained with."""
+        return self.own is not None and self.mechanism == self.own
 
     @cached_property
     def weights(self) -> Tensor:
@@ -93,8 +100,9 @@ class Scene:
 
     @cached_property
     def full(self) -> Attention | None:
-        """Full attention over the same keys, to be set against; None where this is it."""
-        if not isinstance(self.given, QKV) or self.spec.mechanism == Softmax.key:
+        """Full attention over the same keys, to be set against; None where this is it, or where
+        the model never had it."""
+        if not isinstance(self.given, QKV) or self.spec.mechanism == Softmax.key or self.trained:
             return None
         made, hidden = Softmax().attend(self.given), self.attention.hidden_keys
         return made if hidden is None else made.hide(hidden)
@@ -173,7 +181,9 @@ def default_layer(spec: Spec, trace: Trace) -> int:
     return obtain(
         f"layer:{spec.reading_key()}",
         t("gate.reading", model=trace.model.name),
-        lambda report: best_layer(trace.layer(i) for i in range(trace.layers)),
+        lambda report: best_layer(
+            map(trace.layer, range(trace.layers)), map(trace.own, range(trace.layers))
+        ),
         lambda made: 8,
     )
 
@@ -185,7 +195,7 @@ def scene(spec: Spec) -> Scene:
         Trouble: it can't be shown; says why.
     """
     trace = reading(spec) if spec.textual else None
-    layer = None
+    layer, own = None, None
     if trace is None:
         given = given_by(spec)
     else:
@@ -193,7 +203,7 @@ def scene(spec: Spec) -> Scene:
         if layer is None or layer >= trace.layers:
             layer = default_layer(spec, trace)
         spec = replace(spec, layer=layer)
-        given = trace.layer(layer)
+        given, own = trace.layer(layer), trace.own(layer)
     if isinstance(given, QKV):
         if given.causal and not MECHANISMS[spec.mechanism].causal_ok:
             spec = replace(spec, sight="both")
@@ -225,7 +235,9 @@ def scene(spec: Spec) -> Scene:
             att, flops = given, 0
         else:
             made = engine.make(spec.mechanism, **spec.arguments())
-            ready = fits.kept(made, given, folder("fits"))
+            ready = own
+            if own is None or made != own:
+                ready = fits.kept(made, given, folder("fits"))
             start = time.perf_counter()  # a fit is not counted, as training is not
             att = ready.attend(given)
             flops = engine.cost.operations(made, given, att)
@@ -260,4 +272,5 @@ def scene(spec: Spec) -> Scene:
         weights_only=isinstance(given, Attention),
         total_tokens=trace.total_tokens if trace else None,
         dtype=str(given.dtype if isinstance(given, QKV) else "").removeprefix("torch."),
+        own=own,
     )  # fmt: skip

@@ -3,6 +3,7 @@
 import streamlit as st
 
 from engine.mechanisms import MECHANISMS
+from engine.mechanisms.softmax import Softmax
 from engine.structure.highlights import Look
 from engine.text import quantities
 from engine.text.tokens import isolated, shown
@@ -10,6 +11,7 @@ from pages.ui.explore import vision
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import contents
 from pages.ui.shared.beside import beside
+from pages.ui.shared.settings import model_name, trained_settings
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 
@@ -30,7 +32,7 @@ def provenance(scene: Scene) -> str:
     """Where Q, K and V came from, in words."""
     spec = scene.spec
     if spec.textual:
-        return t("badge.model", model=scene.model, layer=scene.layer)
+        return t("badge.model", model=model_name(spec.model), layer=scene.layer)
     if spec.source == "arrays":
         kept = contents.get(spec.content)
         return t("badge.arrays", name=shown(kept[1]) if kept else t("source.arrays.name"))
@@ -66,8 +68,7 @@ def badge(scene: Scene) -> None:
         notes.append(t("explore.weights_only"))
     if spec.textual and spec.by == "characters":
         notes.append(t("badge.characters"))
-    if spec.textual and spec.mechanism != "softmax":
-        notes.append(t("badge.applied", mechanism=t(f"mechanism.{spec.mechanism}.name")))
+    notes += learnt(scene)
     if not MECHANISMS[spec.mechanism].causal_ok and spec.textual:
         notes.append(t("badge.both_only", mechanism=t(f"mechanism.{spec.mechanism}.name")))
     elif spec.sight == "both":
@@ -80,6 +81,22 @@ def badge(scene: Scene) -> None:
         st.text(words)
         for note in notes:
             st.text(note)
+
+
+def learnt(scene: Scene) -> list[str]:
+    """Whether the model was trained with this mechanism, with which if not; nothing of full
+    attention in a model that has it."""
+    own, spec = scene.own, scene.spec
+    if own is None or spec.mechanism == own.key == Softmax.key:
+        return []
+    facts = {"mechanism": t(f"mechanism.{spec.mechanism}.name")}
+    if own.key == Softmax.key:
+        return [t("badge.applied", **facts)]
+    settings = trained_settings(own)
+    facts["settings"] = t("trained.brackets", settings=settings) if settings else ""
+    if scene.trained:
+        return [t("badge.own", **facts)]
+    return [t("badge.applied_to", own=t(f"mechanism.{own.key}.name"), **facts)]
 
 
 def beside_full(scene: Scene) -> str:

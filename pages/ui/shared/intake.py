@@ -5,12 +5,14 @@ from typing import Any
 
 import streamlit as st
 
+from engine.models import embedded
 from engine.sources import SOURCES, samples
 from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS
 from engine.spec.picture import Spec
 from engine.spec.spelling import declarations
 from pages.ui.shared import contents, controls
-from pages.ui.shared.strings import t
+from pages.ui.shared.settings import model_name
+from pages.ui.shared.strings import language, t
 from pages.ui.url import state
 
 UPLOADS = {
@@ -189,12 +191,26 @@ def layer(layers: int, chosen: int | None, change: Callable[..., None]) -> None:
     )  # fmt: skip
 
 
-def model() -> None:
-    """Which model reads: the embedded one, a folder or a hub id."""
-    controls.follow("model", state.spec().model)
+def model(*, own: bool = False) -> None:
+    """Which model reads: one that comes with the project, a folder or a hub id.
+
+    Args:
+        own: with a model that was trained with a mechanism, choose that too.
+    """
+    chosen = state.spec().model
+    names = [embedded.EMBEDDED, *embedded.trained()]
+    key = f"model.{language()}"
+    controls.follow(key, chosen)
 
     def named() -> None:
-        name = st.session_state["model"].strip() or "tiny"
-        state.change(model=name[:400], layer=None, head=None, query=None)
+        name = (st.session_state[key] or "").strip()[:400] or embedded.EMBEDDED
+        with_it: dict[str, Any] = {"trained": "same"}
+        if own and (kind := embedded.kind_of(name)) is not None:
+            with_it |= {"mechanism": kind.key, "params": embedded.settings(kind)}
+        state.change(model=name, layer=None, head=None, query=None, **with_it)
 
-    st.text_input(t("explore.model"), key="model", help=t("explore.model.help"), on_change=named)
+    st.selectbox(
+        t("explore.model"), names if chosen in names else [*names, chosen], key=key,
+        format_func=model_name, help=t("explore.model.help"), on_change=named,
+        accept_new_options=True,
+    )  # fmt: skip

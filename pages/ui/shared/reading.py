@@ -1,22 +1,22 @@
 """Texts and the models that read them, through the desk, shared by everyone."""
 
 import engine
-from engine.models import Model, Trace
-from engine.runtime.paths import TINY
+from engine.models import Model, Trace, embedded
 from engine.sources import samples
 from engine.spec.picture import Spec
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import contents
+from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import t
 
 
 def model(name: str) -> Model:
     """A loaded model, shared by everyone."""
-    folder = str(TINY) if name == "tiny" else name
+    folder = embedded.folder_of(name)
     return obtain(
         f"model:{name}",
-        t("gate.loading", model=name),
+        t("gate.loading", model=model_name(name)),
         lambda report: engine.models.load(folder),
         lambda made: sum(p.numel() * p.element_size() for p in made.net.parameters()),
     )
@@ -53,7 +53,7 @@ def reading(spec: Spec) -> Trace:
 
     return obtain(
         f"read:{spec.reading_key()}",
-        t("gate.reading", model=reader.name),
+        t("gate.reading", model=model_name(spec.model)),
         work,
         lambda made: len(made.tokens) * reader.bytes_per_token,
     )

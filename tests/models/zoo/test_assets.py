@@ -6,12 +6,13 @@ from transformers import AutoModelForCausalLM
 from engine.models.loading import load
 from engine.models.training.evaluate import bits_per_byte
 from engine.models.zoo import cards, command, training
+from engine.models.zoo.kept import measured
 from engine.models.zoo.measure import passage
 from engine.models.zoo.recipes import KINDS, SEEDS
 
 OUT = training.OUT
 KEPT = [name for name in KINDS if (OUT / name).exists()]
-MEASURED = cards.measured(OUT)
+MEASURED = measured(OUT)
 MOST = 40 * 2**20
 """Bytes of all weights."""
 
