@@ -44,7 +44,10 @@ except REFUSED as error:
     st.stop()
 
 with parameters_here:
-    trained.settled(shown) if settled else controls.parameters(shown.spec)
+    if settled:
+        trained.settled(shown)
+    else:
+        controls.parameters(shown.spec)
 with heads_here:
     if shown.layers > 1:
         intake.layer(shown.layers, shown.layer, shown.pin)

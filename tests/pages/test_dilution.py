@@ -21,9 +21,9 @@ EN = locale("en")
 @pytest.fixture
 def lab(page, folder, monkeypatch, tmp_path):
     """lab(part, **query) opens a part, with the small model in the embedded one's place."""
-    from pages.ui.shared import reading
+    from engine.models import embedded
 
-    monkeypatch.setattr(reading, "TINY", Path(folder))
+    monkeypatch.setattr(embedded, "TINY", Path(folder))
     monkeypatch.setenv("ATTENTION_EXPLORER_CACHE", str(tmp_path))
     return lambda part, **query: page("dilution", lab=part, lang="en", **query)
 

@@ -10,11 +10,11 @@ import pytest
 
 from engine.contract import Refusal
 from engine.mechanisms import MECHANISMS
+from engine.models import embedded
 from engine.text.locale import locale
 from pages.ui.dilution import PARTS
 from pages.ui.explore import structure
 from pages.ui.server.desk import DESK, Store
-from pages.ui.shared import reading
 from pages.ui.shared.finite import finite
 from tests.pages.conftest import Page
 
@@ -121,7 +121,7 @@ def test_compare_with_softmax(opened, key):
 def home(folder):
     """home(key): what the picture on Home is given of one mechanism."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(reading, "TINY", folder)
+        patch.setattr(embedded, "TINY", folder)
         patch.setattr(DESK, "kept", Store(2**28))  # nothing of the embedded model itself
         page = Page("home", {"lang": "en"})
 

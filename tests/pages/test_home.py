@@ -11,16 +11,17 @@ import pytest
 from engine.contract import Refusal
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.entmax import Entmax
+from engine.models import embedded
 from engine.sources import samples
 from engine.spec.picture import read
 from pages.ui.server.desk import DESK, Store
-from pages.ui.shared import contents, reading
+from pages.ui.shared import contents
 
 
 @pytest.fixture
 def home(page, folder, monkeypatch):
     """home(lang) opens Home with the small model in the embedded one's place."""
-    monkeypatch.setattr(reading, "TINY", folder)
+    monkeypatch.setattr(embedded, "TINY", folder)
     return lambda language: page("home", lang=language)
 
 
@@ -138,7 +139,7 @@ def test_explore_says_the_same_number_of_the_same_row(home, page) -> None:
 
 
 def test_a_model_that_can_not_be_opened_is_a_sentence(page, monkeypatch, tmp_path) -> None:
-    monkeypatch.setattr(reading, "TINY", tmp_path / "nothing")
+    monkeypatch.setattr(embedded, "TINY", tmp_path / "nothing")
     DESK.kept.clear()
     opened = page("home", lang="en").healthy()
     assert opened.words and not opened.test.get("bidi_component")

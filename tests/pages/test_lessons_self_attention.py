@@ -81,9 +81,9 @@ def test_one_goes_on_to_the_next_part(lesson) -> None:
 
 
 def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:
-    from pages.ui.shared import reading
+    from engine.models import embedded
 
-    monkeypatch.setattr(reading, "TINY", folder)
+    monkeypatch.setattr(embedded, "TINY", folder)
     opened = lesson("heads").healthy()
     assert says(opened, "tokens away on average, and head") and len(figures(opened)) == 6
     before = figures(opened)[-2]
@@ -95,9 +95,9 @@ def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:
 
 
 def test_random_heads_with_additive_scores(lesson, folder, monkeypatch) -> None:
-    from pages.ui.shared import reading
+    from engine.models import embedded
 
-    monkeypatch.setattr(reading, "TINY", folder)
+    monkeypatch.setattr(embedded, "TINY", folder)
     query = {"heads-weights": "random", "heads-inside": "additive", "heads-count": "8"}
     opened = lesson("heads", **query).healthy()
     assert says(opened, "R²") and len(opened.test.selectbox(key="heads-off").options) == 9
@@ -142,8 +142,8 @@ def test_costs_cross_at_the_width(lesson) -> None:
 
 @pytest.mark.parametrize("part", ["masking", "heads", "positions"])
 def test_it_speaks_chinese(lesson, part, folder, monkeypatch) -> None:
-    from pages.ui.shared import reading
+    from engine.models import embedded
 
-    monkeypatch.setattr(reading, "TINY", folder)
+    monkeypatch.setattr(embedded, "TINY", folder)
     opened = lesson(part, lang="zh").healthy()
     assert says(opened, locale("zh")[f"lesson.{part}.text"])

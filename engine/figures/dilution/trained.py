@@ -16,6 +16,7 @@ from engine.text.tokens import escaped
 Role = Literal["other", "reference", "applied", "chosen"]
 ORDER: tuple[Role, ...] = ("other", "reference", "applied", "chosen")
 """What is drawn later lies above."""
+FAINT = 0.65
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def lines(
             go.Scatter(
                 x=list(line.at), y=list(line.at.values()), mode="lines+markers", line=style,
                 name=escaped(line.name), showlegend=line.role != "other", cliponaxis=False,
-                opacity=0.45 if line.role == "other" else 1,
+                opacity=FAINT if line.role == "other" else 1,
                 marker={"size": 4 if line.role == "other" else 7},
                 hovertemplate=f"{escaped(line.name)}<br>{number}<extra></extra>",
             )
@@ -73,14 +74,14 @@ def lines(
         shape.add_trace(
             go.Scatter(
                 x=[None], y=[None], mode="lines", name=escaped(t("zoo.others")),
-                line=pen("other", theme), opacity=0.45,
+                line=pen("other", theme), opacity=FAINT,
             )
         )  # fmt: skip
     if trained < last:
         words = "" if metric else t("dilution.beyond", trained=trained)
         shade(shape, trained, last, theme, words)
     ticks = powers(first, last)
-    axis = "dilution.axis.tokens" if metric else "zoo.axis.position"
+    axis = "zoo.axis.length" if metric else "zoo.axis.position"
     shape.update_xaxes(
         type="log", tickvals=ticks, ticktext=[f"{n:,}" for n in ticks],
         title_text=escaped(t(axis)),

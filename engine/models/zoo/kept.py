@@ -14,11 +14,15 @@ Card = Mapping[str, Any]
 """What card.json holds: "training", and "measured" once it is."""
 
 
-def measured(folder: Path = ZOO) -> dict[str, Card]:
-    """name -> the card of every model in a folder that is measured, in the order of the list."""
+def measured(folder: Path | None = None) -> dict[str, Card]:
+    """name -> the card of every model that is measured, in the order of the list.
+
+    Args:
+        folder: where they lie; that of the project if None.
+    """
     found = {}
     for name in (*KINDS, *SEEDS):
-        file = folder / name / "card.json"
+        file = (folder or ZOO) / name / "card.json"
         if file.exists() and "measured" in (card := json.loads(file.read_text("utf-8"))):
             found[name] = card
     return found

@@ -170,6 +170,12 @@ def attention(
     return found
 
 
+def passage_attention(model: Model) -> dict[str, dict[str, float | None]]:
+    """The same over our own text, at the shortest length alone."""
+    ids = model.tokenizer(passage(), add_special_tokens=False)["input_ids"]
+    return attention(model, torch.tensor(ids), lengths=LENGTHS[:1])
+
+
 def costs(model: Model, text: str) -> dict[str, dict[str, float]]:
     """Operations of the first layer's attention to a text, and bytes beside Q, K and V."""
     found = {}
@@ -230,6 +236,7 @@ PARTS: dict[str, Callable[[Subject], Any]] = {
     "needle": lambda of: {name: of.needles(ids) for name, ids in of.tokens.items()},
     "attention": lambda of: {name: attention(of.model, ids) for name, ids in of.tokens.items()},
     "applied": Subject.applied,
+    "passage_attention": lambda of: passage_attention(of.model),
     "heads": lambda of: head_scores(of.net),
     "repeated": lambda of: repeated_losses(of.net, PERIOD - 1, REPEATED),
     "cost": lambda of: costs(of.model, next(iter(of.texts.values()))),

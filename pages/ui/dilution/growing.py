@@ -10,8 +10,7 @@ from engine.dilution import growth, opening
 from engine.dilution.growth import Grown, Needle
 from engine.dilution.opening import Heads
 from engine.figures.dilution import growing as pictures
-from engine.models import Model
-from engine.runtime.paths import TINY
+from engine.models import Model, embedded
 from engine.sources import samples
 from engine.spec.picture import digest
 from pages.ui.dilution.shared import OWN, caption, pick, place, sentence, slider, toggle
@@ -43,7 +42,11 @@ def draw() -> None:
         content = text_of(spec) if text == OWN else samples.text(text)
         tag = language() if text == OWN else samples.listing()[text]["language"]
         needle = replace(growth.NEEDLES[tag], depth=depth) if planted else None
-        kept = opening.kept_grown(TINY, content, needle) if spec.model == "tiny" else None
+        kept = (
+            opening.kept_grown(embedded.TINY, content, needle)
+            if spec.model == embedded.EMBEDDED
+            else None
+        )
         grown = kept or measured(reading.model(spec.model), content, needle)
     except Trouble as trouble:
         with st.container(key="trouble"):

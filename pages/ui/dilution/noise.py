@@ -8,7 +8,7 @@ from engine.dilution.growth import Disturbed
 from engine.dilution.opening import DRAWS, LENGTHS, NOISES, Heads
 from engine.figures.dilution import curves
 from engine.figures.dilution import growing as pictures
-from engine.runtime.paths import TINY
+from engine.models import embedded
 from pages.ui.dilution.shared import caption, place, sentence, share, slider
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import frame, reading
@@ -57,7 +57,7 @@ def in_a_text() -> None:
     st.subheader(t("dilution.noise.real"), anchor=False)
     tag, name = language(), state.spec().model
     try:
-        found = opening.kept_disturbed(TINY, tag) if name == "tiny" else None
+        found = opening.kept_disturbed(embedded.TINY, tag) if name == embedded.EMBEDDED else None
         found = found or measured(name, tag)
     except Trouble as trouble:
         with st.container(key="trouble"):

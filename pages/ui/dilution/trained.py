@@ -94,14 +94,14 @@ def by_length(cards: Cards, book: str, chosen: str, metric: str) -> list[Line]:
     return drawn
 
 
-def recipe(cards: Cards) -> dict[str, float]:
+def recipe(cards: Cards) -> dict[str, int]:
     """What all models share, for words."""
     training = cards[REFERENCE]["training"]
     return {
-        "steps": training["step"], "tokens": training["tokens"] / 1e6,
+        "steps": training["step"], "tokens": training["tokens"],
         "trained": findings.trained_length(cards[REFERENCE]),
         "layers": training["layers"], "heads": training["heads"],
-        "parameters": cards[REFERENCE]["measured"]["parameters"] / 1e6,
+        "parameters": cards[REFERENCE]["measured"]["parameters"],
     }  # fmt: skip
 
 
@@ -211,7 +211,7 @@ def table(cards: Cards, book: str, chosen: str, trained: int) -> None:
         name = html.escape(_described(line.name))
         rows.append(f"<tr{own}><th>{name}</th>" + "".join(f"<td>{x}</td>" for x in said) + "</tr>")
     st.html(
-        '<table class="figures"><thead><tr>'
+        '<table class="figures models"><thead><tr>'
         + "".join(f"<th>{html.escape(x)}</th>" for x in head)
         + f"</tr></thead><tbody>{''.join(rows)}</tbody></table>"
     )

@@ -1,10 +1,14 @@
 """What is measured of a model of the zoo, and how its card tells it."""
 
 import copy
+from pathlib import Path
 
 import pytest
 import torch
 
+from engine.contract import QKV
+from engine.mechanisms.differential import Differential
+from engine.mechanisms.softmax import Softmax
 from engine.models.zoo import cards, measure
 from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS
 
@@ -54,6 +58,55 @@ def test_what_copies_finds_every_needle_and_what_knows_nothing_none():
     assert perfect["probability"] > 0.95 and perfect["found"] > 0.95, "few tokens come twice"
     blind = measure.needle(copies(0.0), 4000, BOOK, 256)
     assert blind["probability"] == pytest.approx(1 / 4000) and blind["found"] == 0
+
+
+def test_a_needle_among_equal_keys_gets_its_share_and_attention_spreads_over_all():
+    """Two layers of two heads: all keys alike, and one head that sees nothing but the needle."""
+    n, at = 200, torch.arange(50, 50 + measure.NEEDLE)
+    same = torch.ones(2, n, 8)
+    sharp = torch.zeros(2, n, 8)
+    sharp[1, at, 0] = 200.0
+    layers = [QKV(same, k, same, causal=True) for k in (same, sharp)]
+    effective, share = measure.thinning([(Softmax(), qkv) for qkv in layers], at)
+    reading = torch.arange(n - measure.NEEDLE - measure.ROWS, n - measure.NEEDLE) + 1.0
+    asking = torch.arange(n - measure.ASKED - 1, n - 1) + 1.0
+    flat = reading.mean().item()
+    assert effective.tolist() == pytest.approx([flat, flat, flat, measure.NEEDLE])
+    chance = (measure.NEEDLE / asking).mean().item()
+    assert share.tolist() == pytest.approx([chance, chance, chance, 1.0])
+
+
+def test_signed_weights_have_no_effective_tokens():
+    draw = torch.Generator().manual_seed(0)
+    qkv = QKV(*torch.randn(3, 2, 150, 8, generator=draw), causal=True)
+    effective, share = measure.thinning([(Differential(), qkv)], torch.arange(40, 72))
+    assert effective.isnan().all() and share.isfinite().all()
+
+
+def test_only_what_is_lacking_is_measured(monkeypatch):
+    asked = []
+    parts = {name: lambda of, name=name: asked.append(name) or name for name in measure.PARTS}
+    monkeypatch.setattr(measure, "PARTS", parts)
+    monkeypatch.setattr(measure, "Subject", lambda folder, held: None)
+    known = {"applied": {}, "passage": 1.5, "cost": {"1024": 0}}
+    found = measure.measure(Path("x"), {}, known)
+    assert list(found) == list(parts) and found | known == found
+    assert asked == [name for name in parts if name not in known]
+
+
+def test_a_card_tells_how_attention_thins_out():
+    card = made(en=1.875, zh=2.625)
+    assert "Effective tokens" not in cards.readme("window", card)
+    spread = {
+        str(n): {"effective_tokens": None if n == 512 else n / 2, "needle_mass": 32 / n}
+        for n in measure.LENGTHS
+    }
+    card["measured"]["attention"] = {"en": spread}
+    said = cards.readme("window", card)
+    assert "| English | its own | 128.0 · 0.125 | – · 0.062 |" in said
+    assert "applied |" not in said
+    card["measured"]["applied"] = {"zh": spread}
+    assert "| Chinese | applied | 128.0 · 0.125 |" in cards.readme("window", card)
 
 
 def made(**bits: float) -> dict:
