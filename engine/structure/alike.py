@@ -37,11 +37,8 @@ def rows(n: int) -> Int[Tensor, " r"]:
 
 
 def most_alike(target: Attention, head: int, layers: Iterable[Attention]) -> Alike:
-    """The head of any of these layers whose weights are nearest to those of one head.
-
-    Raises:
-        ValueError: there are no layers, or they attend other tokens.
-    """
+    """The head of any of these layers, of which there is one at least and which attend as many
+    tokens, whose weights are nearest to those of one head."""
     at = rows(target.frame.n)
     wanted: Float[Tensor, "r m"] = target.weights(at)[head].float()
     found, count = [], 0
@@ -49,7 +46,5 @@ def most_alike(target: Attention, head: int, layers: Iterable[Attention]) -> Ali
         moved = (att.weights(at).float() - wanted).abs().sum(-1).mean(1) / 2  # (h)
         found.append((float(moved.min()), layer, int(moved.argmin())))
         count += len(moved)
-    if not found:
-        raise ValueError("there is no layer to look at")
     moved_least, layer, which = min(found)
     return Alike(layer, which, moved_least, count)

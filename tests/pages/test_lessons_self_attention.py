@@ -147,3 +147,19 @@ def test_it_speaks_chinese(lesson, part, folder, monkeypatch) -> None:
     monkeypatch.setattr(embedded, "TINY", folder)
     opened = lesson(part, lang="zh").healthy()
     assert says(opened, locale("zh")[f"lesson.{part}.text"])
+
+
+def test_what_models_that_differ_in_positions_make_of_longer_texts(lesson, monkeypatch) -> None:
+    from engine.models.zoo import kept
+
+    def card(first: float, last: float) -> dict:
+        found = {"0-256": first, "2048-4096": last}
+        return {"measured": {"loss_by_position": {"en": found, "zh": found}}}
+
+    cards = {"softmax": card(4.25, 5.5), "nope": card(4.5, 6.75)}
+    monkeypatch.setattr(kept, "measured", lambda: cards)
+    query = {"positions-view": "encoding"}
+    assert not says(lesson("positions", **query).healthy(), "differ in positions alone")
+    cards["alibi"] = card(4.375, 4.5)
+    opened = lesson("positions", **query).healthy()
+    assert says(opened, "rotary 4.25 → 5.50; no position encoding 4.50 → 6.75")

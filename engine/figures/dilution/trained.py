@@ -16,6 +16,7 @@ from engine.text.tokens import escaped
 Role = Literal["other", "reference", "applied", "chosen"]
 ORDER: tuple[Role, ...] = ("other", "reference", "applied", "chosen")
 """What is drawn later lies above."""
+LEGEND: tuple[Role, ...] = ("reference", "chosen", "applied", "other")
 FAINT = 0.65
 
 
@@ -65,6 +66,7 @@ def lines(
             go.Scatter(
                 x=list(line.at), y=list(line.at.values()), mode="lines+markers", line=style,
                 name=escaped(line.name), showlegend=line.role != "other", cliponaxis=False,
+                legendrank=LEGEND.index(line.role),
                 opacity=FAINT if line.role == "other" else 1,
                 marker={"size": 4 if line.role == "other" else 7},
                 hovertemplate=f"{escaped(line.name)}<br>{number}<extra></extra>",

@@ -153,10 +153,11 @@ def attention(
     Returns: effective_tokens, the median over heads, None where weights are signed; needle_mass,
     of the head that gives the needle most.
     """
+    net: Any = model.net
     found: dict[str, dict[str, float | None]] = {}
     for n in lengths:
         made = []
-        for ids in needle_texts(tokens, n, model.net.config.vocab_size, READ):
+        for ids in needle_texts(tokens, n, net.config.vocab_size, READ):
             needles = (ids[1:-NEEDLE].unfold(0, NEEDLE, 1) == ids[-NEEDLE:]).all(1).nonzero()
             at = torch.arange(NEEDLE) + 1 + int(needles[0])
             seen = [(mechanism or own, qkv) for own, qkv in layers(model, ids)]

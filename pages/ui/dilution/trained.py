@@ -1,7 +1,7 @@
 """The same small model trained from scratch with each mechanism: what its cards say of theory."""
 
 import html
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 
 import streamlit as st
 
@@ -43,6 +43,7 @@ def draw() -> None:
                 ZOO, "model", t("zoo.model"), trained_name, there, default=others[0]
             )
     trained = findings.trained_length(cards[REFERENCE])
+    st.subheader(t("zoo.title"), anchor=False)
     place(lines(by_position(cards, book, chosen), trained=trained, theme=frame.theme(), t=t),
           "zoo-loss")  # fmt: skip
     told(cards, book, chosen)
@@ -65,11 +66,6 @@ def role(name: str, chosen: str) -> Role:
     return "chosen" if name == chosen else "reference" if name == REFERENCE else "other"
 
 
-def named(name: str) -> str:
-    """What a model of the list is called, and how it was set."""
-    return trained_name(name)
-
-
 def by_position(cards: Cards, book: str, chosen: str) -> list[Line]:
     """Every model's loss."""
     drawn = []
@@ -77,8 +73,9 @@ def by_position(cards: Cards, book: str, chosen: str) -> list[Line]:
         of = [findings.losses(card, book) for card in findings.seeds(cards, name)]
         ends = None
         if len(of) > 1:
-            ends = [[pick(one[n] for one in of) for n in of[0]] for pick in (min, max)]
-        drawn.append(Line(named(name), of[0], role(name, chosen), ends and (ends[0], ends[1])))
+            low, high = ([pick(one[n] for one in of) for n in of[0]] for pick in (min, max))
+            ends = low, high
+        drawn.append(Line(trained_name(name), of[0], role(name, chosen), ends))
     return drawn
 
 
@@ -88,7 +85,7 @@ def by_length(cards: Cards, book: str, chosen: str, metric: str) -> list[Line]:
     drawn = []
     for name in (name for name in KINDS if name in cards):
         if found := findings.over_length(cards[name], book, metric):
-            drawn.append(Line(named(name), found, role(name, chosen)))
+            drawn.append(Line(trained_name(name), found, role(name, chosen)))
     if applied := findings.over_length(cards[chosen], book, metric, "applied"):
         drawn.append(Line(t("zoo.applied"), applied, "applied"))
     return drawn
@@ -109,8 +106,9 @@ def told(cards: Cards, book: str, chosen: str) -> None:
     """The chosen model's loss within and beyond the trained length, beside the reference's."""
     own, full = (findings.losses(cards[name], book) for name in (chosen, REFERENCE))
     facts = {
-        "name": named(chosen), "trained": min(own), "last": max(own), "first": own[min(own)],
-        "end": own[max(own)], "full_first": full[min(full)], "full_end": full[max(full)],
+        "name": trained_name(chosen), "trained": min(own), "last": max(own),
+        "first": own[min(own)], "end": own[max(own)],
+        "full_first": full[min(full)], "full_end": full[max(full)],
     }  # fmt: skip
     if chosen == REFERENCE:
         sentence(t("zoo.says.reference", **facts))
@@ -145,10 +143,10 @@ def spread(cards: Cards, book: str, chosen: str, metric: str) -> str:
     mechanism over the reference's Q and K."""
     own = findings.over_length(cards[chosen], book, metric)
     if not own:
-        return t("zoo.signed", name=named(chosen))
+        return t("zoo.signed", name=trained_name(chosen))
     number = quantities.share if metric == "needle_mass" else "{:,.1f}".format
     facts = {
-        "name": named(chosen), "first": min(own), "last": max(own),
+        "name": trained_name(chosen), "first": min(own), "last": max(own),
         "before": number(own[min(own)]), "after": number(own[max(own)]),
     }  # fmt: skip
     words = [t(f"zoo.{metric}.says", **facts)]
@@ -169,7 +167,7 @@ def predictions(found: Sequence[Found], chosen: str) -> None:
             t(f"zoo.found.{claim}", **one.facts), one.prediction.source or t("zoo.formula"),
         ]  # fmt: skip
         rows.append(
-            f"<tr{own}><th>{html.escape(named(one.prediction.model))}</th>"
+            f"<tr{own}><th>{html.escape(trained_name(one.prediction.model))}</th>"
             f'<td class="{one.verdict}">{MARKS[one.verdict]} {html.escape(cells[0])}</td>'
             + "".join(f"<td>{html.escape(cell)}</td>" for cell in cells[1:])
             + "</tr>"
@@ -192,7 +190,7 @@ def chance(cards: Cards, book: str) -> str:
         return t("zoo.chance.unknown", still=findings.STILL)
     names = [name for name in KINDS if len(findings.seeds(cards, name)) > 1]
     return t(
-        "zoo.chance", names=t("dilution.join").join(map(named, names)), bits=off, loss=loss,
+        "zoo.chance", names=t("dilution.join").join(map(trained_name, names)), bits=off, loss=loss,
         still=findings.STILL,
     )  # fmt: skip
 
@@ -208,8 +206,12 @@ def table(cards: Cards, book: str, chosen: str, trained: int) -> None:
         said = [_number(x, 3) for x in cells] + [_number(x, 2) for x in line.losses]
         said += [_number(x, 2) for x in line.needles[:2]]
         own = ' class="chosen"' if line.name == chosen else ""
-        name = html.escape(_described(line.name))
-        rows.append(f"<tr{own}><th>{name}</th>" + "".join(f"<td>{x}</td>" for x in said) + "</tr>")
+        name, more = map(html.escape, (trained_name(line.name), _settings(line.name)))
+        rows.append(
+            f"<tr{own}><th>{name}<small>{more}</small></th>"
+            + "".join(f"<td>{x}</td>" for x in said)
+            + "</tr>"
+        )
     st.html(
         '<table class="figures models"><thead><tr>'
         + "".join(f"<th>{html.escape(x)}</th>" for x in head)
@@ -221,9 +223,8 @@ def _number(value: float | None, digits: int) -> str:
     return "–" if value is None else f"{value:.{digits}f}"
 
 
-def _described(name: str) -> str:
-    """A model and the parameters that were said of it."""
+def _settings(name: str) -> str:
+    """The parameters that were said of a model, unless it has a name of its own for them."""
     kind = KINDS[name]
-    parameters: Mapping[str, object] = {} if name == "alibi" else kind.parameters
-    words = (setting(kind.key, key, value) for key, value in parameters.items())
-    return " · ".join((named(name), *words))
+    parameters = kind.parameters.items() if name == kind.key else ()
+    return "".join(f" · {setting(kind.key, key, value)}" for key, value in parameters)

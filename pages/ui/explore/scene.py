@@ -235,8 +235,9 @@ def scene(spec: Spec) -> Scene:
             att, flops = given, 0
         else:
             made = engine.make(spec.mechanism, **spec.arguments())
-            ready = own
-            if own is None or made != own:
+            if own is not None and made == own:
+                ready = own  # with what it learnt in training
+            else:
                 ready = fits.kept(made, given, folder("fits"))
             start = time.perf_counter()  # a fit is not counted, as training is not
             att = ready.attend(given)

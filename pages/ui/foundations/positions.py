@@ -2,8 +2,10 @@
 
 import streamlit as st
 
+from engine.dilution import trained as findings
 from engine.figures.lessons import positions as pictures
 from engine.lessons import positions
+from engine.models.zoo import kept
 from engine.sources import samples
 from engine.spec.fields import LANGUAGES
 from engine.spec.picture import Spec
@@ -142,6 +144,7 @@ def encoding() -> None:
                 spread = positions.spread(scores, offset)
                 told = tiny(spread) if spread < 1e-4 else f"{spread:.2f}"
                 st.text(words(PART, f"{kind}.says", offset=offset, spread=told))
+    trained()
     turn = rf"{offset}\,\omega_j"
     formula = stacked(
         r"p_{i,2j}=\sin(i\,\omega_j),\ p_{i,2j+1}=\cos(i\,\omega_j)",
@@ -156,6 +159,24 @@ def encoding() -> None:
         PART, formula, positions.code("encoding", n=n, width=width, offset=offset),
         turned(Spec(content=samples.first(language()))), more=("encoding",),
     )  # fmt: skip
+
+
+def trained() -> None:
+    """What language models that differ in their positions alone make of longer texts, where they
+    are there."""
+    cards = kept.measured()
+    if not {"softmax", "nope", "alibi"} <= cards.keys():
+        return
+    losses = {
+        name: findings.losses(cards[name], language()) for name in ("softmax", "nope", "alibi")
+    }
+    first, last = min(losses["softmax"]), max(losses["softmax"])
+    facts = {
+        f"{name}_{end}": of[n]
+        for name, of in losses.items()
+        for end, n in (("first", first), ("last", last))
+    }
+    st.text(words(PART, "trained", first=first, last=last, **facts))
 
 
 def cost() -> None:
