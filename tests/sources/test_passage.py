@@ -7,8 +7,8 @@ import torch
 
 import engine
 from engine.models import load
+from engine.runtime.paths import TINY
 from engine.sources import Passage, Passages, passage, samples
-from engine.sources.reading import TINY
 from tests.refusals import refused
 
 TEXT = " ".join(f"Sentence {i} says that {i} times {i} is {i * i}." for i in range(60))

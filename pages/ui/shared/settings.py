@@ -45,8 +45,12 @@ def trained_settings(own: Mechanism) -> str:
     return strings.t("dilution.join").join(pairs)
 
 
-def model_name(name: str) -> str:
-    """What a model is called: in words if it comes with the project, else as it is."""
+def model_name(name: str, words: str = "model.zoo") -> str:
+    """What a model is called: in words if it comes with the project, else as it is.
+
+    Args:
+        words: of those of the zoo; "model.zoo.short" in a list.
+    """
     if embedded.kind_of(name) is not None:
-        return strings.t("model.zoo", name=trained_name(name.removeprefix(embedded.PREFIX)))
+        return strings.t(words, name=trained_name(name.removeprefix(embedded.PREFIX)))
     return strings.t("model.tiny") if name == embedded.EMBEDDED else name
