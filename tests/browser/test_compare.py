@@ -3,6 +3,7 @@
 import pytest
 from playwright.sync_api import Page, expect
 
+from engine.models.embedded import trained
 from tests.browser.test_explore import IDLE, said
 
 SETTLED = """count => {
@@ -122,4 +123,24 @@ def test_settings_stay_open_while_they_are_changed(tab) -> None:
     drawn(page, 2)
     expect(slider).to_be_visible()
     assert int(said(page, "m2.window")) < 64
+    tab.fine()
+
+
+@pytest.mark.skipif("zoo-window" not in trained(), reason="it is not trained")
+def test_a_model_that_was_trained_so_stands_under_its_mechanism(tab) -> None:
+    page = tab.open("compare?lang=en&with=window")
+    drawn(page, 2)
+    page.get_by_role("radio", name="And trained this way").click()
+    page.wait_for_function("location.search.includes('trained=own')")
+    drawn(page, 3)
+    assert len(set(windows(page))) == 1
+    drag(page, 2)  # all maps follow
+    page.wait_for_function("location.search.includes('zoom=')")
+    drawn(page, 3)
+    assert len(set(windows(page))) == 1
+    page.locator(".st-key-verdict-trained-1 ~ * a").click()
+    page.wait_for_url("**/explore?*")
+    drawn(page, 1)
+    assert (said(page, "mechanism"), said(page, "trained")) == ("window", "own")
+    expect(page.locator(".st-key-badge")).to_contain_text("this is its own attention")
     tab.fine()

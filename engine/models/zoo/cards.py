@@ -69,10 +69,10 @@ probability of its last {ASKED} tokens there, by the text's length in tokens:
 
 | book | {" | ".join(f"{n:,}" for n in LENGTHS)} |
 |---|{"---|" * len(LENGTHS)}
-{needles}
+{needles}{spread}
 
-{spread}Heads, on random tokens repeated once: mean weight on the token before, and on the token
-that followed last time.
+Heads, on random tokens repeated once: mean weight on the token before, and on the token that
+followed last time.
 
 | layer | previous token, by head | induction, by head |
 |---|---|---|
@@ -96,13 +96,13 @@ def thinning(measured: Card) -> str:
     ]
     if not lines:
         return ""
-    head = f"| book | attention | {' | '.join(f'{n:,}' for n in LENGTHS)} |\n"
-    return (
+    head = f"| book | attention | {' | '.join(f'{n:,}' for n in LENGTHS)} |"
+    words = (
         "Effective tokens of the median head, and the share that the head which gives the needle\n"
         "most gives it, by the text's length; of its own attention, and of its mechanism applied\n"
-        "to the Q and K of the model trained with full attention:\n\n"
-        + head + f"|---|---|{'---|' * len(LENGTHS)}\n" + "\n".join(lines) + "\n\n"
-    )  # fmt: skip
+        "to the Q and K of the model trained with full attention:\n"
+    )
+    return "\n".join(["\n", words, head, f"|---|---|{'---|' * len(LENGTHS)}", *lines])
 
 
 def _thin(found: Mapping[str, float | None]) -> str:

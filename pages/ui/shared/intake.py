@@ -211,6 +211,6 @@ def model(*, own: bool = False) -> None:
 
     st.selectbox(
         t("explore.model"), names if chosen in names else [*names, chosen], key=key,
-        format_func=lambda name: model_name(name, "model.zoo.short"), help=t("explore.model.help"), on_change=named,
-        accept_new_options=True,
+        format_func=lambda name: model_name(name, "model.zoo.short"),
+        help=t("explore.model.help"), on_change=named, accept_new_options=True,
     )  # fmt: skip
