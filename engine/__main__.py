@@ -18,6 +18,7 @@ from engine.dilution.sweep import run as run_plan
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.mechanisms import MECHANISMS
+from engine.mechanisms.base import Mechanism
 from engine.models import embedded
 from engine.runtime.paths import ROOT, TINY
 from engine.sources import SOURCES
@@ -321,17 +322,23 @@ def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:
         raise ValueError(f"the command line can't look up an upload; give --{spec.source}-file")
     if not text.strip():
         raise ValueError("the text is empty: there is nothing to read")
+    spec = (spec.trained == "own" and spec.as_trained()) or spec
     reader = engine.models.load(embedded.folder_of(spec.model), device=args.device, dtype=dtype)
     trace = reader.read(text, characters=spec.by == "characters")
     if not trace.complete:
         print(f"read the first {len(trace.tokens):,} of {trace.total_tokens:,} tokens")
     layer = trace.layers // 2 if spec.layer is None else spec.layer
-    return attended(trace.layer(layer), spec)
+    return attended(trace.layer(layer), spec, trace.own(layer))
 
 
-def attended(given: QKV, spec: Spec) -> Attention:
-    """What a spec makes of Q, K and V; parameters that were not said suit them, as in the app."""
-    return engine.attend(given, spec.mechanism, **spec.suited(given).arguments())
+def attended(given: QKV, spec: Spec, own: Mechanism | None = None) -> Attention:
+    """What a spec makes of Q, K and V; parameters that were not said suit them, as in the app.
+
+    Args:
+        own: what the model attends with; with what it learnt, if that is what is asked for.
+    """
+    made = engine.make(spec.mechanism, **spec.suited(given).arguments())
+    return (own if own is not None and own == made else made).attend(given)
 
 
 def run_attend(args: argparse.Namespace, rest: Sequence[str]) -> None:

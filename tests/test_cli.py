@@ -9,6 +9,7 @@ import pytest
 
 from engine.__main__ import ROOT, main
 from engine.dilution import opening
+from engine.models import embedded, load
 from engine.runtime.paths import TINY
 from engine.spec.sweep import Lab
 
@@ -37,6 +38,18 @@ def test_a_text_is_read_by_characters(capsys):
         "hierarchical", "--aggregate", "max",
     )  # fmt: skip
     assert status == 0 and "9 queries" in out  # one for each, and BOS
+
+
+@pytest.mark.skipif("zoo-ssmax" not in embedded.trained(), reason="it is not trained")
+def test_the_model_that_was_trained_so_attends_with_what_it_learnt(capsys):
+    text = "the lamp and the bell and the lamp"
+    asked = ["attend", "--text", text, "--mechanism", "ssmax", "--trained", "own", "--layer", "1"]
+    status, out, _ = run(capsys, *asked)
+    assert status == 0 and "text · ssmax · layer 1" in out
+    trace = load(embedded.folder_of("zoo-ssmax"), device="cpu").read(text)
+    own = trace.own(1).attend(trace.layer(1)).rows().means()["effective_tokens"]
+    table = [float(line.split()[1]) for line in out.splitlines()[-len(own) :]]
+    assert table == pytest.approx(own.tolist(), rel=1e-3)
 
 
 def test_attend_writes_a_page_that_needs_no_network(capsys, tmp_path):

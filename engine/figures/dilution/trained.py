@@ -17,7 +17,8 @@ Role = Literal["other", "reference", "applied", "chosen"]
 ORDER: tuple[Role, ...] = ("other", "reference", "applied", "chosen")
 """What is drawn later lies above."""
 LEGEND: tuple[Role, ...] = ("reference", "chosen", "applied", "other")
-FAINT = 0.65
+FAINT = 0.55
+"""Opacity of what is neither chosen nor the reference."""
 
 
 @dataclass(frozen=True)
