@@ -134,11 +134,11 @@ def test_a_model_that_was_trained_so_stands_under_its_mechanism(tab) -> None:
     page.wait_for_function("location.search.includes('trained=own')")
     drawn(page, 3)
     assert len(set(windows(page))) == 1
-    drag(page, 2)  # all maps follow
+    drag(page, 0)  # all maps follow
     page.wait_for_function("location.search.includes('zoom=')")
     drawn(page, 3)
     assert len(set(windows(page))) == 1
-    page.locator(".st-key-verdict-trained-1 ~ * a").click()
+    page.get_by_role("link", name="Open in Explore").last.click()
     page.wait_for_url("**/explore?*")
     drawn(page, 1)
     assert (said(page, "mechanism"), said(page, "trained")) == ("window", "own")
