@@ -47,7 +47,7 @@ with parameters_here:
     if settled:
         trained.settled(shown)
     else:
-        controls.parameters(shown.spec)
+        controls.parameters(shown.spec, picture.beside_map(shown).__ne__)
 with heads_here:
     if shown.layers > 1:
         intake.layer(shown.layers, shown.layer, shown.pin)

@@ -183,4 +183,41 @@ class Factors:
     spectrum: Float[Tensor, "h r"] | None = None
 
 
-View = Buckets | Segments | Levels | Memory | Routing | Bias | Factors
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """Weights that are a sum of maps.
+
+    Attributes:
+        maps: ids of the parts' names -> (r) query positions -> (h r m); together they are the
+            weights. A part that is taken away is negative.
+    """
+
+    maps: Mapping[str, Callable[[Int[Tensor, " r"]], Float[Tensor, "h r m"]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Stick:
+    """Rows whose keys take, the nearest first, a share of what is left.
+
+    Attributes:
+        left: (r) query positions -> (h r m) what is left as each key's turn comes, 1 … 0; a key
+            that is passed over leaves it as it is.
+    """
+
+    left: Callable[[Int[Tensor, " r"]], Float[Tensor, "h r m"]]
+
+
+@dataclass(frozen=True, eq=False)
+class Erasure:
+    """Keys that erase what earlier ones wrote.
+
+    Attributes:
+        lost: (r) query positions -> (h r m) share of what each key wrote that is erased when the
+            row's own token is written, 0 … 1: of each pair by itself, and without fading; 0 from
+            the row on.
+    """
+
+    lost: Callable[[Int[Tensor, " r"]], Float[Tensor, "h r m"]]
+
+
+View = Buckets | Segments | Levels | Memory | Routing | Bias | Factors | Parts | Stick | Erasure

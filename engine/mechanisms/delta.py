@@ -14,6 +14,7 @@ from torch import Tensor
 from torch.nn import Parameter
 
 from engine.contract import QKV, Block, Id, Index, Refusal, RowKind, param
+from engine.contract.views import Erasure
 from engine.kernels import dense
 from engine.kernels.backwards import Backwards
 from engine.kernels.scoring import same_width
@@ -156,7 +157,7 @@ class Erasing(Backwards):
     row_kind: RowKind = "signed"
 
     def __init__(self, qkv: QKV, decay: Float[Tensor, "h m"], beta: Float[Tensor, "h m"]) -> None:
-        super().__init__(qkv.frame)
+        super().__init__(qkv.frame, views=lambda: (Erasure(self.lost),))
         self.qkv, self.beta = qkv, beta
         self.total = F.pad(decay, (0, -qkv.m % CHUNK)).cumsum(-1)  # (h m'), whole chunks
 
@@ -228,6 +229,16 @@ class Erasing(Backwards):
         gamma = (mine[..., None] - total[:, None]).to(q).masked_fill_(~seen, -torch.inf).exp_()
         weights = (q @ self.k[:, c].mT).mul_(gamma) @ self.solved[:, c]
         return weights, (mine - before[:, c]).exp().to(q)[..., None]
+
+    def lost(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:
+        """Share of what each earlier key wrote that a row's own token erases: writing k, the
+        memory loses β (k·k')² of what a read with k' finds of k'."""
+        at = rows.to(self.device) + self.frame.offset
+        cols = torch.arange(self.frame.m, device=self.device)
+        here = at.clamp(0, self.frame.m - 1)
+        k = self.k.flatten(1, 2)[:, : self.frame.m]
+        share = self.beta[:, here, None] * (k[:, here] @ k.mT).double().square()
+        return share * ((cols < at[:, None]) & (at < self.frame.m)[:, None])
 
     def places(self, rows: Int[Tensor, " r"]) -> Int[Tensor, " r"]:
         """Where rows stand among the keys; below 0 before the first, the last key's after it."""

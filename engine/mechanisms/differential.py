@@ -8,11 +8,12 @@ from math import exp, sqrt
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Parameter
 
 from engine.contract import QKV, Block, Index, Refusal, RowKind, param
+from engine.contract.views import Parts
 from engine.kernels import dense
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
@@ -94,7 +95,7 @@ class Difference(Attention):
     row_kind: RowKind = "signed"
 
     def __init__(self, qkv: QKV, shares: Float[Tensor, "h 1 1"]) -> None:
-        super().__init__(qkv.frame)
+        super().__init__(qkv.frame, views=(Parts({"kept": self.kept, "taken": self.taken}),))
         self.qkv, self.shares = qkv, shares
         # half the width, half the variance: 1/sqrt(d/2); queries are 0 where keys don't count, so
         # that keys stay where they are
@@ -103,6 +104,15 @@ class Difference(Attention):
             Softmax().attend(qkv.replace(q=qkv.q * half, scale=qkv.factor * sqrt(2)))
             for half in (first, ~first)
         )
+
+    def kept(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:
+        """The first softmax."""
+        return self.parts[0].weights(rows)
+
+    def taken(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:
+        """What is taken from it: −λ times the second."""
+        second = self.parts[1].weights(rows)
+        return -self.shares.to(second) * second
 
     @property
     def device(self) -> torch.device:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -18,7 +19,7 @@ from torch.nn import Parameter
 
 from engine.contract import QKV, Block, Index, index, param
 from engine.contract.learned import Fidelity, Learned
-from engine.contract.views import Routing
+from engine.contract.views import Parts, Routing
 from engine.kernels import dense, patterns, selection
 from engine.kernels.composed import Composed
 from engine.kernels.normalisers import TopK
@@ -273,7 +274,7 @@ class Mixture(Attention):
         gate: Float[Tensor, "h n p"],
         kept: Float[Tensor, "h n p"],
     ) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        super().__init__(qkv.frame, views=lambda: (self._view(), self._parts()))
         self.qkv, self.ways, self.gate, self.kept = qkv, ways, gate, kept
         self.row_kind = ways[0].row_kind
 
@@ -308,3 +309,13 @@ class Mixture(Attention):
             kind="paths", names=NAMES[: len(self.ways)], load=(self.kept > 0).float().mean(1),
             probabilities=self.kept, gate=self.gate, labels=labels,
         )  # fmt: skip
+
+    def part(self, p: int, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:
+        """What path p brings to the weights of these rows."""
+        found = self.ways[p].weights(rows)
+        return found * self.kept[:, rows, p, None].to(found)
+
+    def _parts(self) -> Parts:
+        return Parts(
+            {name: partial(self.part, p) for p, name in enumerate(NAMES[: len(self.ways)])}
+        )

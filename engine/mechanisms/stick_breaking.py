@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 
 from engine.contract import QKV, Block, Index, Refusal, param
+from engine.contract.views import Stick
 from engine.kernels import dense, normalisers, patterns
 from engine.kernels.backwards import Backwards
 from engine.kernels.composed import Composed
@@ -81,7 +82,14 @@ class Sticks(Backwards, Composed):
     """Rows of sticks, broken from the end back until nothing is left that a number can tell."""
 
     def __init__(self, qkv: QKV, pattern: patterns.Pattern) -> None:
-        super().__init__(qkv, pattern, normaliser=normalisers.StickBreaking())
+        super().__init__(
+            qkv, pattern, normaliser=normalisers.StickBreaking(), views=lambda: (Stick(self.left),)
+        )
+
+    def left(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:
+        """What nearer keys, and those passed over, leave to each key of these rows."""
+        taken = self.weights(rows).double().flip(-1).cumsum(-1).flip(-1)
+        return (1 - F.pad(taken[..., 1:], (0, 1))).clamp_min(0)
 
     def back(self, name: Index, rows: Int[Tensor, " r"], most: int | None) -> Block | None:
         assert isinstance(self.normaliser, normalisers.StickBreaking)

@@ -1,4 +1,5 @@
-"""What a mechanism's structure is on the map of one head: bands at its sides, borders, boxes."""
+"""What a mechanism's structure is on the map of one head: bands at its sides, borders, boxes, and
+what stands beside it (`beside`)."""
 
 from __future__ import annotations
 
@@ -14,11 +15,15 @@ from torch import Tensor
 from engine.contract import Frame
 from engine.contract.views import Buckets, Levels, Memory, Routing, Segments
 from engine.measure.attention import Attention
+from engine.structure import beside
+from engine.structure.beside import Curve, Mark, Product
 
 LONGEST = 4096
 """Rows or keys of which bands are told."""
 ROUNDS = 8
 """Bands of rounds or levels, at most."""
+STEPS = 2**16
+"""Keys × segments of which it is told what holds each."""
 STRIPES = 24
 """Into which a query's routes are told apart."""
 Box = tuple[int, int, int, int]
@@ -31,10 +36,12 @@ class Band:
 
     Attributes:
         rows: each query's: one, or STRIPES of them where several share it. cols: each key's.
+        fades: how plain each key's is, 0 … 1; () where all are.
     """
 
     rows: tuple[tuple[int, ...], ...] = ()
     cols: tuple[int, ...] = ()
+    fades: tuple[float, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -43,69 +50,84 @@ class Overlay:
 
     Attributes:
         kind: what groups, borders and boxes are: "buckets", "clusters", "paths", "capsules",
-            "blocks", "segments", "levels" or "memory".
-        bands: one for each round of hashing or level of units, else one or none.
+            "blocks", "segments", "levels", "memory", "slots" or, with none of them, "".
+        bands: one for each round of hashing, level of units, step of agreement or segment that
+            the memory has taken in, else one or none.
         stacked: all bands are seen at once, the first outermost; else one at a time.
+        opens: the one that is seen first.
         ordered: rows and keys may be put in the order of their groups.
         edges: by level, the coarsest first: keys at which a piece begins, without the first.
         boxes: what a piece's rows read in one place: memory, or their own segment.
         names: ids of the groups' names; () where they are numbered.
+        curve, mark: of the chosen row. product: what the map is the product of.
     """
 
-    kind: str
+    kind: str = ""
     bands: tuple[Band, ...] = ()
     stacked: bool = False
+    opens: int = 0
     ordered: bool = False
     edges: tuple[tuple[int, ...], ...] = ()
     boxes: tuple[Box, ...] = ()
     names: tuple[str, ...] = ()
+    curve: Curve | None = None
+    mark: Mark | None = None
+    product: Product | None = None
 
 
-def overlay(att: Attention, head: int) -> Overlay | None:
-    """The structure of one head's map; None where the mechanism has none on it."""
+def overlay(att: Attention, head: int, row: int = 0) -> Overlay | None:
+    """The structure of one head's map, and of a row on it; None where the mechanism has none."""
+    frame, own = att.frame, [of(view, att.frame, head, row) for view in att.views]
+    found = next((x for x in own if x is not None), Overlay())
+    if max(frame.n, frame.m) > LONGEST:
+        return None if found == Overlay() else replace(found, bands=())
     for view in att.views:
-        if (found := of(view, att.frame, head)) is not None:
-            long = max(att.frame.n, att.frame.m) > LONGEST
-            return replace(found, bands=()) if long else found
-    return None
+        found = replace(
+            found, curve=found.curve or beside.curve(view, frame, head, row),
+            mark=found.mark or beside.mark(view, frame, head, row),
+            product=found.product or beside.product(view, head),
+        )  # fmt: skip
+    return None if found == Overlay() else found
 
 
 @singledispatch
-def of(view: Any, frame: Frame, head: int) -> Overlay | None:
+def of(view: Any, frame: Frame, head: int, row: int) -> Overlay | None:
     """What one view is on the map of a head."""
     return None
 
 
 @of.register
-def _(view: Buckets, frame: Frame, head: int) -> Overlay:
+def _(view: Buckets, frame: Frame, head: int, row: int) -> Overlay:
     rounds = min(view.rounds, ROUNDS)
     bands = (Band(single(view.queries[head, r]), whole(view.ids[head, r])) for r in range(rounds))
     return Overlay("buckets", tuple(bands), ordered=True)
 
 
 @of.register
-def _(view: Routing, frame: Frame, head: int) -> Overlay | None:
+def _(view: Routing, frame: Frame, head: int, row: int) -> Overlay | None:
     if view.kind == "blocks":
         return Overlay("blocks", edges=(tuple(range(view.size, frame.m, view.size)),))
     if view.probabilities is None:
         return None
     shares = view.probabilities[head]
     if view.kind != "clusters" or view.labels is None:
-        return Overlay(view.kind, (Band(mixture(shares)),), names=view.names)
+        steps = shares[None] if view.iterations is None else view.iterations[-ROUNDS:, head]
+        bands = tuple(Band(mixture(step)) for step in steps)
+        return Overlay(view.kind, bands, names=view.names, opens=len(bands) - 1)
     most, nearest = shares.max(-1)
     rows = single(torch.where(most > 0, nearest, -1))
     return Overlay(view.kind, (Band(rows, whole(view.labels[head])),), ordered=True)
 
 
 @of.register
-def _(view: Segments, frame: Frame, head: int) -> Overlay:
+def _(view: Segments, frame: Frame, head: int, row: int) -> Overlay:
     spans = whole_pairs(view.bounds)
     boxes = tuple((*_rows(frame, a, b), a, b) for a, b in spans)
     return Overlay("segments", edges=(_starts(spans),), boxes=boxes)
 
 
 @of.register
-def _(view: Levels, frame: Frame, head: int) -> Overlay:
+def _(view: Levels, frame: Frame, head: int, row: int) -> Overlay:
     levels = [whole_pairs(spans) for spans in list(view.units.values())[:-1]][:ROUNDS]
     bands = []
     for spans in levels:
@@ -118,9 +140,24 @@ def _(view: Levels, frame: Frame, head: int) -> Overlay:
 
 
 @of.register
-def _(view: Memory, frame: Frame, head: int) -> Overlay:
-    starts = range(0, frame.m, view.segment)
-    return Overlay("memory", edges=(tuple(starts[1:]),), boxes=tuple(_remembered(view, frame)))
+def _(view: Memory, frame: Frame, head: int, row: int) -> Overlay:
+    starts, boxes = range(0, frame.m, view.segment), tuple(_remembered(view, frame))
+    edges = (tuple(starts[1:]),)
+    if view.slots is None:
+        return Overlay("memory", edges=edges, boxes=boxes)
+    last = view.slots.merged.shape[1]
+    here = min(max(0, row + frame.offset) // view.segment, last)
+    told = range(1, last + 1) if frame.m * last <= STEPS else range(here, here + bool(here))
+    bands = tuple(held(beside.holding(view, frame, head, t)) for t in told)
+    opens = max(0, here - 1) if len(bands) > 1 else 0
+    return Overlay("slots", bands, opens=opens, edges=edges, boxes=boxes)
+
+
+def held(slots: Int[Tensor, " m"]) -> Band:
+    """Keys by the slot that holds them, each as plain as its part of the slot is."""
+    count = torch.bincount(slots[slots >= 0], minlength=1)
+    part = torch.where(slots < 0, 0, 1 / count[slots.clamp_min(0)].clamp_min(1))
+    return Band(cols=whole(slots), fades=tuple(round(x, 3) for x in part.sqrt().tolist()))
 
 
 def _remembered(view: Memory, frame: Frame) -> Iterator[Box]:

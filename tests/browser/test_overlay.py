@@ -53,7 +53,7 @@ def test_what_full_attention_had_is_shown(tab) -> None:
 
 
 def test_where_nothing_else_tells_the_mechanism_what_is_lost_is_shown_at_once(tab) -> None:
-    page = opened(tab, "mechanism=linformer")
+    page = opened(tab, "mechanism=gaussian")
     expect(page.locator(".hm-legend")).to_have_text("full attention gives more here")
     page.get_by_role("button", name=re.compile("full attention gives")).click()
     expect(page.locator(".hm-legend")).to_be_hidden()

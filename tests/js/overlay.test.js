@@ -5,15 +5,21 @@ import {
   between,
   borders,
   clear,
-  drawnBands,
   endsOf,
   lostFrom,
   orderOf,
+  pointed,
   reordered,
+  ribbon,
   veilOf,
 } from "../../pages/ui/components/overlay.js";
 
-const LOOK = { tints: ["#111111", "#222222"], faint: "#686d76", accent: "#c2500b" };
+const LOOK = {
+  tints: ["#111111", "#222222"],
+  faint: "#686d76",
+  accent: "#c2500b",
+  paper: "#fdfdfc",
+};
 
 test("positions stand group by group, in their own order inside, those without one last", () => {
   assert.deepEqual(orderOf([1, -1, 0, 1, 0]), [2, 4, 0, 3, 1]);
@@ -73,20 +79,6 @@ test("levels are seen at once, rounds one at a time", () => {
   assert.deepEqual(bandsOf(null, 0), []);
 });
 
-test("bands take room at the side that has groups, and follow the order", () => {
-  const size = { across: 100, down: 200 };
-  const order = { rows: [1, 0], cols: [0, 1] };
-  const both = drawnBands([{ rows: [[0], [3]], cols: [-1, 2] }], order, LOOK, size);
-  assert.equal(both.traces.length, 2);
-  assert.deepEqual(both.traces[0].z, [[1], [0]]);
-  assert.deepEqual(both.traces[1].z, [[null, 0]]);
-  assert.ok(both.left > 0.05 && both.left < 0.15 && both.top === both.left / 2);
-  const rows = drawnBands([{ rows: [[0, 1, 1]], cols: [] }], undefined, LOOK, size);
-  assert.ok(rows.left > both.left && rows.top === 0, "several groups need room");
-  assert.deepEqual(rows.traces[0].z, [[0, 1, 1]]);
-  assert.deepEqual(drawnBands([], undefined, LOOK, size).traces, []);
-});
-
 test("groups end where the next begins", () => {
   assert.deepEqual(endsOf([1, 0, 1, 0], [1, 3, 0, 2]), [2]);
 });
@@ -109,4 +101,21 @@ test("borders stand in the window, for rows where the keys of the same place are
 test("a colour with an opacity", () => {
   assert.equal(clear("#c2500b", 0.5), "#c2500b80");
   assert.equal(clear("#c2500b", 0), "#c2500b00");
+});
+
+test("the ribbon is as wide as distance halves a key, on one side or on both", () => {
+  const curve = { half: 3, both: false };
+  assert.equal(ribbon(curve, 10, 2, LOOK)[0].path, "M1.5,-0.5L11.5,9.5L8.5,9.5L-1.5,-0.5Z");
+  assert.equal(
+    ribbon({ half: 3, both: true }, 10, 0, LOOK)[0].path,
+    "M2.5,-0.5L12.5,9.5L6.5,9.5L-3.5,-0.5Z",
+  );
+  assert.deepEqual(ribbon({ half: null, both: false }, 10, 0, LOOK), []);
+});
+
+test("a pair is pointed at where it is seen", () => {
+  const pair = pointed({ row: 30, key: 4, share: 1 }, "gone", [0, 40, 0, 40], LOOK);
+  assert.deepEqual([pair.notes[0].x, pair.notes[0].y, pair.notes[0].text], [4, 30, "gone"]);
+  assert.equal(pair.shapes.length, 1);
+  assert.deepEqual(pointed({ row: 30, key: 4, share: 1 }, "", [0, 20, 0, 40], LOOK).shapes, []);
 });

@@ -16,6 +16,7 @@ import {
   scaleOf,
   stops,
   ticksOf,
+  typeOf,
   zoomed,
 } from "../../pages/ui/components/windows.js";
 
@@ -266,9 +267,18 @@ test("token names stand where there is room for each, and are data", () => {
     vals: [11, 12, 13],
     text: ["\u2068&lt;b&gt;\u2069", "\u2068c\u2069", "\u2068\u2069"],
   });
-  assert.deepEqual(ticksOf(names, 10, 1, 10, 13, 30).text, ["10", "11", "12"]);
+  assert.deepEqual(ticksOf(names, 10, 1, 10, 13, 20).text, ["10", "11", "12"]);
   assert.deepEqual(ticksOf(names, 10, 2, 10, 13, 300).text, ["10", "11", "12"]);
   assert.deepEqual(ticksOf([], 10, 1, 10, 13, 300).text, ["10", "11", "12"]);
+});
+
+test("45 names fit in 330 px, in type that shrinks with their room", () => {
+  const names = Array.from({ length: 45 }, (_, i) => `t${i}`);
+  const ticks = ticksOf(names, 0, 1, 0, 45, 330);
+  assert.equal(ticks.text.length, 45);
+  assert.equal(typeOf(ticks, 330), 8);
+  assert.equal(typeOf(ticks, 450), 11.5);
+  assert.equal(typeOf(ticks, 900), 12);
 });
 
 test("a row's largest cell is found in the window, by its middle", () => {

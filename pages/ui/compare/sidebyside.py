@@ -272,7 +272,7 @@ def row(shown: Compared) -> None:
         log=spec.colour in ("log", "uniform"),
     )  # fmt: skip
     frame.chart(figure, "strips")
-    words = [t("compare.row_caption", query=sentences.name(full, max(0, at), "query"))]
+    words = [t("compare.row_caption", query=sentences.called(full, max(0, at), "query"))]
     if (wide := -(-(cols[1] - cols[0]) // POINTS)) > 1:
         words.append(t("compare.row_pooled", cols=wide))
     with st.container(key="caption-strips"):

@@ -54,25 +54,65 @@ export interface HeatmapData {
   /** Some pairs get no weight at all, and are veiled. */
   selects: boolean;
   overlay: Overlay | null;
+  /** Maps that add up to this one, and whether they are added or taken away. */
+  parts: Part[];
   looks: Looks;
   words: Words;
+}
+
+export interface Part {
+  name: string;
+  token: string;
+  taken: boolean;
 }
 
 /** Groups of queries (one or several each) and of keys, −1 for none; empty where none have any. */
 export interface Band {
   rows: number[][];
   cols: number[];
+  /** How plain each key's is, 0 … 1; none if all are. */
+  fades: number[];
+}
+/** A share for each key of the chosen row, null where it may not look. */
+export interface Curve {
+  kind: string;
+  row: number;
+  values: (number | null)[];
+  others: (number | null)[][];
+  half: number | null;
+  both: boolean;
+}
+/** Factors of the map, and how many rows, columns and places of the rank one value stands for. */
+export interface Product {
+  rank: number;
+  left: number[][];
+  right: number[][];
+  middle: number[][];
+  tall: number;
+  wide: number;
+  deep: number;
+}
+/** A pair that is pointed at. */
+export interface Mark {
+  row: number;
+  key: number;
+  share: number;
 }
 /** What is drawn on and beside a map (engine/structure/overlay.py). */
 export interface Overlay {
   kind: string;
   bands: Band[];
   stacked: boolean;
+  /** Of bands that are seen one at a time, the first. */
+  opens: number;
   ordered: boolean;
   edges: number[][];
   boxes: Span[];
   /** Words for the groups, if they have names. */
   names: string[];
+  curve: Curve | null;
+  mark: Mark | null;
+  product: Product | null;
 }
 
 /** A window's weights, as the server answers (pages/ui/server/windows.py). */
@@ -100,10 +140,41 @@ export interface Tile extends Answer {
   colour: Colour;
   pool: Pool;
   signed: boolean;
+  /** Which part of the map it is, or −1 for the whole. */
+  part: number;
   /** What full attention had in each cell, where it is shown. */
   full?: Float32Array;
   /** Position at each place, where they are not in the text's order. */
   order?: { rows: number[]; cols: number[] };
+}
+
+/** A strip beside a map: its size in px, what its own axis is besides hidden, and its traces on it. */
+export interface Strip {
+  size: number;
+  own: object;
+  traces: (axis: string) => object[];
+}
+/** All that a heatmap is drawn from. */
+export interface Drawing {
+  data: HeatmapData;
+  /** In the order in which it is shown. */
+  tile: Tile;
+  window: Span;
+  scale: Scale;
+  look: Look;
+  font: string;
+  /** px */
+  width: number;
+  height: number;
+  query: number | null;
+  bands: Band[];
+  curve: Curve | null;
+  /** What full attention had is drawn, too. */
+  losing: boolean;
+  /** Rows and columns have come to the mechanism's own order. */
+  turned: boolean;
+  /** Another map of its row has the axis of queries. */
+  follower: boolean;
 }
 
 /** The colours' ends, as values or, if log, as powers of ten. */

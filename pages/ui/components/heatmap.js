@@ -1,57 +1,36 @@
 // A heatmap that asks the server for the window it shows. See heatmap.py for what `data` holds.
 
-import { arrow, clamp, count, escaped, fill, lookOf, same, unseenOn } from "./common.js";
+import { arrow, clamp, count, fill, lookOf, same } from "./common.js";
 import { Component, mounting } from "./component.js";
-import {
-  bandsOf,
-  between,
-  borders,
-  clear,
-  drawnBands,
-  endsOf,
-  lostFrom,
-  orderOf,
-  reordered,
-  veilOf,
-} from "./overlay.js";
+import { pictureOf } from "./drawing.js";
+import { bandsOf, between, orderOf, reordered } from "./overlay.js";
 import { loadPlotly } from "./plotly.js";
+import { legendOf } from "./sides.js";
 import {
-  barOf,
   cellAt,
-  coloured,
   covers,
   describe,
   emptied,
   following,
   largestIn,
-  NAMED,
   parse,
   placed,
   pooled,
   scaleOf,
-  stops,
-  ticksOf,
   zoomed,
 } from "./windows.js";
 
 /** @import { Given } from "./component.js" */
-/** @import { HeatmapData, Look, Plot, Scale, Span, Tile } from "./data" */
+/** @import { HeatmapData, Look, Plot, Span, Tile } from "./data" */
 
 const PAUSE = 120; // ms of rest before a window is asked for
 const TELL = 400; // ms of rest before the page is told
 const DOUBLE = 220; // ms in which a second click makes it a double one
 const CELLS = 512;
-const VEIL = 0.16; // opacity over cells that are not looked at
-/** Opacity of what is lost, along the scale of the weights: as plain as they are there. */
-const LOST = [
-  [0, 0],
-  [0.05, 0.3],
-  [0.25, 0.6],
-  [1, 1],
-];
-const SHARE = 0.66; // of the window's height that a map takes at most
+const SHARE = 0.58; // of the window's height that a map takes at most
 const TALL = 1.2; // times its width, at most
 const LEAST = 320; // px
+const STEP = 900; // ms that a band is seen while they are played
 const TURN = 600; // ms in which rows and columns move to another order
 /** @type {Map<string, Set<Heatmap>>} name -> heatmaps that move as one, with one scale a kind */
 const linked = new Map();
@@ -76,6 +55,7 @@ class Heatmap extends Component {
   note = this.part("note");
   spoken = this.part("spoken");
   legend = this.part("legend");
+  sum = this.part("sum");
   /** @type {NodeListOf<HTMLButtonElement>} */
   buttons = this.root.querySelectorAll("[data-do]");
   window = this.full;
@@ -99,6 +79,8 @@ class Heatmap extends Component {
   turned = false; // rows and columns stand in the mechanism's order
   share = 0; // how far on the way there, 0 … 1
   layer = 0; // which of several bands
+  own = -1; // which of the maps that add up to this one; −1: the whole
+  playing = 0;
   turning = 0;
   settling = false; // Plotly is drawing
   drawn = false;
@@ -131,6 +113,7 @@ class Heatmap extends Component {
     cancelAnimationFrame(this.turning);
     this.join(null);
     [this.pausing, this.telling, this.choosing, this.retrying].forEach(clearTimeout);
+    clearInterval(this.playing);
     window.Plotly?.purge(this.plot);
   }
 
@@ -170,13 +153,17 @@ class Heatmap extends Component {
   update(old) {
     const { data } = this;
     this.join(data.link);
-    this.label();
     const asked = /** @type {const} */ (["token", "head", "pool", "colour"]);
     const fresh = !old || asked.some((name) => old[name] !== data[name]);
     const resized = !old || old.n !== data.n || old.m !== data.m;
     const told = !old || !same(old.window, data.window);
     if (fresh) this.whole = null;
-    if (!this.bands.length) this.layer = 0;
+    const opens = data.overlay?.opens ?? 0;
+    if (fresh || !this.bands.length || old?.overlay?.opens !== opens) {
+      this.pause();
+      this.layer = opens;
+    }
+    if (this.own >= data.parts.length) this.own = -1;
     if (!this.orderable) this.rest();
     if (resized || (told && !this.sent.some((w) => same(w, data.window)))) {
       if (!this.turned) this.window = data.window ?? this.full;
@@ -188,6 +175,7 @@ class Heatmap extends Component {
     const latest = this.untold.get("window");
     if (latest && latest.turn <= data.heard) this.sent = [];
     if (!old || old.query !== data.query) this.query = data.query;
+    this.label();
     const across = data.link ? Number.POSITIVE_INFINITY : TALL * this.plot.clientWidth;
     const most = Math.max(LEAST, Math.min(SHARE * window.innerHeight, across));
     this.height = Math.round(Math.min(data.height, most));
@@ -196,7 +184,8 @@ class Heatmap extends Component {
   }
 
   label() {
-    const { n, m, pool, colour, words } = this.data;
+    const { n, m, pool, colour, words, overlay } = this.data;
+    const layers = overlay?.stacked ? 0 : (overlay?.bands.length ?? 0);
     this.plot.setAttribute("aria-label", fill(words.aria, { n, m }));
     for (const button of this.buttons) {
       const name = String(button.dataset.do);
@@ -206,23 +195,75 @@ class Heatmap extends Component {
       const pressed = { fit: this.fitted, order: this.turned, lost: this.losing }[name];
       if (pressed !== undefined) button.setAttribute("aria-pressed", String(pressed));
       if (name === "fit") button.hidden = pool !== "max" || colour === "row";
-      if (name === "lost") button.hidden = !this.data.reference;
+      if (name === "lost") button.hidden = !this.data.reference || this.own >= 0;
       if (name === "order") button.hidden = !this.orderable;
-      if (name === "layer") {
-        const bands = this.data.overlay?.stacked ? [] : (this.data.overlay?.bands ?? []);
-        button.hidden = bands.length < 2;
-        button.textContent = fill(words.layer, { a: this.layer + 1, b: bands.length });
-      }
+      if (name === "layer" || name === "play") button.hidden = layers < 2;
+      if (name === "layer" && layers > 1)
+        button.textContent = fill(words.layer, { a: this.layer + 1, b: layers });
+      if (name === "play" && this.playing) button.textContent = words.pause;
     }
+    this.add();
     this.root.classList.toggle("hm-compact", Boolean(this.link));
     this.root.classList.toggle("hm-follower", this.follower);
+  }
+
+  /** The maps that add up to this one, each a button that shows it on its own. */
+  add() {
+    const { parts, words } = this.data;
+    this.sum.hidden = !parts.length;
+    const all = { name: words.whole_map, taken: false };
+    /** @type {(Node | string)[]} */
+    const line = [];
+    [all, ...parts].forEach(({ name, taken }, i) => {
+      if (i) line.push(i === 1 ? " = " : taken ? " − " : " + ");
+      const button = document.createElement("button");
+      button.textContent = name;
+      button.setAttribute("aria-pressed", String(this.own === i - 1));
+      button.onclick = () => {
+        this.own = i - 1;
+        this.label();
+        this.refresh();
+      };
+      line.push(button);
+    });
+    this.sum.replaceChildren(...(parts.length ? line : []));
+  }
+
+  /** Steps through the bands, from the first again after the last; or stops. */
+  play() {
+    const last = (this.data.overlay?.bands.length ?? 0) - 1;
+    if (this.playing) {
+      this.pause();
+      return;
+    }
+    this.unfold(this.layer >= last ? 0 : this.layer + 1);
+    this.playing = setInterval(() => {
+      this.unfold(this.layer + 1);
+      if (this.layer >= last) this.pause();
+    }, STEP);
+    this.label();
+  }
+
+  pause() {
+    clearInterval(this.playing);
+    this.playing = 0;
+    this.label();
+  }
+
+  /** @param {number} layer */
+  unfold(layer) {
+    this.layer = layer % (this.data.overlay?.bands.length || 1);
+    this.label();
+    this.draw();
   }
 
   // -- asking ---------------------------------------------------------------------------------
 
   /** Draws the window, or asks for it first. */
   refresh(fresh = false) {
-    const known = this.tile && covers(this.tile, this.needed) && (!this.losing || this.tile.full);
+    const { tile } = this;
+    const known =
+      tile?.part === this.own && covers(tile, this.needed) && (!this.losing || tile.full);
     if (!fresh && known) this.draw();
     else this.fetch();
   }
@@ -239,7 +280,7 @@ class Heatmap extends Component {
   /** Whether what full attention had is drawn: at first where nothing else tells the mechanism. */
   get losing() {
     const { reference, selects, overlay } = this.data;
-    return Boolean(reference) && (this.chosen ?? !(selects || overlay));
+    return Boolean(reference) && this.own < 0 && (this.chosen ?? !(selects || overlay));
   }
 
   get bands() {
@@ -312,8 +353,10 @@ class Heatmap extends Component {
         url.searchParams.set(name, String(value));
       return fetch(url, { signal });
     };
-    const { reference } = this.data;
-    const tokens = this.losing && reference ? [token, reference] : [token];
+    const { reference, parts } = this.data;
+    const part = this.own;
+    const whole = part < 0 ? token : parts[part].token;
+    const tokens = this.losing && reference ? [whole, reference] : [whole];
     this.root.dataset.busy = "yes";
     try {
       const [, ...replies] = await Promise.all([loadPlotly(this.data.plotly), ...tokens.map(ask)]);
@@ -328,8 +371,8 @@ class Heatmap extends Component {
       const failed = replies.find(({ ok }) => !ok);
       if (failed) throw new Error(String(failed.status));
       const [own, full] = (await Promise.all(replies.map((r) => r.arrayBuffer()))).map(parse);
-      this.tile = { ...own, full: full?.cells, window, colour, pool, signed };
-      if (same(window, this.full)) this.whole = largestOf(this.tile);
+      this.tile = { ...own, full: full?.cells, window, colour, pool, signed, part };
+      if (part < 0 && same(window, this.full)) this.whole = largestOf(this.tile);
       delete this.root.dataset.busy;
       this.draw();
       for (const peer of this.peers) if (peer.stale) peer.draw();
@@ -421,95 +464,19 @@ class Heatmap extends Component {
   }
 
   draw() {
-    const { plot } = this;
+    const { plot, window: span, query, data, losing, curve, bands, follower } = this;
     const tile = this.shown;
     if (!tile || !window.Plotly) return;
-    const { height } = this;
-    const { words, link, overlay } = this.data;
     const look = this.colours();
     const scale = this.scale(tile);
     this.high = scale.high;
-    const [r0, r1, c0, c1] = this.window;
-    const tokens = tile.queries.length && tile.cell[0] === 1;
-    const margin = link
-      ? { l: tokens ? 84 : 56, r: 8, t: 62, b: 84, autoexpand: false }
-      : { l: 92, r: 84, t: 8, b: 84 };
-    const names = tile.keys.length && tile.cell[1] === 1;
-    if (!link && !(names && (this.width - margin.l - margin.r) / (c1 - c0) >= NAMED))
-      margin.b = 48;
     this.width = plot.clientWidth;
-    const room = { across: this.width - margin.l - margin.r, down: height - margin.t - margin.b };
-    const bands = drawnBands(link ? [] : this.bands, tile.order, look, room);
-    const across = room.across * (1 - bands.left);
-    const x = ticksOf(tile.keys, tile.cols[0], tile.cell[1], c0, c1, across);
-    const each = x.vals.length === c1 - c0;
-    if (link && !each) margin.b = 48;
-    this.inside = (height - margin.t - margin.b) * (1 - bands.top);
-    const y = ticksOf(tile.queries, tile.rows[0], tile.cell[0], r0, r1, this.inside);
-    for (const ticks of [x, y]) if (tile.order && ticks.vals.length < r1 - r0) ticks.vals = []; // places are no positions
-    const upright = tile.keys.length && each; // tokens stand upright
-    const axis = {
-      showgrid: false,
-      zeroline: false,
-      tickmode: "array",
-      ticks: "",
-      fixedrange: false,
-      showline: true,
-      mirror: true,
-      linecolor: look.grid,
-    };
-    const caption = {
-      showarrow: false,
-      xref: "paper",
-      yref: "paper",
-      font: { size: 13, color: look.faint },
-    };
-    const below = { x: 0.5, y: 0, yanchor: "bottom", yshift: upright ? -margin.b : -44 };
-    const beside = { x: 0, y: 0.5, xanchor: "left", xshift: -margin.l, textangle: -90 };
-    const captions = [{ ...caption, ...below, text: escaped(words.key) }];
-    const own = [{ ...caption, ...beside, text: escaped(words.query) }];
-    const trace = {
-      type: "heatmap",
-      z: coloured(tile, scale),
-      hoverinfo: "none",
-      zmin: scale.low,
-      zmax: scale.high,
-      x0: tile.cols[0] + (tile.cell[1] - 1) / 2,
-      dx: tile.cell[1],
-      y0: tile.rows[0] + (tile.cell[0] - 1) / 2,
-      dy: tile.cell[0],
-      colorscale: stops(look[scale.signed ? "signed" : "weight"]),
-      colorbar: barOf(tile, scale, words, Boolean(link)),
-    };
-    const layout = {
-      margin,
-      width: this.width,
-      height,
-      dragmode: "zoom",
-      showlegend: false,
-      paper_bgcolor: "rgba(0,0,0,0)",
-      plot_bgcolor: unseenOn(look),
-      font: { family: getComputedStyle(this.root).fontFamily, size: 12, color: look.faint },
-      xaxis: {
-        ...axis,
-        domain: [bands.left, 1],
-        range: [c0 - 0.5, c1 - 0.5],
-        tickvals: x.vals,
-        ticktext: x.text,
-        tickangle: upright ? -90 : 0,
-      },
-      yaxis: {
-        ...axis,
-        domain: [0, 1 - bands.top],
-        range: [r1 - 0.5, r0 - 0.5],
-        ...{ ticks: "outside", ticklen: bands.left * room.across, tickcolor: "rgba(0,0,0,0)" },
-        tickvals: y.vals,
-        ticktext: y.text,
-      },
-      ...bands.axes,
-      annotations: this.follower ? captions : [...captions, ...own],
-      shapes: [...this.structure(look, tile, across), ...this.mark(look, tile)],
-    };
+    const { traces, layout, inside } = pictureOf({
+      ...{ data, tile, window: span, scale, look, query, bands, curve, losing, follower },
+      ...{ width: this.width, height: this.height, turned: this.share === 1 },
+      font: getComputedStyle(this.root).fontFamily,
+    });
+    this.inside = inside;
     const config = {
       displayModeBar: false,
       doubleClick: false,
@@ -517,15 +484,16 @@ class Heatmap extends Component {
       scrollZoom: false,
     };
     this.settling = true;
-    const traces = [trace, ...this.layers(tile, scale, trace, look), ...bands.traces];
     window.Plotly.react(plot, traces, layout, config).then(() => {
       this.settling = false;
       if (!this.drawn) this.listenToPlotly();
       this.drawn = true;
-      this.root.dataset.drawn = `${this.window.join("-")} ${tile.cell.join("x")}`;
+      this.root.dataset.drawn = `${span.join("-")} ${tile.cell.join("x")}`;
       this.root.dataset.order = this.share === 1 ? "own" : this.share ? "moving" : "text";
       this.place();
     });
+    const [r0, r1, c0, c1] = span;
+    const { words } = data;
     const facts = {
       r0: count(r0),
       r1: count(r1 - 1),
@@ -537,81 +505,24 @@ class Heatmap extends Component {
     };
     const told = fill(words[pooled(tile) ? "note_pooled" : "note_exact"], facts);
     this.note.textContent = emptied(tile).length ? `${told}. ${words.note_removed}` : told;
-    this.explain(overlay, look);
+    this.explain(look);
   }
 
-  /**
-   * Over the weights: a veil where the mechanism does not look, and what full attention had more.
-   *
-   * @param {Tile} tile
-   * @param {Scale} scale
-   * @param {object} trace of the weights
-   * @param {Look} look
-   */
-  layers(tile, scale, trace, look) {
-    const flat = { ...trace, showscale: false, colorbar: undefined };
-    const veil = clear(look.faint, VEIL);
-    const over = [];
-    if (this.data.selects && tile.colour !== "row")
-      over.push({
-        ...flat,
-        z: veilOf(tile),
-        zmin: 0,
-        zmax: 1,
-        colorscale: [
-          [0, veil],
-          [1, veil],
-        ],
-      });
-    if (this.losing && tile.full) {
-      const lost = { ...tile, cells: lostFrom(tile.cells, tile.full) };
-      const colorscale = LOST.map(([at, share]) => [at, clear(look.accent, share)]);
-      over.push({ ...flat, z: coloured(lost, scale), colorscale });
-    }
-    return over;
-  }
-
-  /**
-   * Borders and boxes of the mechanism's pieces; in its own order, where groups end.
-   *
-   * @param {Look} look
-   * @param {Tile} tile
-   * @param {number} across px
-   */
-  structure(look, tile, across) {
-    const { overlay, n, m, link } = this.data;
-    if (!overlay || link) return [];
-    const [band] = this.bands;
-    if (!tile.order || !band)
-      return borders(overlay, this.window, m - n, { across, down: this.inside }, look);
-    if (this.share < 1) return [];
-    const line = { color: look.faint, width: 1 };
-    const ends = { type: "line", x0: -0.5, x1: m - 0.5, y0: -0.5, y1: n - 0.5, line };
-    return [
-      ...endsOf(band.rows, tile.order.rows).map((at) => ({ ...ends, y0: at - 0.5, y1: at - 0.5 })),
-      ...endsOf(band.cols, tile.order.cols).map((at) => ({ ...ends, x0: at - 0.5, x1: at - 0.5 })),
-    ];
+  /** What is known of each key of the chosen row, if it is that row's. */
+  get curve() {
+    const curve = this.data.overlay?.curve;
+    return curve && curve.row === this.query ? curve : null;
   }
 
   /**
    * What the colours beside the weights' own mean.
    *
-   * @param {import("./data").Overlay | null} overlay
    * @param {Look} look
    */
-  explain(overlay, look) {
-    const { words, selects, link } = this.data;
-    /** @type {[colour: string, words: string][]} */
-    const said = [];
-    if (selects) said.push([clear(look.faint, VEIL), words.veil]);
-    if (this.losing) said.push([look.accent, words.lost_legend]);
-    if (overlay?.kind === "memory") said.push([clear(look.accent, 0.2), words.memory]);
-    if (overlay?.bands.length && !link) {
-      const names = overlay.names.length ? overlay.names : [words.bands];
-      names.forEach((name, i) => {
-        said.push([look.tints[i % look.tints.length], name]);
-      });
-    }
+  explain(look) {
+    const { words, selects, link, overlay } = this.data;
+    const seen = { selects, losing: this.losing, beside: !link };
+    const said = legendOf(overlay, words, seen, look);
     this.legend.replaceChildren(
       ...said.map(([colour, text]) => {
         const item = document.createElement("span");
@@ -622,32 +533,6 @@ class Heatmap extends Component {
       }),
     );
     this.legend.hidden = !said.length;
-  }
-
-  /**
-   * A frame around the chosen row, and a bar beside those of which next to nothing is left.
-   *
-   * @param {Look} look
-   * @param {Tile | null} tile
-   */
-  mark(look, tile = this.tile) {
-    const q = this.query === null ? null : (tile?.order?.rows.indexOf(this.query) ?? this.query);
-    const [r0, r1] = this.window;
-    const bars = (tile ? emptied(tile) : []).map(([y0, y1]) => ({
-      type: "rect",
-      xref: "paper",
-      x0: 1.002,
-      x1: 1.01,
-      y0: y0 - 0.5,
-      y1: y1 - 0.5,
-      line: { width: 0 },
-      fillcolor: look.faint,
-    }));
-    if (q === null || q < r0 || q >= r1) return bars;
-    const rim = (r1 - r0) / this.inside; // a pixel: the row itself stays free
-    const line = { color: look.accent, width: 2 };
-    const rows = { y0: q - 0.5 - rim, y1: q + 0.5 + rim };
-    return [...bars, { type: "rect", x0: -0.5, x1: this.data.m - 0.5, ...rows, line }];
   }
 
   listenToPlotly() {
@@ -766,11 +651,8 @@ class Heatmap extends Component {
     if (name === "out") this.zoom(2);
     if (name === "png" || name === "svg") this.save(name);
     if (name === "order") this.turn();
-    if (name === "layer") {
-      this.layer = (this.layer + 1) % (this.data.overlay?.bands.length || 1);
-      this.label();
-      this.draw();
-    }
+    if (name === "layer") this.unfold(this.layer + 1);
+    if (name === "play") this.play();
     if (name === "lost") {
       this.chosen = !this.losing;
       this.label();

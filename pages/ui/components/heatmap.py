@@ -4,7 +4,7 @@ The browser asks the tile route for the window that it shows; the page is told o
 chose: a query (click, Enter) and a window (zoom, pan).
 """
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import streamlit as st
 from engine.contract import Pool
 from engine.measure.attention import Attention
 from engine.structure.overlay import Overlay
+from engine.text import quantities
 from pages.ui.components.looks import LOOKS, registered, script, words
 from pages.ui.server.windows import PLOTLY, REGISTRY
 
@@ -24,13 +25,14 @@ HTML = """
 <div class="hm">
   <div class="hm-bar">
     <button data-do="order" hidden></button><button data-do="layer" hidden></button>
-    <button data-do="lost" hidden></button><span class="hm-gap"></span>
-    <button data-do="fit" hidden></button>
+    <button data-do="play" hidden></button><button data-do="lost" hidden></button>
+    <span class="hm-gap"></span><button data-do="fit" hidden></button>
     <button data-do="out"></button><button data-do="in"></button><button data-do="whole"></button>
     <button data-do="png"></button><button data-do="svg"></button>
   </div>
+  <div class="hm-sum" role="group" hidden></div>
   <div class="hm-plot" tabindex="0" role="application"></div>
-  <div class="hm-note"></div><div class="hm-legend" hidden></div>
+  <div class="hm-told"><div class="hm-legend" hidden></div><div class="hm-note"></div></div>
   <div class="hm-cursor" hidden></div><div class="hm-tip" dir="auto" hidden></div>
   <div class="hm-spoken" aria-live="polite"></div>
 </div>
@@ -47,11 +49,44 @@ component = registered(
 WORDS = (
     "aria", "query", "key", "unseen", "failed", "whole", "whole_help", "in", "in_help", "out",
     "out_help", "png", "png_help", "svg", "svg_help", "fit", "fit_help", "lost", "lost_help",
-    "lost_legend", "layer", "layer_help", "order_help", "veil", "memory", "note_exact",
+    "lost_legend", "order_help", "veil", "whole_map", "play", "play_help", "pause", "note_exact",
     "note_pooled", "note_removed", "removed", "pool_max", "pool_mean", "pool_sum",
     "colour_weight", "colour_log", "colour_uniform", "colour_row", "value_weight", "value_log",
     "value_uniform", "value_row",
 )  # fmt: skip
+
+
+TAKEN = {"taken"}
+"""Parts that are taken away."""
+
+
+def about(overlay: Overlay | None, t: Callable[..., str]) -> dict[str, str]:
+    """Words of what one overlay has: its bands, its order, its curve, and the rest."""
+    if overlay is None:
+        return {}
+    kind, found = overlay.kind, {}
+
+    def say(word: str, name: str, **facts: Any) -> None:
+        found[word] = t(f"component.heatmap.{name}", **facts)
+
+    if overlay.bands:
+        say("bands", f"bands_{kind}")
+    if len(overlay.bands) > 1 and not overlay.stacked:
+        say("layer", f"layer_{kind}", a="{a}", b="{b}")
+        say("layer_help", f"layer_{kind}_help")
+    if overlay.bands and overlay.ordered:
+        say("order", f"order_{kind}")
+    if overlay.boxes and kind in ("memory", "slots"):
+        say("memory", kind)
+    if overlay.curve is not None:
+        say("curve", f"curve_{overlay.curve.kind}")
+        if overlay.curve.half is not None:
+            say("ribbon", f"ribbon_{overlay.curve.kind}", half=overlay.curve.half)
+    if overlay.mark is not None:
+        say("mark", "mark", share=quantities.share(overlay.mark.share))
+    if overlay.product is not None:
+        say("product", "product", rank=overlay.product.rank)
+    return found
 
 
 def heatmap(
@@ -69,6 +104,7 @@ def heatmap(
     overlay: Overlay | None = None,
     full: Attention | None = None,
     selects: bool = False,
+    parts: Mapping[str, Attention] | None = None,
     file: str = "attention",
     link: str | None = None,
     lead: bool = True,
@@ -86,7 +122,7 @@ def heatmap(
         query: the row to mark. height: of the picture, in pixels. file: name of a saved picture.
         overlay: the mechanism's structure on this head's map. full: full attention over the same
             keys, so that what it had can be shown. selects: some pairs get no weight at all, and
-            are veiled.
+            are veiled. parts: maps that add up to this one, by the ids of their names.
         link: heatmaps with the same name move as one and share a scale with those of their kind
             (signed or not); they are drawn narrow. lead: of those, the one with the buttons.
         top: where the colours of a max-pooled map end, if not at its own largest.
@@ -114,11 +150,6 @@ def heatmap(
             on_window(None if span is None else (span[0], span[1], span[2], span[3]))
 
     frame = attention.frame
-    kind = overlay.kind if overlay and overlay.bands else ""
-    own = {"bands": f"bands_{kind}", "order": f"order_{kind}"} if kind else {}
-    if overlay is not None and not overlay.ordered:
-        own.pop("order", None)
-    about = {key: t(f"component.heatmap.{word}") for key, word in own.items()}
     component(
         key=key,
         data={
@@ -143,8 +174,16 @@ def heatmap(
             and asdict(overlay) | {"names": [t(f"route.{x}") for x in overlay.names]},
             "reference": None if full is None else REGISTRY.put(full, (name, "full")),
             "selects": selects,
+            "parts": [
+                {
+                    "name": t(f"part.{one}"),
+                    "taken": one in TAKEN,
+                    "token": REGISTRY.put(part, (name, "part", one)),
+                }
+                for one, part in (parts or {}).items()
+            ],
             "looks": LOOKS,
-            "words": words(t, "heatmap", WORDS, "n m r0 r1 c0 c1 a b pool x") | about,
+            "words": words(t, "heatmap", WORDS, "n m r0 r1 c0 c1 a b pool x") | about(overlay, t),
         },
         on_query_change=chosen,
         on_window_change=moved,

@@ -1,12 +1,10 @@
 // What a mechanism's structure is on a heatmap: an order of its own, bands, borders, a veil over
 // what it does not look at, and what full attention had there.
 
-/** @import { Band, Look, Overlay, Span, Tile } from "./data" */
+/** @import { Band, Curve, Look, Mark, Overlay, Span, Tile } from "./data" */
 
-const BAND = 7; // px, of one band and the gap after it
-const WIDE = 42; // px, of a band that several groups share
-const GAP = 3; // px between bands and map
 const SPARSE = 5; // px between borders, at least
+export const VEIL = 0.16; // opacity over cells that are not looked at
 
 /**
  * Positions in the order of their groups, those without a group last.
@@ -106,69 +104,6 @@ export function bandsOf(overlay, layer) {
 }
 
 /**
- * Bands at the left and at the top, as Plotly's traces and axes.
- *
- * @param {Band[]} bands
- * @param {{ rows: number[], cols: number[] } | undefined} order places -> positions
- * @param {Look} look
- * @param {{ across: number, down: number }} size of the plot, px
- */
-export function drawnBands(bands, order, look, { across, down }) {
-  const tints = look.tints;
-  const colorscale = tints.flatMap((colour, i) => [
-    [i / tints.length, colour],
-    [(i + 1) / tints.length, colour],
-  ]);
-  const common = {
-    type: "heatmap",
-    hoverinfo: "skip",
-    showscale: false,
-    colorscale,
-    zmin: -0.5,
-    zmax: tints.length - 0.5,
-  };
-  /** @param {number} group */
-  const tint = (group) => (group < 0 ? null : group % tints.length);
-  /** @type {<T>(groups: T[], order?: number[]) => T[]} */
-  const placed = (groups, by) => (by ? by.map((i) => groups[i]) : groups);
-  const hidden = { visible: false, fixedrange: true };
-  /** @type {object[]} */
-  const traces = [];
-  /** @type {Record<string, object>} */
-  const axes = {};
-  const lefts = bands.filter((band) => band.rows.length);
-  const tops = bands.filter((band) => band.cols.length);
-  let left = 0; // px
-  lefts.forEach((band, i) => {
-    const stripes = band.rows[0].length;
-    const wide = stripes > 1 ? WIDE : BAND;
-    axes[`xaxis${i + 2}`] = {
-      ...hidden,
-      domain: [left / across, (left + wide - 1) / across],
-      range: [-0.5, stripes - 0.5],
-    };
-    left += wide;
-    const z = placed(band.rows, order?.rows).map((groups) => groups.map(tint));
-    traces.push({ ...common, x0: 0, z, xaxis: `x${i + 2}` });
-  });
-  tops.forEach((band, i) => {
-    axes[`yaxis${i + 2}`] = {
-      ...hidden,
-      domain: [1 - ((i + 1) * BAND - 1) / down, 1 - (i * BAND) / down],
-      range: [-0.5, 0.5],
-    };
-    const z = [placed(band.cols, order?.cols).map(tint)];
-    traces.push({ ...common, y: [0], z, yaxis: `y${i + 2}` });
-  });
-  return {
-    traces,
-    axes,
-    left: (left && left + GAP) / across,
-    top: (tops.length && tops.length * BAND + GAP) / down,
-  };
-}
-
-/**
  * Where groups end, in an order.
  *
  * @param {(number | number[])[]} groups
@@ -193,7 +128,7 @@ export function borders(overlay, [r0, r1, c0, c1], offset, { across, down }, loo
   const shapes = [];
   const ends = { x0: -0.5 + c0, x1: c1 - 0.5, y0: r0 - 0.5, y1: r1 - 0.5 };
   for (const [r, s, c, d] of overlay.boxes) {
-    const memory = overlay.kind === "memory";
+    const memory = overlay.kind === "memory" || overlay.kind === "slots";
     shapes.push({
       type: "rect",
       ...{ x0: c - 0.5, x1: d - 0.5, y0: r - 0.5, y1: s - 0.5 },
@@ -215,4 +150,54 @@ export function borders(overlay, [r0, r1, c0, c1], offset, { across, down }, loo
         shapes.push({ type: "line", ...ends, y0: at - 0.5, y1: at - 0.5, line });
   });
   return shapes;
+}
+
+/**
+ * Where distance leaves a key at least half of its weight: a ribbon along the diagonal.
+ *
+ * @param {Curve} curve
+ * @param {number} n rows
+ * @param {number} offset position of the first query among the keys
+ * @param {Look} look
+ */
+export function ribbon({ half, both }, n, offset, look) {
+  if (half === null) return [];
+  const [top, end] = [-0.5, n - 0.5];
+  /** @param {number} by keys to the right of the diagonal */
+  const along = (by) => [top + offset + by, end + offset + by];
+  const [[a, b], [c, d]] = [along(both ? half : 0), along(-half)];
+  const line = { color: clear(look.accent, 0.7), width: 1, dash: "dot" };
+  const path = `M${a},${top}L${b},${end}L${d},${end}L${c},${top}Z`;
+  return [{ type: "path", path, line, fillcolor: clear(look.accent, 0.1), layer: "above" }];
+}
+
+/**
+ * A pair that is pointed at, framed, and an arrow to it with what it is.
+ *
+ * @param {Mark} mark
+ * @param {string} text
+ * @param {Span} window
+ * @param {Look} look
+ */
+export function pointed({ row, key }, text, [r0, r1, c0, c1], look) {
+  if (row < r0 || row >= r1 || key < c0 || key >= c1) return { shapes: [], notes: [] };
+  const line = { color: look.accent, width: 2 };
+  const room = Math.max(0.5, (c1 - c0) / 80);
+  const box = { x0: key - room, x1: key + room, y0: row - room, y1: row + room };
+  const up = row - r0 > (r1 - r0) / 4;
+  const note = {
+    x: key,
+    y: row,
+    text,
+    showarrow: true,
+    arrowcolor: look.accent,
+    arrowwidth: 1.5,
+    arrowhead: 2,
+    standoff: 8,
+    ax: key - c0 > (c1 - c0) / 2 ? -48 : 48,
+    ay: up ? -44 : 44,
+    font: { size: 13, color: look.accent },
+    bgcolor: clear(look.paper, 0.9),
+  };
+  return { shapes: [{ type: "circle", ...box, line }], notes: [note] };
 }

@@ -54,6 +54,7 @@ class TokenText extends Component {
     this.listen(this.flow, "focusin", (event) => this.focused(event.target));
     this.listen(this.flow, "focusout", () => this.hush());
     this.listen(this.flow, "keydown", (event) => this.key(event));
+    this.watch(this.flow, () => this.reveal()); // only then are there lines
   }
 
   /** @param {TokensData} [old] */

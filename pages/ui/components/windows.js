@@ -5,7 +5,9 @@ import { clamp, count, decadesBelow, escaped, fill, isolated, number, same } fro
 /** @import { Answer, Cell, Colour, Scale, Span, Ticks, Tile, Words } from "./data" */
 
 const NEARLY_ALL = 0.9; // of a row's mass
-export const NAMED = 13; // px that a name needs
+export const NAMED = 7; // px that a name needs, in the smallest type
+const PER_PX = 1.15; // of the room of a name, its type: letters are less high than it
+const TYPE = [8, 12]; // px
 
 /**
  * The server's answer: the length of a header (four bytes, little-endian), the header as JSON,
@@ -322,3 +324,12 @@ export function ticksOf(names, start, step, low, high, pixels) {
   const vals = Array.from({ length: high - low }, (_, i) => low + i);
   return { vals, text: vals.map((x) => escaped(isolated(names[x - start] ?? ""))) };
 }
+
+/**
+ * How large the type of ticks is: as large as fits where each has a name, 12 px at most.
+ *
+ * @param {Ticks} ticks
+ * @param {number} pixels that they share
+ */
+export const typeOf = ({ vals }, pixels) =>
+  clamp(Math.floor(2 * PER_PX * (pixels / Math.max(1, vals.length))) / 2, TYPE[0], TYPE[1]);

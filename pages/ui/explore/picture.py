@@ -8,12 +8,14 @@ from engine.figures.attention.mosaic import mosaic
 from engine.spec.fields import COLOURS, POOLS
 from pages.ui.components.heatmap import heatmap
 from pages.ui.components.tokens import token_text
-from pages.ui.explore import vision
+from pages.ui.explore import glance, vision
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import controls, frame
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 from pages.ui.url import state
+
+GLANCE = 240  # px, with the room around it and the text's legend
 
 
 def toolbar(scene: Scene) -> None:
@@ -28,6 +30,15 @@ def toolbar(scene: Scene) -> None:
                 t("explore.pool"), "pool", POOLS, scene.spec.pool,
                 lambda key: t(f"pool.{key}"), hide_label=True,
             )  # fmt: skip
+        if rank := beside_map(scene):
+            with st.container(key="rank", width=150):
+                controls.parameters(scene.spec, rank.__eq__)
+
+
+def beside_map(scene: Scene) -> str:
+    """The parameter that stands by the map, not in the sidebar: the rank of its factors."""
+    own = scene.overlay
+    return scene.mechanism.grows if scene.mechanism and own and own.product else ""
 
 
 def picture(scene: Scene, height: int = 600) -> None:
@@ -40,7 +51,7 @@ def picture(scene: Scene, height: int = 600) -> None:
         "picture", scene.attention, t, name=spec.attention_key(), head=scene.head, pool=spec.pool,
         colour=spec.colour, window=spec.zoom, query=scene.query, height=height,
         overlay=scene.overlay, full=scene.full if att.row_kind != "signed" else None,
-        selects=scene.mechanism is not None and scene.mechanism.selects,
+        selects=scene.mechanism is not None and scene.mechanism.selects, parts=scene.parts,
         on_query=lambda row: scene.pin(query=row),
         on_window=lambda window: state.change(zoom=window),
     )  # fmt: skip
@@ -75,18 +86,22 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
         say(t("heads.caption", **words))
 
 
-def beside(scene: Scene, height: int = 640) -> None:
-    """What stands beside the picture: the text, and under it every head at a glance."""
+def beside(scene: Scene, height: int = 520) -> None:
+    """What stands beside the picture: what was done to the row, the text under it, and every head
+    at a glance."""
     att = scene.attention
     grid = att.frame.grid
     named = att.frame.tokens is not None
-    across = min(att.frame.heads, 3 if att.frame.heads in (5, 6, 9) else 4)
+    across = min(att.frame.heads, 6)
     if not named:  # no text beside them: about a square
         across = math.ceil(math.sqrt(att.frame.heads))
     down = -(-att.frame.heads // across)
     strip = min(height, down * (400 // across + 20))
     if att.frame.heads == 1 or scene.spec.head == "all":
         strip = 0
+    glance.look(scene)
+    if scene.before is not None:
+        height -= GLANCE
     if grid:
         vision.image(scene, grid, tinted=False, height=300)
     elif named:

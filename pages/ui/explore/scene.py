@@ -21,8 +21,12 @@ from engine.sources import SOURCES, Identical, Image, Planted
 from engine.sources.arrays import read as read_arrays
 from engine.spec.picture import Spec
 from engine.store import fits
-from engine.structure.highlights import Against, Look, against, best_layer, look, sharpest
+from engine.structure.deed import Deed, deed
+from engine.structure.highlights import Against, Look, against, best_layer, look
+from engine.structure.opening import opening
 from engine.structure.overlay import Overlay, overlay
+from engine.structure.parts import Part, parts
+from engine.structure.shown import Shown
 from pages.ui.server.desk import DESK, Report
 from pages.ui.server.waiting import Trouble, ask, obtain
 from pages.ui.shared import contents
@@ -102,19 +106,39 @@ class Scene:
     def full(self) -> Attention | None:
         """Full attention over the same keys, to be set against; None where this is it, or where
         the model never had it."""
-        if not isinstance(self.given, QKV) or self.spec.mechanism == Softmax.key or self.trained:
-            return None
-        made, hidden = Softmax().attend(self.given), self.attention.hidden_keys
-        return made if hidden is None else made.hide(hidden)
+        return None if self.trained else full_attention(self.given, self.spec, self.attention)
 
     @cached_property
     def overlay(self) -> Overlay | None:
-        """What the mechanism's structure is on this head's map."""
+        """What the mechanism's structure is on this head's map, and of the chosen row on it."""
         return obtain(
-            f"overlay:{self.spec.attention_key()}:{self.head}", t("gate.structure"),
-            lambda report: overlay(self.attention, self.head),
+            f"overlay:{self.spec.attention_key()}:{self.head}:{self.query}", t("gate.structure"),
+            lambda report: overlay(self.attention, self.head, self.query),
             lambda made: 64 * sum(len(b.rows) + len(b.cols) for b in made.bands) if made else 1,
         )  # fmt: skip
+
+    @cached_property
+    def parts(self) -> dict[str, Part]:
+        """Maps that add up to this one."""
+        return parts(self.attention)
+
+    @cached_property
+    def before(self) -> Tensor | None:
+        """The chosen row under full attention, (m); None where this is it."""
+        if self.full is None:
+            return None
+        return self.full.weights(torch.tensor([self.query]))[self.head, 0].float().cpu()
+
+    @property
+    def shown(self) -> Shown:
+        """The chosen head and row, and what they came from."""
+        given = self.given if isinstance(self.given, QKV) else None
+        return Shown(self.attention, self.head, self.query, given, self.mechanism)
+
+    @cached_property
+    def deed(self) -> Deed | None:
+        """What the mechanism did on the chosen row; None of full attention and of own weights."""
+        return None if self.full is None else deed(self.shown, self.weights, self.before)
 
     def pin(self, **changed: Any) -> None:
         """Change a choice, and keep the layer, the head and the row that are shown."""
@@ -123,14 +147,21 @@ class Scene:
 
     def set_against(self) -> Against | None:
         """What the chosen row keeps of full attention; None where there is nothing to compare."""
-        if self.full is None or self.attention.row_kind == "signed":
+        if self.before is None or self.attention.row_kind == "signed":
             return None
-        full = self.full.weights(torch.tensor([self.query]))[self.head, 0].float().cpu()
-        return against(self.weights, full)
+        return against(self.weights, self.before)
 
     def look(self) -> Look:
         """What the chosen row does, in numbers."""
         return look(self.weights, self.summary.rows, self.attention.frame, self.head, self.query)
+
+
+def full_attention(given: QKV | Attention, spec: Spec, att: Attention) -> Attention | None:
+    """Full attention over the same keys; None where this is it, or where there is no QKV."""
+    if not isinstance(given, QKV) or spec.mechanism == Softmax.key:
+        return None
+    made = Softmax().attend(given)
+    return made if att.hidden_keys is None else made.hide(att.hidden_keys)
 
 
 def given_by(spec: Spec) -> QKV | Attention:
@@ -260,7 +291,7 @@ def scene(spec: Spec) -> Scene:
     )
     heads = att.frame.heads
     fixed = spec.head if isinstance(spec.head, int) and spec.head < heads else None
-    head, query = sharpest(made.rows, att.frame.offset, fixed)
+    head, query = opening(att, made.rows, full_attention(given, spec, att), fixed)
     if spec.query is not None and spec.query < att.frame.n:
         if fixed is None:
             head = int(made.rows.max_weight[:, spec.query].argmax())

@@ -1,9 +1,14 @@
 """What the Explore page says of a scene: the row's sentence, and where Q, K and V came from."""
 
+from typing import Any
+
 import streamlit as st
 
 from engine.mechanisms import MECHANISMS
+from engine.mechanisms.base import Mechanism
+from engine.mechanisms.combined import Combined
 from engine.mechanisms.softmax import Softmax
+from engine.structure.deed import Deed
 from engine.structure.highlights import Look
 from engine.text import quantities
 from engine.text.tokens import isolated, shown
@@ -15,10 +20,13 @@ from pages.ui.shared.settings import model_name, trained_settings
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 
+WEIGHED = ("moves", "sharper", "flatter", "zeroed", "same")  # of what is told by weights alone
+LEADS = ("additive", "gaussian", "combined")
+LEAST = 0.005  # a route's share that is told
 CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
 
 
-def name(scene: Scene, position: int, role: str) -> str:
+def called(scene: Scene, position: int, role: str) -> str:
     """A token in a sentence, by its position where tokens have no names."""
     if grid := scene.attention.frame.grid:
         return vision.name(grid, position, role)
@@ -99,21 +107,69 @@ def learnt(scene: Scene) -> list[str]:
     return [t("badge.applied_to", own=t(f"mechanism.{own.key}.name"), **facts)]
 
 
-def beside_full(scene: Scene) -> str:
-    """What the mechanism did to the chosen row that full attention doesn't."""
-    found, mechanism = scene.set_against(), scene.mechanism
-    return "" if found is None or mechanism is None else beside(found, mechanism)
+def deed(scene: Scene) -> str:
+    """What the mechanism did on the chosen row, in plain words."""
+    done, mechanism = scene.deed, scene.mechanism
+    if done is None or mechanism is None:
+        return ""
+    named = {"mechanism": t(f"mechanism.{mechanism.key}.name")}
+    behind = max(0, scene.attention.frame.m - scene.attention.frame.n)
+    found = scene.set_against()
+    if found is not None and mechanism.selects and done.kind in WEIGHED:
+        words = beside(found, mechanism)
+    elif done.kind:
+        facts: dict[str, Any] = {k: quantities.share(x) for k, x in done.shares.items()}
+        facts |= {role: called(scene, key, "query") for role, key in done.keys.items()}
+        facts |= named | done.numbers | {"query": called(scene, scene.query + behind, "query")}
+        if done.routes:
+            facts["steps"] = routes(done)
+        if "sum" in done.shares:
+            facts["total"] = done.shares["sum"]
+        words = t(f"sentence.{done.kind}", **facts)
+    else:
+        words = ""
+    return t("sentence.join").join(filter(None, (lead(mechanism), words)))
+
+
+def routes(done: Deed) -> str:
+    """Routes, or levels, and their shares: all that count."""
+    said = []
+    for route, share in done.routes:
+        if done.kind != "levels" and share < LEAST:
+            continue
+        if done.kind == "capsules":
+            named = t("route.capsule_short", number=int(route))
+        else:
+            named = t(f"{'unit' if done.kind == 'levels' else 'part'}.{route}")
+        said.append(t("sentence.step", name=named, share=quantities.share(share)))
+    return t("sentence.step_down" if done.kind == "levels" else "sentence.step_sum").join(said)
+
+
+def lead(mechanism: Mechanism) -> str:
+    """How the mechanism weighs, where neither a view nor its row tells."""
+    if mechanism.key not in LEADS:
+        return ""
+    facts = {}
+    if isinstance(mechanism, Combined):
+        stem = "mechanism.combined.param"
+        chosen = (
+            t(f"{stem}.{x}.{getattr(mechanism, x)}")
+            for x in ("pattern", "bias", "scale", "normaliser")
+            if getattr(mechanism, x) not in ("none", "all")
+        )
+        facts["parts"] = t("sentence.step_sum").join(chosen)
+    return t(f"sentence.lead.{mechanism.key}", **facts)
 
 
 def sentence(scene: Scene, seen: Look) -> None:
     """What the chosen row does, with its numbers."""
     att = scene.attention
-    query = name(scene, scene.query + max(0, att.frame.m - att.frame.n), "query")
+    query = called(scene, scene.query + max(0, att.frame.m - att.frame.n), "query")
     facts = {"weight": quantities.share(seen.weight), "back": abs(seen.back)}
     if seen.key < 0:
         words = t("sentence.nothing", query=query)
     elif att.row_kind == "signed":
-        key = name(scene, seen.key, "key")
+        key = called(scene, seen.key, "key")
         words = t("sentence.signed", query=query, key=key, weight=seen.weight)
     elif seen.even:
         words = t("sentence.even", query=query, visible=seen.visible, **facts)
@@ -122,7 +178,7 @@ def sentence(scene: Scene, seen: Look) -> None:
         if att.frame.grid and kind != "self":
             kind = "patch"
         parts = [
-            t(f"sentence.{kind}", query=query, key=name(scene, seen.key, "key"), **facts),
+            t(f"sentence.{kind}", query=query, key=called(scene, seen.key, "key"), **facts),
             t("sentence.spread", effective=seen.effective, visible=seen.visible),
         ]
         if seen.key > 0 and seen.first >= 0.005 and not att.frame.grid:
@@ -131,6 +187,6 @@ def sentence(scene: Scene, seen: Look) -> None:
             removed = float(att.removed(slice(scene.query, scene.query + 1))[scene.head])
             parts.append(t("sentence.removed", removed=removed))
         words = t("sentence.join").join(parts)
-    words = t("sentence.join").join(filter(None, (beside_full(scene), words)))
+    words = t("sentence.join").join(filter(None, (deed(scene), words)))
     with st.container(key="sentence"):
         say(words)

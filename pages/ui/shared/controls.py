@@ -179,8 +179,9 @@ def mechanism() -> None:
     st.caption(t("explore.variant", family=family, name=first[0] if first else ""))
 
 
-def parameters(spec: Spec) -> None:
-    """The mechanism's parameters, as they are used."""
+def parameters(spec: Spec, names: Callable[[str], bool] = lambda name: True) -> None:
+    """The mechanism's parameters, as they are used; those alone that `names` is true of."""
     values = spec.arguments()
     for name, declared in declarations(MECHANISMS, spec.mechanism).items():
-        parameter(spec.mechanism, "mechanism", "params", name, declared, values[name])
+        if names(name):
+            parameter(spec.mechanism, "mechanism", "params", name, declared, values[name])
