@@ -274,7 +274,7 @@ export type Glance = Named &
     | { kind: "fade"; back: number[]; left: number[] }
     | { kind: "thin"; left: number[][]; right: number[][] }
   );
-export type Part<K> = Extract<Glance, { kind: K }>;
+export type Shape<K> = Extract<Glance, { kind: K }>;
 
 export interface Reading {
   n: number;

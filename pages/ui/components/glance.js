@@ -4,7 +4,7 @@ import { clamp, isolated, mixed, number } from "./common.js";
 import { borders } from "./overlay.js";
 import { el, mapPlace, pathTo, rect, sizesOf, text, widest } from "./shapes.js";
 
-/** @import { Look, Part, Row } from "./data" */
+/** @import { Look, Shape, Row } from "./data" */
 
 const MANY = 240; // units of a level that are drawn one by one
 
@@ -23,7 +23,7 @@ const MANY = 240; // units of a level that are drawn one by one
  * @property {(x: number) => string} share a weight, in words
  */
 
-/** @param {Part<"bars">} glance @param {Scene} scene */
+/** @param {Shape<"bars">} glance @param {Scene} scene */
 function bars(
   { keys, before, after, rest, others, labels },
   { w, h, em, look, row, name, share },
@@ -55,7 +55,7 @@ function bars(
   });
 }
 
-/** @param {Part<"map">} glance @param {Scene} scene */
+/** @param {Shape<"map">} glance @param {Scene} scene */
 function map({ overlay, labels, swatches }, { w, h, em, look, n, query }) {
   const { side } = mapPlace("map", w, h) ?? { side: h };
   const px = side / n;
@@ -96,7 +96,7 @@ function map({ overlay, labels, swatches }, { w, h, em, look, n, query }) {
   return [...drawn, el("line", { x1: 0, x2: (query + 1) * px, y1: y, y2: y, ...mark }), ...legend];
 }
 
-/** @param {Part<"piles">} glance @param {Scene} scene */
+/** @param {Shape<"piles">} glance @param {Scene} scene */
 function piles({ groups, own, count }, { w, h, em, look, row, target }) {
   const sizes = sizesOf(groups, count);
   const [most, column] = [Math.max(1, ...sizes), w / count];
@@ -136,7 +136,7 @@ function piles({ groups, own, count }, { w, h, em, look, row, target }) {
   return drawn;
 }
 
-/** @param {Part<"tree">} glance @param {Scene} scene */
+/** @param {Shape<"tree">} glance @param {Scene} scene */
 function tree({ spans, mass, labels }, { w, h, em, look, row, n, share }) {
   const best = 1 + row.weights.reduce((at, x, i) => (x > row.weights[at] ? i : at), 0);
   const path = pathTo(spans, best);
@@ -183,7 +183,7 @@ function tree({ spans, mass, labels }, { w, h, em, look, row, n, share }) {
   });
 }
 
-/** @param {Part<"lanes">} glance @param {Scene} scene */
+/** @param {Shape<"lanes">} glance @param {Scene} scene */
 function lanes({ shares, cells, labels }, { w, h, em, look, share }) {
   const left = (0.9 + widest(labels)) * em;
   const right = 6.2 * em;
@@ -210,7 +210,7 @@ function lanes({ shares, cells, labels }, { w, h, em, look, share }) {
   });
 }
 
-/** @param {Part<"votes">} glance @param {Scene} scene */
+/** @param {Shape<"votes">} glance @param {Scene} scene */
 function votes({ head, coupling, length, labels, heads }, { w, h, em, look }) {
   const [left, right] = [(1.2 + widest(heads)) * em, w - (1.8 + widest(labels)) * em];
   const y = (/** @type {number} */ i, /** @type {number} */ of) => ((i + 0.5) * h) / of;
@@ -242,7 +242,7 @@ function votes({ head, coupling, length, labels, heads }, { w, h, em, look }) {
   return drawn;
 }
 
-/** @param {Part<"fade">} glance @param {Scene} scene */
+/** @param {Shape<"fade">} glance @param {Scene} scene */
 function fade({ back, left, labels }, { w, h, em, look, query, target }) {
   const far = Math.max(1, back[back.length - 1]);
   const [floor, ceiling] = [h - 1.8 * em, 1.4 * em];
@@ -277,7 +277,7 @@ function fade({ back, left, labels }, { w, h, em, look, query, target }) {
   ];
 }
 
-/** @param {Part<"thin">} glance @param {Scene} scene */
+/** @param {Shape<"thin">} glance @param {Scene} scene */
 function thin({ left, right, labels }, { w, h, em, look }) {
   const { x, side } = mapPlace("thin", w, h) ?? { x: w, side: 0 };
   const short = Math.min(side * 0.22, 3 * em);
