@@ -7,10 +7,11 @@ import streamlit as st
 from engine.lessons import induction
 from engine.sources import samples
 from engine.spec.picture import Spec, choice
+from engine.text.tokens import isolated
 from pages.ui.components.home import home
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import contents
-from pages.ui.shared.beside import beside
+from pages.ui.shared.deeds import told
 from pages.ui.shared.guard import REFUSED, worded
 from pages.ui.shared.reading import model
 from pages.ui.shared.strings import language, t
@@ -99,11 +100,19 @@ def want(mechanisms: list[str]) -> None:
     known += [key for key in mechanisms if key in offered and key not in known]
 
 
-def did(row: induction.Row, mechanism: str) -> str:
+def did(row: induction.Row, mechanism: str, number: int) -> str:
     """What the mechanism did to the row, as Explore says it; else what it is."""
-    if row.beside is None:
+    if row.deed is None:
         return t(f"mechanism.{mechanism}.short")
-    return beside(row.beside, offered[mechanism])
+    reading = made.readings[number]
+
+    def called(position: int) -> str:
+        if position == 0:  # set aside, and not among the tokens
+            return t("sentence.query_unnamed", position=0)
+        token = isolated(made.tokens[position - reading.n])
+        return t("sentence.query", token=f"“{token}”", position=position)
+
+    return told(row.deed, offered[mechanism], row.beside, reading.query, called)
 
 
 home("home", made, list(offered), rows, t, doors, troubles, did, leave, want)

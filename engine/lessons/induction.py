@@ -21,6 +21,7 @@ from engine.mechanisms import MECHANISMS
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
 from engine.models import Model, Trace
+from engine.structure.deed import Deed, deed
 from engine.structure.glance import Glance, glance
 from engine.structure.highlights import Against, against
 from engine.structure.shown import Shown
@@ -46,7 +47,8 @@ class Row:
             lets the query see that token. signed: weights may be below 0.
         cells: the head's map, largest weight a cell, (a b), without the first key.
         glance: the mechanism's own picture of the row. beside: the row set against full
-            attention's; None where this is it, or weights are signed.
+            attention's; None where this is it, or weights are signed. deed: what was done on
+            it; None of full attention.
     """
 
     weights: Float[Tensor, " k"]
@@ -58,6 +60,7 @@ class Row:
     cells: Float[Tensor, "a b"]
     glance: Glance
     beside: Against | None
+    deed: Deed | None
 
 
 @dataclass(frozen=True)
@@ -180,9 +183,11 @@ def row_of(mechanism: Mechanism, qkv: QKV, head: int, query: int, target: int) -
     weights = rest.weights(here)[at, 0]
     signed = attention.row_kind == "signed"
     shown = Shown(rest, at, query, given, mechanism)
-    set_against = None
-    if not signed and not isinstance(mechanism, Softmax):
-        set_against = against(weights, shown.full().weights(here)[0, 0])
+    set_against = done = None
+    if not isinstance(mechanism, Softmax):
+        full = shown.full().weights(here)[0, 0]
+        set_against = None if signed else against(weights, full)
+        done = deed(shown, weights, full)
     return Row(
         weights=weights[1:],
         first=float(whole[0] if signed else whole[0] / whole.sum().clamp_min(1e-12)),
@@ -193,6 +198,7 @@ def row_of(mechanism: Mechanism, qkv: QKV, head: int, query: int, target: int) -
         cells=rest.heatmap(MAP, "max")[at],
         glance=glance(shown),
         beside=set_against,
+        deed=done,
     )
 
 

@@ -1,6 +1,7 @@
 """Pages under AppTest, read by a small random model that is made on the spot."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -54,6 +55,12 @@ class Page:
         if name != "home":
             self.test.switch_page(f"{name}.py")
         self.run()
+
+    @property
+    def parts(self) -> list[Any]:
+        """The page's components, without the header that every page has."""
+        found = self.test.get("bidi_component")
+        return [part for part in found if part.proto.component_name != "attention_header"]
 
     def run(self) -> "Page":
         """Run again, with what was set."""

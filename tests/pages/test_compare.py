@@ -19,7 +19,7 @@ def compare(page, folder):
 
 
 def maps(page):
-    return [json.loads(element.proto.json) for element in page.test.get("bidi_component")]
+    return [json.loads(element.proto.json) for element in page.parts]
 
 
 def table(page):

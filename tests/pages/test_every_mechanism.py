@@ -66,7 +66,7 @@ def strict(text: str):
 def sound(page: Page) -> Page:
     """Nothing was raised, a browser can read what it is given, and no words hold no number."""
     page.healthy()
-    for element in page.test.get("bidi_component"):
+    for element in page.parts:
         strict(element.proto.json)
     for element in page.test.get("plotly_chart"):
         strict(element.proto.spec)
@@ -77,7 +77,7 @@ def sound(page: Page) -> Page:
 
 def drawn(page: Page) -> int:
     """How many maps there are."""
-    given = (strict(element.proto.json) for element in page.test.get("bidi_component"))
+    given = (strict(element.proto.json) for element in page.parts)
     return sum("tile" in one for one in given)
 
 
@@ -127,7 +127,7 @@ def home(folder):
 
         def ask(key: str) -> dict:
             page.test.session_state["home-wanted"] = [key]
-            return strict(sound(page.run()).test.get("bidi_component")[0].proto.json)
+            return strict(sound(page.run()).parts[0].proto.json)
 
         yield ask
 

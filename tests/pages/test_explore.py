@@ -15,7 +15,7 @@ from pages.ui.shared import contents
 
 
 def components(page):
-    return [element.proto for element in page.test.get("bidi_component")]
+    return [element.proto for element in page.parts]
 
 
 def charts(page):
@@ -265,4 +265,4 @@ def test_what_mixes_positions_first_looks_both_ways_and_says_so(explore) -> None
     page = explore(mechanism="linformer").healthy()
     assert page.spec.sight == "own" and "sight" not in page.said
     assert any("blends all positions" in words for words in page.words)
-    assert page.test.get("bidi_component")
+    assert page.parts

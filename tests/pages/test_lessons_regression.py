@@ -40,7 +40,7 @@ def lesson(page):
 
 
 def pictures(page) -> list[dict]:
-    return [json.loads(one.proto.json) for one in page.test.get("bidi_component")]
+    return [json.loads(one.proto.json) for one in page.parts]
 
 
 def says(page, key: str) -> bool:

@@ -73,7 +73,7 @@ def test_one_of_ones_own_joins(lab, monkeypatch) -> None:
     token = page.test.session_state["probes-run"]["token"]
     job = JOBS.get(token)
     assert job is not None
-    (moving,) = page.test.get("bidi_component")
+    (moving,) = page.parts
     assert json.loads(moving.proto.json)["job"] == token
     assert page.test.button(key="probes-start").disabled
     while not job.done:

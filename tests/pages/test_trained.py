@@ -37,7 +37,7 @@ def tables(page):
 
 
 def maps(page):
-    found = [json.loads(e.proto.json) for e in page.test.get("bidi_component")]
+    found = [json.loads(e.proto.json) for e in page.parts]
     return [one for one in found if "window" in one and "token" in one]
 
 

@@ -15,7 +15,7 @@ SMALL = {"source": "image", "s.grid": "4", "lang": "en"}
 
 def shown(page: Page) -> list[dict]:
     """What the two pictures of the image are given: tinted, and as it is."""
-    given = [json.loads(x.proto.json) for x in page.healthy().test.get("bidi_component")]
+    given = [json.loads(x.proto.json) for x in page.healthy().parts]
     return [x for x in given if "place" in x]
 
 

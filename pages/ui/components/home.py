@@ -89,7 +89,7 @@ def home(
     t: Callable[..., str],
     doors: Mapping[str, Sequence[str]],
     troubles: Mapping[str, str],
-    did: Callable[[Row, str], str],
+    did: Callable[[Row, str, int], str],
     on_open: Callable[[str, int], None],
     on_want: Callable[[list[str]], None],
 ) -> None:
@@ -98,7 +98,7 @@ def home(
     Args:
         offered: mechanisms that can be chosen; the others are shown as such.
         rows: mechanism -> what the query does in each reading; softmax at least.
-        did: what a mechanism, by key, did to a row, in words.
+        did: what a mechanism, by key, did to the row of a reading, by number, in words.
         t: words, `component.home.*`. doors: links into Explore, by mechanism and reading.
         troubles: why there are no rows, by mechanism.
         on_open: called with a mechanism and the number of a reading when the door is used.
@@ -140,8 +140,8 @@ def home(
             "rows": {
                 name: [
                     _row(row)
-                    | {"glance": words_of(row, picture, reading, t), "did": did(row, name)}
-                    for row, reading in zip(found, picture.readings, strict=True)
+                    | {"glance": words_of(row, picture, reading, t), "did": did(row, name, i)}
+                    for i, (row, reading) in enumerate(zip(found, picture.readings, strict=True))
                 ]
                 for name, found in rows.items()
             },

@@ -1,28 +1,21 @@
 """What the Explore page says of a scene: the row's sentence, and where Q, K and V came from."""
 
-from typing import Any
 
 import streamlit as st
 
 from engine.mechanisms import MECHANISMS
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.combined import Combined
 from engine.mechanisms.softmax import Softmax
-from engine.structure.deed import Deed
 from engine.structure.highlights import Look
 from engine.text import quantities
 from engine.text.tokens import isolated, shown
 from pages.ui.explore import vision
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import contents
-from pages.ui.shared.beside import beside
+from pages.ui.shared.deeds import told
 from pages.ui.shared.settings import model_name, trained_settings
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 
-WEIGHED = ("moves", "sharper", "flatter", "zeroed", "same")  # of what is told by weights alone
-LEADS = ("additive", "gaussian", "combined")
-LEAST = 0.005  # a route's share that is told
 CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
 
 
@@ -109,56 +102,13 @@ def learnt(scene: Scene) -> list[str]:
 
 def deed(scene: Scene) -> str:
     """What the mechanism did on the chosen row, in plain words."""
-    done, mechanism = scene.deed, scene.mechanism
-    if done is None or mechanism is None:
+    if scene.deed is None or scene.mechanism is None:
         return ""
-    named = {"mechanism": t(f"mechanism.{mechanism.key}.name")}
     behind = max(0, scene.attention.frame.m - scene.attention.frame.n)
-    found = scene.set_against()
-    if found is not None and mechanism.selects and done.kind in WEIGHED:
-        words = beside(found, mechanism)
-    elif done.kind:
-        facts: dict[str, Any] = {k: quantities.share(x) for k, x in done.shares.items()}
-        facts |= {role: called(scene, key, "query") for role, key in done.keys.items()}
-        facts |= named | done.numbers | {"query": called(scene, scene.query + behind, "query")}
-        if done.routes:
-            facts["steps"] = routes(done)
-        if "sum" in done.shares:
-            facts["total"] = done.shares["sum"]
-        words = t(f"sentence.{done.kind}", **facts)
-    else:
-        words = ""
-    return t("sentence.join").join(filter(None, (lead(mechanism), words)))
-
-
-def routes(done: Deed) -> str:
-    """Routes, or levels, and their shares: all that count."""
-    said = []
-    for route, share in done.routes:
-        if done.kind != "levels" and share < LEAST:
-            continue
-        if done.kind == "capsules":
-            named = t("route.capsule_short", number=int(route))
-        else:
-            named = t(f"{'unit' if done.kind == 'levels' else 'part'}.{route}")
-        said.append(t("sentence.step", name=named, share=quantities.share(share)))
-    return t("sentence.step_down" if done.kind == "levels" else "sentence.step_sum").join(said)
-
-
-def lead(mechanism: Mechanism) -> str:
-    """How the mechanism weighs, where neither a view nor its row tells."""
-    if mechanism.key not in LEADS:
-        return ""
-    facts = {}
-    if isinstance(mechanism, Combined):
-        stem = "mechanism.combined.param"
-        chosen = (
-            t(f"{stem}.{x}.{getattr(mechanism, x)}")
-            for x in ("pattern", "bias", "scale", "normaliser")
-            if getattr(mechanism, x) not in ("none", "all")
-        )
-        facts["parts"] = t("sentence.step_sum").join(chosen)
-    return t(f"sentence.lead.{mechanism.key}", **facts)
+    return told(
+        scene.deed, scene.mechanism, scene.set_against(), scene.query + behind,
+        lambda key: called(scene, key, "query"),
+    )  # fmt: skip
 
 
 def sentence(scene: Scene, seen: Look) -> None:
