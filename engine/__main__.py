@@ -36,6 +36,8 @@ SHOWN = (
 
 MARKS = "<!-- mechanisms -->", "<!-- /mechanisms -->"
 """Between them the README holds the table of mechanisms."""
+SURVEY = "<!-- models -->", "<!-- /models -->"
+"""Between them docs/models.md holds the table of architectures."""
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -102,6 +104,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     listing.add_argument(
         "--write", type=Path, metavar="FILE", help="put the table between the marks in this file"
     )
+    reading = commands.add_parser(
+        "models", help="which architectures of transformers can be read: reads a small one of each"
+    )
+    reading.add_argument("kind", nargs="*", help="model types, as in config.json; all by default")
+    reading.add_argument("--write", type=Path, metavar="FILE", help="put the table in this file")
     commands.add_parser(
         "bench",
         help="speed and memory, as ratios to torch's own attention; --peers: to packages; "
@@ -151,6 +158,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
             tiny = engine.models.load(TINY, device="cpu")
             opens.write(args.out or opens.FOLDER, sweep.Lab().plan(), tiny, TINY, print)
+        elif args.command == "models":
+            run_models(args)
         elif args.command == "zoo":
             from engine.models.zoo import command
 
@@ -198,18 +207,33 @@ def mechanism_table() -> str:
     return "\n".join(lines)
 
 
-def write_table(path: Path) -> None:
-    """Puts the table of mechanisms between the two marks in a Markdown file.
+def run_models(args: argparse.Namespace) -> None:
+    """Prints how each architecture is read as it is found out; writes the table if asked to."""
+    from engine.models import survey
+
+    # those of the file stay where only some are asked for, and are written as they come
+    known = args.kind and args.write and args.write.exists()
+    rows = {row.kind: row for row in survey.tabled(args.write.read_text("utf-8"))} if known else {}
+    for row in survey.survey(args.kind or None):
+        rows[row.kind] = row
+        print(f"{row.kind:<28} {row.outcome:<13} {row.reason}", flush=True)
+        if args.write is not None:
+            write_table(args.write, survey.table(rows.values()), SURVEY)
+
+
+def write_table(path: Path, table: str | None = None, marks: tuple[str, str] = MARKS) -> None:
+    """Puts a table, that of mechanisms if none is given, between two marks in a Markdown file.
 
     Raises:
         ValueError: the marks aren't there, once each and in order. OSError: no such file, …
     """
     text = path.read_text("utf-8")
-    before, _, rest = text.partition(MARKS[0])
-    _, end, after = rest.partition(MARKS[1])
-    if not end or any(text.count(mark) != 1 for mark in MARKS):
-        raise ValueError(f"{path.name} needs the marks {' and '.join(MARKS)} around the table")
-    path.write_text(f"{before}{MARKS[0]}\n{mechanism_table()}\n{MARKS[1]}{after}", "utf-8")
+    before, _, rest = text.partition(marks[0])
+    _, end, after = rest.partition(marks[1])
+    if not end or any(text.count(mark) != 1 for mark in marks):
+        raise ValueError(f"{path.name} needs the marks {' and '.join(marks)} around the table")
+    table = mechanism_table() if table is None else table
+    path.write_text(f"{before}{marks[0]}\n{table}\n{marks[1]}{after}", "utf-8")
 
 
 def flags() -> str:

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextvars
 import copy
+import inspect
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,9 +25,11 @@ from torch import Tensor, nn
 from engine.contract import QKV, Bias, Layer
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
+from engine.models.joined import difference, differential, differs
 from engine.models.masks import ModelError, Visible, bias_of, tensor_fields
 
 NAME = "attention_explorer"
+LAID_OUT = "attention_explorer_laid_out"  # the same with n×n masks, for models that look into them
 Attend = Callable[[int, QKV], Tensor]
 
 _recorder: contextvars.ContextVar[Recorder | None] = contextvars.ContextVar(NAME, default=None)
@@ -59,13 +62,15 @@ def _mask(
 class Seen:
     """One attention layer in one pass: module, input x (b n D), and a QKV for each batch item.
 
-    own: the mechanism that the model attends with.
+    own: the mechanism that the model attends with. again: its module had attended before in the
+    same pass through it, which is told of watched modules only.
     """
 
     module: nn.Module
     x: Float[Tensor, "b n D"] | None
     qkv: list[QKV] = field(default_factory=list)
     own: Mechanism = field(default_factory=Softmax)
+    again: bool = False
 
     def layer(self, batch: int = 0, *, rotary: bool = False) -> Layer:
         """What the layer knew, as far as it can be told."""
@@ -89,7 +94,9 @@ class Recorder:
         keep: layers to keep; all if None. attend: (layer, QKV) -> (h n e), the output that the
             model goes on with; that of its own mechanism if None. on_layer: called after each
             layer with how many are done; what it raises ends the pass.
-        seen: the layers, None where not kept. outputs: what the model returned.
+        seen: the layers, None where not kept. outputs: what the model returned. ended: what
+            on_layer raised. rotary: whether the model rotates q and k; if it is said, `attend` is
+            given what each layer knew, too.
     """
 
     keep: Collection[int] | None = None
@@ -98,8 +105,20 @@ class Recorder:
     seen: list[Seen | None] = field(default_factory=list)
     modules: list[nn.Module] = field(default_factory=list)
     inputs: dict[nn.Module, Tensor] = field(default_factory=dict)
+    watched: set[nn.Module] = field(default_factory=set)
     outputs: Any = None
     bias: tuple[Tensor, int, Bias] | None = None
+    ended: Exception | None = None
+    rotary: bool | None = None
+
+    def tell(self, done: int) -> None:
+        """Tell `on_layer` how many layers are done, and remember what it raises."""
+        assert self.on_layer is not None
+        try:
+            self.on_layer(done)
+        except Exception as error:
+            self.ended = error
+            raise
 
     def bias_of(self, tensor: Tensor, batch: int) -> Bias:
         """The bias of a layer; models hand the same tensor to all their layers."""
@@ -133,10 +152,14 @@ def _attention(
                 "it chooses keys in a way of its own ('{name}'), which can't be read", name=name
             )
     recorder = _recorder.get() or Recorder(keep=())
-    number = len(recorder.seen)
+    last = recorder.modules[-1] if recorder.modules else None
+    less = last is module and differs(module)  # what is taken from the attention before
+    number = len(recorder.seen) - less
     kept = recorder.keep is None or number in recorder.keep
     own, x = own or Softmax(), more.get("hidden_states")
-    seen = Seen(module, recorder.inputs.pop(module, None) if kept else None, own=own)
+    again = module in recorder.watched and module not in recorder.inputs
+    entered = recorder.inputs.pop(module, None)
+    seen = Seen(module, entered if kept else None, own=own, again=again)
     (_, heads, n, _), m = query.shape, key.shape[2]
     outputs = []
     for b in range(len(query)):
@@ -156,16 +179,26 @@ def _attention(
             softcap=softcap, sinks=None if s_aux is None else s_aux.detach(), **fields,
         )  # fmt: skip
         if recorder.attend is not None:
+            if recorder.rotary is not None and entered is not None:
+                known = Seen(module, entered[b : b + 1], [qkv]).layer(rotary=recorder.rotary)
+                qkv = qkv.replace(layer=known)
             out = recorder.attend(number, qkv)
         else:
             out = own.attend(qkv if x is None else qkv.replace(layer=Layer(x=x[b]))).output
         outputs.append(out.to(value.dtype))
         seen.qkv.append(qkv)
+    if less:
+        first = recorder.seen[-1]
+        if first is not None:
+            pairs = zip(first.qkv, seen.qkv, strict=True)
+            first.qkv = [difference(a, b) for a, b in pairs]
+            first.own = differential(module, first.qkv[0].heads)
+        return torch.stack(outputs).transpose(1, 2).contiguous(), None
     recorder.seen.append(seen if kept else None)
     recorder.modules.append(module)
     recorder.inputs.clear()
     if recorder.on_layer is not None:
-        recorder.on_layer(number + 1)
+        recorder.tell(number + 1)
     return torch.stack(outputs).transpose(1, 2).contiguous(), None
 
 
@@ -174,6 +207,7 @@ def _remember_input(module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, 
     x = kwargs["hidden_states"] if "hidden_states" in kwargs else (args or (None,))[0]
     if recorder is not None and isinstance(x, Tensor):
         recorder.inputs[module] = x
+        recorder.watched.add(module)
 
 
 @contextmanager
@@ -195,9 +229,12 @@ def quiet() -> Iterator[None]:
 def register() -> None:
     """Make both functions known to transformers; calling it again changes nothing."""
     from transformers import AttentionInterface, AttentionMaskInterface
+    from transformers.masking_utils import eager_mask
 
     AttentionMaskInterface.register(NAME, _mask)
-    AttentionInterface.register(NAME, _attention)
+    AttentionMaskInterface.register(LAID_OUT, eager_mask)
+    for name in (NAME, LAID_OUT):
+        AttentionInterface.register(name, _attention)
 
 
 @contextmanager
@@ -210,11 +247,14 @@ def recording(recorder: Recorder) -> Iterator[Recorder]:
         _recorder.reset(token)
 
 
-def prepare(net: nn.Module) -> None:
+def prepare(net: nn.Module, laid_out: bool = False) -> None:
     """Let a model compute its attention through this module from now on.
 
     Its configuration is copied first: models built from one configuration object share it, and
     would otherwise all be switched.
+
+    Args:
+        laid_out: give it n×n masks, as a few models need that cut and add to them themselves.
 
     Raises:
         ModelError: the model computes attention in code of its own.
@@ -227,15 +267,35 @@ def prepare(net: nn.Module) -> None:
         module.config = config
         config.use_cache = False  # one pass: a cache would only hold everything twice
     net.eval()
+    name = LAID_OUT if laid_out else NAME
     switch: Any = net
     with quiet():
-        switch.set_attn_implementation(NAME)
-    if switch.config._attn_implementation != NAME:
+        switch.set_attn_implementation(name)
+    if switch.config._attn_implementation != name:
         raise ModelError(
             "{name} computes attention in code of its own and not through transformers' "
             "attention interface, so its Q, K and V can't be read",
             name=type(net).__name__,
         )
+
+
+def restore(net: nn.Module) -> None:
+    """Let a model compute its attention in its own way again."""
+    switch: Any = net
+    with quiet():
+        switch.set_attn_implementation("eager")
+
+
+def takes(net: Any, name: str, loosely: bool = False) -> bool:
+    """Whether a network's pass has an argument of that name, or (loosely) any others."""
+    found = inspect.signature(net.forward).parameters
+    return name in found or (loosely and any(x.kind is x.VAR_KEYWORD for x in found.values()))
+
+
+def attention_free(net: nn.Module) -> bool:
+    """Whether nothing in a network calls itself attention."""
+    names = (f"{type(module).__name__} {path}".lower() for path, module in net.named_modules())
+    return not any("attention" in name or "attn" in name for name in names)
 
 
 def run(net: nn.Module, recorder: Recorder | None = None, **inputs: Any) -> Recorder:

@@ -94,11 +94,16 @@ class Added:
     """A bias that the model itself laid out for every pair, (h or 1, n, m)."""
 
     values: Float[Tensor, "h n m"]
-    heads: int
+    total: int
 
     def __call__(self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]) -> Float[Tensor, "h r c"]:
         tile = self.values.to(rows.device)[:, rows[:, None], cols]
-        return tile.expand(self.heads, -1, -1)
+        return tile.expand(self.total, -1, -1)
+
+    def heads(self, some: slice) -> Added:
+        """That of some heads only."""
+        chosen = range(self.total)[some]
+        return Added(self.values if len(self.values) == 1 else self.values[some], len(chosen))
 
 
 @dataclass(frozen=True, eq=False)
@@ -160,16 +165,32 @@ def _recognise(
 
 
 def tensor_fields(mask: Tensor, batch: int, heads: int) -> dict[str, Any]:
-    """Fields of a QKV from a mask that the model laid out itself, (b, 1 or h, n, m)."""
+    """Fields of a QKV from a mask that the model laid out itself, (b, 1 or h, n, m).
+
+    Keys that only some heads may see keep their lowest value as a bias, whose weight is 0.
+    """
     tile = mask[min(batch, len(mask) - 1)]
     if tile.dtype == torch.bool:
         if len(tile) > 1:
             raise ModelError("its heads may see different keys, which can't be shown yet")
-        return {"mask": Predicate(tile[0])}
-    hidden = tile <= torch.finfo(tile.dtype).min / 2
-    fields: dict[str, Any] = {"mask": Predicate(~hidden.all(0))} if bool(hidden.any()) else {}
-    rest = tile.masked_fill(hidden, 0)
+        return _seen_fields(tile[0])
+    hidden = (tile <= torch.finfo(tile.dtype).min / 2).all(0)
+    fields = _seen_fields(~hidden) if bool(hidden.any()) else {}
+    rest = tile.masked_fill(hidden, 0).clamp_min(torch.finfo(tile.dtype).min / 2)
     return fields | ({"bias": Added(rest, heads)} if bool(rest.any()) else {})
+
+
+def _seen_fields(seen: Bool[Tensor, "n m"]) -> dict[str, Any]:
+    """`causal` and `key_mask` where a mask is no more than these, else a predicate."""
+    n, m = seen.shape
+    keys = seen.any(0)
+    known: dict[str, Any] = {} if bool(keys.all()) else {"key_mask": keys}
+    if torch.equal(seen, keys.expand(n, -1)):
+        return known
+    back = torch.ones_like(seen).tril(m - n)
+    if torch.equal(seen, back & keys):
+        return known | {"causal": True}
+    return {"mask": Predicate(seen)}
 
 
 def bias_of(position_bias: Float[Tensor, "b h n m"], batch: int) -> Bias:

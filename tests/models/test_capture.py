@@ -226,10 +226,28 @@ def test_masks_that_a_model_laid_out_itself():
     bias[..., 3] = torch.finfo(torch.float32).min
     fields = tensor_fields(bias, 0, 4)
     rows, cols = torch.arange(2, 5), torch.arange(N)
-    assert torch.equal(fields["mask"](rows, cols), (cols != 3).expand(3, -1))
+    assert torch.equal(fields["key_mask"], cols != 3)
     assert torch.equal(fields["bias"](rows, cols)[..., :3], bias[0, :, 2:5, :3])
-    only = tensor_fields(torch.ones(1, 1, N, N, dtype=torch.bool).tril(), 0, 4)
-    assert torch.equal(only["mask"](rows, cols), cols <= rows[:, None])
+    assert torch.equal(
+        fields["bias"].heads(slice(1, 3))(rows, cols), bias[0, 1:3, 2:5] * (cols != 3)
+    )
+    whole = torch.ones(1, 1, N, N, dtype=torch.bool)
+    assert tensor_fields(whole.tril(), 0, 4) == {"causal": True}
+    assert tensor_fields(whole, 0, 4) == {}
+    padded = tensor_fields(whole.tril() & (cols != 0), 0, 4)
+    assert padded["causal"] and torch.equal(padded["key_mask"], cols != 0)
+    odd = whole.tril() & ((cols[:, None] + cols) % 3 > 0)
+    assert torch.equal(tensor_fields(odd, 0, 4)["mask"](rows, cols), odd[0, 0, 2:5])
+
+
+def test_keys_that_only_some_heads_see_weigh_nothing_for_the_others():
+    mask = torch.zeros(1, 2, 3, 3)
+    mask[0, 0, :, 1] = torch.finfo(torch.float32).min
+    q, k = torch.randn(2, 3, 4), torch.randn(2, 3, 4)
+    weights = Softmax().attend(QKV(q, k, k, **tensor_fields(mask, 0, 2))).weights()
+    expected = (q @ k.mT / 2 + mask[0]).softmax(-1)
+    torch.testing.assert_close(weights, expected)
+    assert not weights[0, :, 1].any() and weights[1, :, 1].all()
 
 
 def test_grouped_keys_are_not_copied_out_and_a_distance_bias_is_not_a_square():

@@ -116,7 +116,7 @@ def test_nothing_that_is_not_finite_reaches_the_browser(home, language) -> None:
             weights = np.frombuffer(base64.b64decode(row["weights"]), "<f4")
             assert len(weights) == one["n"] - 1 and np.isfinite(weights).all(), key
             assert row["effective"] is not None or row["signed"], key
-            # whatever a picture holds is a number, and not a gap; a map may lack what it has no use for
+            # a picture holds numbers and no gaps; a map may lack what it has no use for
             glance = row["glance"] | {"overlay": _without_none(row["glance"].get("overlay") or {})}
             assert "null" not in json.dumps(glance), key
             said = [row["did"], row["glance"]["title"], *row["glance"]["labels"]]

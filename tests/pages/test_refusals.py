@@ -8,7 +8,6 @@ import pytest
 
 from engine.contract import Refusal
 from engine.models.masks import ModelError
-from engine.models.read import first_line
 from pages.ui.dilution import measured
 from pages.ui.server.desk import Desk
 from pages.ui.server.jobs import Jobs
@@ -71,9 +70,10 @@ def test_a_link_to_a_sweep_that_cannot_be(page, monkeypatch, key, value, about):
 
 def test_words_within_words():
     inner = ModelError("its heads may see different keys, which can't be shown yet")
-    outer = ModelError("{name} can't be read: {reason}", name="m", reason=first_line(inner))
-    assert spoken(outer, "zh") == "无法读取 m（原因：它的各头可见的键不同，目前还无法展示）"
-    assert spoken(outer, "en") == str(outer) == f"m can't be read: {inner}"
+    outer = ModelError("{name} can't read this text: {reason}", name="m", reason=inner)
+    said = spoken(outer, "zh")
+    assert said == "m 无法阅读这段文本（原因：它的各头可见的键不同，目前还无法展示）"
+    assert spoken(outer, "en") == str(outer) == f"m can't read this text: {inner}"
     assert spoken("≥ 0", "zh") == "≥ 0"
 
 

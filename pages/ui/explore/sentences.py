@@ -1,6 +1,5 @@
 """What the Explore page says of a scene: the row's sentence, and where Q, K and V came from."""
 
-
 import streamlit as st
 
 from engine.mechanisms import MECHANISMS

@@ -1,0 +1,220 @@
+"""Where a model's files are: a folder, a folder of the hub's cache, or a name on the hub."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from engine.models.masks import ModelError
+from engine.models.zoo.kind import KIND
+
+HUB_SECONDS = 5.0
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
+WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja"]
+TOKENIZERS = ("vocab", "spiece", "sentencepiece", "tekken", "merges", "source", "bpe.")
+POINTER = b"version https://git-lfs"
+
+
+@dataclass(frozen=True)
+class Files:
+    """A model's folder, what it is called, and what its config.json says."""
+
+    folder: Path
+    name: str
+    settings: dict[str, Any]
+
+
+def find(said: str) -> Files:
+    """The files of a model, checked; those of the hub are fetched unless they are here already.
+
+    Args:
+        said: a folder, one of the hub's cache among them, or a name on the hub as people paste it:
+            in quotes, with @revision, as an address.
+
+    Raises:
+        ModelError: there is no such model, or its files can't be read; the message says why.
+    """
+    where = said.strip().strip("'\"`").strip()
+    path = Path(where).expanduser()
+    if where and path.is_dir():
+        folder = _snapshot(path.resolve())
+        name = _called(folder)
+    elif path.is_file():
+        raise ModelError("'{where}' is a file; a model is a folder", where=where)
+    else:
+        hub, revision = _hub_name(where)
+        folder, name = _fetched(hub, revision), hub
+    return Files(folder, name, _settings(folder, name))
+
+
+def _snapshot(path: Path) -> Path:
+    """The newest snapshot of a model in the hub's cache; any other folder as it is."""
+    kept = path / "snapshots"
+    if not kept.is_dir():
+        return path
+    main = path / "refs" / "main"
+    if main.is_file() and (found := kept / main.read_text("utf-8").strip()).is_dir():
+        return found
+    all_of_them = sorted(kept.iterdir(), key=lambda p: p.stat().st_mtime)
+    if not all_of_them:
+        raise ModelError("'{name}' holds no snapshot: fetch the model again", name=path.name)
+    return all_of_them[-1]
+
+
+def _called(folder: Path) -> str:
+    """A folder's name; that of the model for a snapshot, whose own is a hash."""
+    if folder.parent.name == "snapshots":
+        return folder.parent.parent.name.removeprefix("models--").replace("--", "/")
+    return folder.name or str(folder)
+
+
+def _hub_name(where: str) -> tuple[str, str | None]:
+    """A model's name on the hub and the revision, if one was said."""
+    address = re.match(
+        r"(?:https?://)?(?:www\.)?(?:huggingface\.co|hf\.co)/(?P<rest>[^?#]+)", where
+    )
+    name, revision = where, None
+    if address:
+        parts = address["rest"].strip("/").split("/")
+        name = "/".join(parts[:2])
+        if len(parts) > 3 and parts[2] in ("tree", "blob", "resolve"):
+            revision = parts[3]
+            name = "/".join(parts[:2])
+        elif len(parts) > 2 and parts[1] in ("tree", "blob", "resolve"):
+            name, revision = parts[0], parts[2]
+    elif "@" in where:
+        name, _, revision = where.rpartition("@")
+    if not re.fullmatch(r"[\w-][\w.-]*(/[\w-][\w.-]*)?", name):
+        raise ModelError("there is no folder '{where}'", where=where)
+    return name, revision or None
+
+
+def _fetched(where: str, revision: str | None) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HFValidationError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    at: dict[str, Any] = {} if revision is None else {"revision": revision}
+    try:
+        info = HfApi().model_info(where, timeout=HUB_SECONDS, **at)
+        files = [f.rfilename for f in info.siblings or ()]
+    except HFValidationError:
+        raise ModelError(
+            "there is no folder '{where}', and no model can have that name", where=where
+        ) from None
+    except GatedRepoError:
+        raise _gated(where) from None
+    except RevisionNotFoundError:
+        raise ModelError(
+            "'{where}' has no revision '{revision}'", where=where, revision=revision
+        ) from None
+    except RepositoryNotFoundError:
+        raise ModelError(
+            "there is no folder '{where}', nor a public model of that name", where=where
+        ) from None
+    except Exception as error:
+        try:  # fetched before?
+            return Path(
+                snapshot_download(where, allow_patterns=WANTED, local_files_only=True, **at)
+            )
+        except Exception:
+            raise ModelError(
+                "there is no folder '{where}', and the hub can't be reached; fetch it where there "
+                "is a network and give its folder",
+                where=where,
+            ) from error
+    check_files(files, where)
+    try:
+        return Path(
+            snapshot_download(where, allow_patterns=WANTED, etag_timeout=HUB_SECONDS, **at)
+        )
+    except GatedRepoError:
+        raise _gated(where) from None
+    except Exception as error:
+        raise ModelError(
+            "'{where}' can't be fetched from the hub; try again, or fetch it in another way and "
+            "give its folder",
+            where=where,
+        ) from error
+
+
+def _gated(where: str) -> ModelError:
+    return ModelError(
+        "'{where}' asks for its terms to be accepted: accept them on the hub, log in with "
+        "`hf auth login`, and try again",
+        where=where,
+    )
+
+
+def check_files(files: Collection[str], name: str, tokenizer: Collection[str] = ()) -> None:
+    """Raises ModelError where a file is lacking; the tokenizer's may lie elsewhere."""
+    if "config.json" not in files:
+        if "adapter_config.json" in files:
+            raise ModelError(
+                "'{name}' is an adapter, a few weights for another model: open its base model",
+                name=name,
+            )
+        raise ModelError(
+            "'{name}' has no config.json: it is not a model in Hugging Face layout", name=name
+        )
+    if not any(f.endswith(".safetensors") for f in files):
+        if any(f.endswith(PICKLED) for f in files):
+            raise ModelError(
+                "'{name}' has its weights only in a form that can run code when it is "
+                "opened; only safetensors are read: save it with safe_serialization=True",
+                name=name,
+            )
+        raise ModelError("'{name}' has no weights (.safetensors)", name=name)
+    if not any(
+        "token" in f or f.startswith(TOKENIZERS) or f.endswith((".spm", ".tiktoken"))
+        for f in (*files, *tokenizer)
+    ):
+        raise ModelError("'{name}' has no tokenizer", name=name)
+
+
+def tokenizer_folder(folder: Path, settings: dict[str, Any]) -> Path:
+    """Where the tokenizer lies: models that were trained alike share one."""
+    where = settings.get("tokenizer") if settings.get("model_type") == KIND else None
+    return folder / where if isinstance(where, str) else folder
+
+
+def _settings(folder: Path, name: str) -> dict[str, Any]:
+    """The model's config.json, if the folder holds all that is needed."""
+    settings: Any = {}
+    if (config := folder / "config.json").exists():
+        try:
+            settings = json.loads(config.read_text(encoding="utf-8"))
+        except ValueError:
+            settings = None
+    if not isinstance(settings, dict):
+        raise ModelError("config.json of '{name}' is broken: it is no JSON", name=name)
+    shared = tokenizer_folder(folder, settings)
+    elsewhere = [f.name for f in shared.iterdir()] if shared.is_dir() else ()
+    check_files([f.name for f in folder.iterdir()], name, elsewhere)
+    if not isinstance(settings.get("model_type"), str):
+        raise ModelError(
+            "config.json of '{name}' doesn't say which kind of model it is", name=name
+        )
+    if settings.get("quantization_config"):
+        raise ModelError(
+            "the weights of '{name}' are quantised, and such weights aren't read: open the model "
+            "that it was made from",
+            name=name,
+        )
+    for file in folder.glob("*.safetensors"):
+        with file.open("rb") as opened:
+            if opened.read(len(POINTER)) == POINTER:
+                raise ModelError(
+                    "the weights of '{name}' are pointers only (Git LFS): fetch them with "
+                    "`git lfs pull`",
+                    name=name,
+                )
+    return settings
