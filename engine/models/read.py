@@ -139,7 +139,8 @@ class Model:
         limit = min(x for x in (max_tokens, self.context, total) if x is not None)
         if limit < total and second is not None and kind == "pair":
             raise ModelError(
-                "the two texts have {count:,} tokens together, more than the {limit:,} that are "
+                "the two texts have {count, plural, one {# token} other {# tokens}} together, more than "
+                "the {limit:,} that are "
                 "read",
                 count=total,
                 limit=limit,
