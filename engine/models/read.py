@@ -139,9 +139,8 @@ class Model:
         limit = min(x for x in (max_tokens, self.context, total) if x is not None)
         if limit < total and second is not None and kind == "pair":
             raise ModelError(
-                "the two texts have {count, plural, one {# token} other {# tokens}} together, more than "
-                "the {limit:,} that are "
-                "read",
+                "the two texts have {count, plural, one {# token} other {# tokens}} together, "
+                "more than the {limit:,} that are read",
                 count=total,
                 limit=limit,
             )
@@ -195,7 +194,8 @@ class Model:
             if known is not None and worst >= known:
                 raise ModelError(
                     "the tokenizer gives {token!r} the number {number}, but {name} knows only "
-                    "{known:,} tokens: its tokenizer and its weights don't belong together",
+                    "{known, plural, one {# token} other {# tokens}}: its tokenizer and its "
+                    "weights don't belong together",
                     token=self.token(worst), number=worst, name=self.name, known=known,
                 )  # fmt: skip
         ids = torch.tensor([read.coded.ids], device=self.device)

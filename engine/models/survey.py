@@ -98,7 +98,8 @@ def _row(kind: str) -> Row:
 
 def tabled(text: str) -> list[Row]:
     """The rows of a table that `table` made, so that some can be found out anew."""
-    rows, outcome = [], None
+    rows: list[Row] = []
+    outcome: Outcome | None = None
     for line in text.splitlines():
         if line.startswith("## "):
             outcome = next((x for x in OUTCOMES if x.capitalize() == line[3:]), None)
