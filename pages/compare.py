@@ -2,6 +2,7 @@
 
 import streamlit as st
 
+from pages.ui.compare import heads as beside
 from pages.ui.compare import sidebyside
 from pages.ui.compare.compared import compared
 from pages.ui.explore import choices
@@ -11,13 +12,21 @@ from pages.ui.shared.strings import t
 from pages.ui.url import state
 
 with st.sidebar:
+    what = beside.choice()
     intake.source()
     heads_here = st.container()
     with st.expander(t("explore.more"), key="more"):
         intake.model()
         choices.hiding()
 
-controls.problems(state.problems())
+controls.problems((*state.problems(), *beside.COMPARED.problems))
+if what == "heads":
+    try:
+        beside.page()
+    except REFUSED as error:
+        with st.container(key="trouble"):
+            st.text(worded(error))
+    st.stop()
 bar = st.container()
 places = sidebyside.headers()
 try:

@@ -44,9 +44,9 @@ st.set_page_config(
 )
 frame.style()
 frame.language_switch()
+beyond = contents.beyond_link(state.spec())
+header(strings.t, page=page.title, note=strings.t(f"link.{beyond}") if beyond else "")
 waiting.begin()
 terms.begin()
 with guarded("page"):
     page.run()
-beyond = contents.beyond_link(state.spec())
-header(strings.t, page=page.title, note=strings.t(f"link.{beyond}") if beyond else "")

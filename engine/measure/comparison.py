@@ -184,6 +184,24 @@ def _of_weights(
     return {name: x.double().masked_fill(nothing, torch.nan) for name, x in found.items()}
 
 
+def shared(att: Attention, head: int, reference: Attention, other: int) -> float:
+    """How much of their weight two heads put on the same keys: the mean over rows of Σ min(p, p′),
+    where p and p′ are a row's shares w/Σw; 1 is all of it. NaN where weights are signed or no row
+    has any in both.
+
+    Args:
+        head, other: of the attention and of the reference. Of more than 2,048 rows, 512 are read.
+    """
+    frame = _same(att, reference)
+    if "signed" in (att.row_kind, reference.row_kind):
+        return float("nan")
+    found = []
+    for _, w, reference_w in _pieces(att, reference, _rows(None, frame.n), None):
+        p, q = (x / x.sum(-1, keepdim=True) for x in (w[head], reference_w[other]))
+        found.append(torch.minimum(p, q).sum(-1))
+    return float(torch.cat(found).nanmean())
+
+
 @dataclass(frozen=True, eq=False)
 class Difference:
     """A window of w − w' of one head, pooled.
@@ -209,6 +227,7 @@ def difference(
     reference: Attention,
     head: int,
     *,
+    other: int | None = None,
     rows: slice = slice(None),
     cols: slice = slice(None),
     size: int = 512,
@@ -219,8 +238,9 @@ def difference(
     """Where an attention gives more than the reference, and where less.
 
     Args:
-        head: the one that is looked at. rows, cols: the window; of more than 2,048 rows, 512
-            evenly spaced ones are looked at. size: cells a side, at most.
+        head: the one that is looked at. other: of the reference; the same if None.
+        rows, cols: the window; of more than 2,048 rows, 512 evenly spaced ones are looked at.
+        size: cells a side, at most.
         pool: what stands for a cell: "max" the difference furthest from 0, "mean" over its
             visible pairs, "sum" over its rows (those looked at) and columns.
         colour: "uniform" scales each row by its visible keys, "row" by the reference's largest.
@@ -231,8 +251,8 @@ def difference(
     across = Cells(c0, c1, size)
     at = _rows(slice(r0, r1), frame.n)
     high, low = [], []
-    for part, w, other in _pieces(att, reference, at, progress):
-        own, given = w[head], other[head]
+    for part, w, reference_w in _pieces(att, reference, at, progress):
+        own, given = w[head], reference_w[head if other is None else other]
         apart = own - given
         if colour == "uniform":
             apart *= frame.seen(part)[0].double()[:, None]

@@ -275,6 +275,24 @@ def test_differences_are_scaled_by_row(pair):
     torch.testing.assert_close(row, d / top, atol=1e-5, rtol=1e-5)
 
 
+def test_two_heads_are_set_against_each_other():
+    w = torch.tensor([[[1.0, 0.0], [0.5, 0.5]], [[1.0, 0.0], [0.9, 0.1]]]).double()
+    att = Attention.from_weights(w)
+    found = difference(att, att, 0, other=1)
+    torch.testing.assert_close(found.cells, torch.tensor([[0.0, 0.0], [-0.4, 0.4]]))
+    assert not difference(att, att, 1).cells.any()
+    assert comparison.shared(att, 0, att, 1) == pytest.approx((1 + 0.6) / 2)
+    assert comparison.shared(att, 1, att, 1) == pytest.approx(1)
+
+
+def test_heads_share_nothing_where_they_read_apart_and_signed_ones_have_no_shares():
+    att = Attention.from_weights(torch.tensor([[[1.0, 0.0]], [[0.0, 2.0]], [[0.0, 0.0]]]).double())
+    assert comparison.shared(att, 0, att, 1) == 0
+    assert math.isnan(comparison.shared(att, 0, att, 2))
+    signed = Attention.from_weights(torch.tensor([[[1.0, -0.5]]]).double())
+    assert math.isnan(comparison.shared(signed, 0, signed, 0))
+
+
 def test_rows_of_a_long_window_are_sampled():
     qkv = engine.sources.planted(n=WHOLE + 60, heads=1, dim=8, causal=True)
     att, full = engine.attend(qkv, "window"), engine.attend(qkv, "softmax")

@@ -42,23 +42,31 @@ def difference(
     colour: str = "weight",
     query: int | None = None,
     height: int = 420,
+    bar: str | None = None,
 ) -> go.Figure:
     """Queries down, keys across; blue where the attention gives more, rust where it gives less.
 
     Args:
         queries, keys: all tokens' names. colour: of the cells; "log" and "uniform" are drawn by
-            powers of ten. query: the row that the person chose.
+            powers of ten. query: the row that the person chose. bar: which words name the colours,
+            `difference.bar.<bar>`; by colour if None.
     """
     cells = array(found.cells)
     r0, r1, c0, c1 = found.span
     tall = (r1 - r0) / len(cells) if found.sampled else found.cell[0]
     wide = found.cell[1]
     top = float(np.abs(cells).max(initial=0)) or 1.0
-    bar: dict = {"thickness": 10, "outlinewidth": 0, "len": 0.8, "nticks": 7, "tickformat": "~g"}
+    scaled: dict = {
+        "thickness": 10,
+        "outlinewidth": 0,
+        "len": 0.8,
+        "nticks": 7,
+        "tickformat": "~g",
+    }
     drawn, end = cells, usual(cells)
     if colour not in LOGARITHMIC and end < top:
         half, most = f"{end / 2:.2g}", f"{end:.2g}"
-        bar |= {
+        scaled |= {
             "tickvals": [-end, -end / 2, 0, end / 2, end],
             "ticktext": [f"≤ −{most}", f"−{half}", "0", half, f"≥ {most}"],
         }
@@ -66,7 +74,7 @@ def difference(
         drawn, end = signed_log(cells, top), float(DECADES)
         at = range(-DECADES, DECADES + 1)
         sizes = [f"{top * 10.0 ** (abs(k) - DECADES):.2g}" for k in at]
-        bar |= {
+        scaled |= {
             "tickvals": list(at),
             "ticktext": [
                 f"±{size}" if k == 0 else f"{'−' if k < 0 else '+'}{size}"
@@ -74,7 +82,7 @@ def difference(
             ],
         }
     small = {"size": 12, "color": theme.faint}
-    words = t(f"difference.bar.{'weight' if colour == 'log' else colour}")
+    words = t(f"difference.bar.{bar or ('weight' if colour == 'log' else colour)}")
     shape = figure(theme, height)
     shape.add_trace(
         go.Heatmap(
@@ -82,7 +90,7 @@ def difference(
             x0=c0 + (wide - 1) / 2, dx=wide, y0=r0 + (tall - 1) / 2, dy=tall,
             colorbar={
                 "title": {"text": escaped(words), "side": "right", "font": small},
-                "tickfont": small, **bar,
+                "tickfont": small, **scaled,
             },
             **_hover(found, cells, queries, keys),
         )

@@ -37,6 +37,7 @@ def strips(
     cols: tuple[int, int] | None = None,
     query: int | None = None,
     log: bool = False,
+    named: str | None = None,
 ) -> go.Figure:
     """Weights of one query along the text.
 
@@ -44,7 +45,8 @@ def strips(
         rows: each mechanism's name and the row's weights, (m). reference: the same under full
             attention. keys: all tokens' names. cols: the stretch that is shown; all if None.
         query: the key at the query's own position, marked.
-        log: a logarithmic height, where no weight is below 0.
+        log: a logarithmic height, where no weight is below 0. named: what the reference is called,
+            if it is not full attention.
     """
     given = array(reference)
     start, stop = cols or (0, len(given))
@@ -65,7 +67,7 @@ def strips(
                 customdata=_names(cells, keys), text=[f"{v:.3g}" for v in outline],
                 textposition="none",
                 hovertemplate="%{customdata}<br>%{y:.3g} · "
-                + escaped(t("strips.reference")) + " %{text}<extra></extra>",
+                + escaped(named or t("strips.reference")) + " %{text}<extra></extra>",
             )
         )  # fmt: skip
         shape.add_trace(

@@ -12,7 +12,6 @@ from pages.ui.explore import glance, vision
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import controls, frame
 from pages.ui.shared.strings import t
-from pages.ui.shared.terms import say
 from pages.ui.url import state
 
 GLANCE = 240  # px, with the room around it and the text's legend
@@ -83,7 +82,7 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
     frame.chart(figure, "heads", on_select=picked, selection_mode="points")
     words = {"colour": t(f"colour.{spec.colour}.bar"), "pool": t(f"pool.{spec.pool}")}
     with st.container(key="caption"):
-        say(t("heads.caption", **words))
+        st.text(t("heads.caption", **words))
 
 
 def beside(scene: Scene, height: int = 520) -> None:
