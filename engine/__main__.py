@@ -180,7 +180,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def run_bench(argv: Sequence[str]) -> int:
     """The benchmark, which lives with the tests: it compares with what is not ours."""
-    kinds = [word for word in ("--peers", "--sweeps") if word in argv]
+    kinds = [word for word in ("--peers", "--sweeps", "--pages") if word in argv]
     name = kinds[0].removeprefix("--") if kinds else "speed"
     file = ROOT / "tests" / "bench" / f"{name}.py"
     argv = [word for word in argv if word not in kinds]
