@@ -95,7 +95,7 @@ def test_a_query_is_asked_of_the_scene(tab) -> None:
     page = tab.open("foundations?lang=en&part=cues")
     before = drawn(page, "cues-moves-scene")
     page.get_by_role("radio", name="Look for …").click()
-    expect(page.get_by_text("The goal decides")).to_be_visible()
+    expect(page.get_by_text("The goal decides: the")).to_be_visible()
     changed(page, "cues-moves-scene", before)
     page.wait_for_url(re.compile("cues-cue=query"))
     moved(page, "cues-strength", "cues-moves-scene")
