@@ -42,9 +42,8 @@ def test_the_map_fills_in_as_its_rank_grows(tab) -> None:
     page.evaluate("document.querySelector('.hm-plot').mine = true")
     assert page.get_by_test_id("stSidebar").get_by_role("slider").count() == 0
     thumb = page.locator(".st-key-rank").get_by_role("slider")
-    for rank in range(5, 9):
-        thumb.press("ArrowRight")
-        page.wait_for_function(f"location.search.includes('m.rank={rank}') && {wide} === {rank}")
+    thumb.press("ArrowRight")  # to twice the rank
+    page.wait_for_function(f"location.search.includes('m.rank=8') && {wide} === 8")
     assert page.evaluate("document.querySelector('.hm-plot').mine"), "moved in place"
     tab.fine()
 

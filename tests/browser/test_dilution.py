@@ -10,7 +10,7 @@ from playwright.sync_api import expect
 SMALL = "dilution?lang=en&lab=measured&sweep.of=softmax,window&sweep.lengths=64,128&sweep.seeds=1"
 LONG = (
     "dilution?lang=en&lab=measured&sweep.of=entmax,softmax&sweep.match=none"
-    "&sweep.lengths=256,1024,4096,16384,65536&sweep.seeds=1"
+    "&sweep.lengths=256,1024,4096,16384,65536&sweep.seeds=1&sweep.s.heads=16"
 )
 
 
