@@ -13,17 +13,22 @@ from engine.spec.fields import LANGUAGES
 from engine.spec.picture import Spec
 from engine.spec.spelling import Field
 from pages.ui import dilution, foundations
+from pages.ui.compare.heads import COMPARED
 from pages.ui.dilution.probes import PROBES
 from pages.ui.dilution.shared import LAB, SWEEP
+from pages.ui.dilution.trained import ZOO
 from pages.ui.foundations.frame import CHOSEN
 from pages.ui.url import owner, state
 from pages.ui.url.linked import Fields, OneOf, flag, number, one_of
 from tests.spec.test_picture import specs, values
 from tests.spec.test_sweep import LABS
 
-FIELDS = (dilution.OPEN, LAB, PROBES, foundations.OPEN, *CHOSEN.values())
+FIELDS = (dilution.OPEN, LAB, PROBES, ZOO, COMPARED, foundations.OPEN, *CHOSEN.values())
 WRITTEN = {
     "lab-which": st.from_regex(r"[0-9]{1,2}\.[0-9]{1,2}", fullmatch=True),
+    "compare-heads": st.from_regex(
+        r"[0-9]{1,2}\.[0-9]{1,2}(,[0-9]{1,2}\.[0-9]){0,2}", fullmatch=True
+    ),
     "heads-off": st.just("none") | st.integers(0, 99).map(str),
     "masking-own": st.text("0123456789abcdef", min_size=16, max_size=16),
     **dict.fromkeys(
