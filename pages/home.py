@@ -112,7 +112,7 @@ def did(row: induction.Row, mechanism: str, number: int) -> str:
         token = isolated(made.tokens[position - reading.n])
         return t("sentence.query", token=f"“{token}”", position=position)
 
-    return told(row.deed, offered[mechanism], row.beside, reading.query, called)
+    return told(row.deed, offered[mechanism], row.beside, reading.query, called, led=False)
 
 
 home("home", made, list(offered), rows, t, doors, troubles, did, leave, want)

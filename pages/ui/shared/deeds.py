@@ -17,13 +17,13 @@ LEAST = 0.005  # a route's share that is told
 
 def told(
     done: Deed, mechanism: Mechanism, found: Against | None, query: int,
-    called: Callable[[int], str],
+    called: Callable[[int], str], led: bool = True,
 ) -> str:  # fmt: skip
     """One or two sentences.
 
     Args:
         found: the row set against full attention's, where they can be. query: the row's position.
-        called: a position's name.
+        called: a position's name. led: how the mechanism weighs comes first, where only words tell.
     """
     facts: dict[str, Any] = {"mechanism": t(f"mechanism.{mechanism.key}.name")}
     kind = done.kind
@@ -41,7 +41,7 @@ def told(
         if "sum" in done.shares:
             facts["total"] = done.shares["sum"]
     words = t(f"sentence.{kind}", **facts) if kind else ""
-    return t("sentence.join").join(filter(None, (lead(mechanism), words)))
+    return t("sentence.join").join(filter(None, (lead(mechanism) if led else "", words)))
 
 
 def routes(done: Deed) -> str:
