@@ -23,7 +23,7 @@ def told(
 
     Args:
         found: the row set against full attention's, where they can be. query: the row's position.
-        called: a position's name. led: how the mechanism weighs comes first, where only words tell.
+        called: a position's name. led: how the mechanism weighs comes first, if only words tell.
     """
     facts: dict[str, Any] = {"mechanism": t(f"mechanism.{mechanism.key}.name")}
     kind = done.kind
