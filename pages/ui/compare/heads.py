@@ -5,24 +5,20 @@ from collections.abc import Sequence
 
 import streamlit as st
 
-from engine.figures.attention.difference import difference
-from engine.figures.attention.strips import strips
-from engine.measure.comparison import difference as differing
-from engine.measure.comparison import shared
+from engine.measure.comparison import difference, shared
 from engine.spec.spelling import Field
+from pages.ui.compare.closer import HEIGHTS, difference_map
+from pages.ui.compare.closer import row as rows_beside
 from pages.ui.components.heatmap import heatmap
 from pages.ui.explore import picture, sentences
 from pages.ui.explore.scene import Scene, colour_of, scene
 from pages.ui.server.waiting import obtain
-from pages.ui.shared import frame
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 from pages.ui.url import linked, state
 from pages.ui.url.linked import Fields, number, one_of
 
 MOST = 4
-HEIGHTS = {1: 540, 2: 540, 3: 470, 4: 420}
-"""Of a map in pixels, by the number of columns."""
 HEADS = re.compile(rf"\d+\.\d+(,\d+\.\d+){{0,{MOST - 2}}}")
 COMPARED = Fields(
     "compare-",
@@ -198,20 +194,14 @@ def closer(first: Scene, scenes: Sequence[Scene], names: Sequence[str]) -> None:
         f"difference:{shown.spec.attention_key()}:{shown.head}:{first.spec.attention_key()}"
         f":{first.head}:{spec.zoom}:{spec.pool}:{colour_of(spec)}",
         t("gate.structure"),
-        lambda report: differing(
+        lambda report: difference(
             shown.attention, first.attention, shown.head, other=first.head,
             rows=slice(r0, r1), cols=slice(c0, c1), pool=spec.pool, colour=colour_of(spec),
             progress=report,
         ),
         lambda made: 4 * made.cells.numel(),
     )  # fmt: skip
-    behind = att.m - att.n
-    queries = att.tokens[behind:] if att.tokens and behind >= 0 else None
-    figure = difference(
-        found, theme=frame.theme(), t=t, queries=queries, keys=att.tokens, colour=spec.colour,
-        query=first.query, bar="heads",
-    )  # fmt: skip
-    frame.chart(figure, "difference")
+    difference_map(first, found, bar="heads")
     up, down = (max(0.0, float(x)) for x in (found.cells.max(), -found.cells.min()))
     with st.container(key="caption-difference"):
         st.text(
@@ -222,17 +212,7 @@ def closer(first: Scene, scenes: Sequence[Scene], names: Sequence[str]) -> None:
 
 def row(first: Scene, scenes: Sequence[Scene], names: Sequence[str]) -> None:
     """The chosen row in every head."""
-    st.subheader(t("compare.row"), anchor=False)
-    att, spec = first.attention.frame, first.spec
-    at = first.query + att.m - att.n
-    _, _, c0, c1 = spec.zoom or (0, 0, 0, max(at + 1, 16) if att.causal else att.m)
-    figure = strips(
-        [(called, shown.weights) for called, shown in zip(names, scenes, strict=True)],
-        first.weights, theme=frame.theme(), t=t, keys=att.tokens,
-        cols=(min(c0, att.m - 1), min(c1, att.m)), query=at if at >= 0 else None,
-        log=spec.colour in ("log", "uniform"), named=names[0],
-    )  # fmt: skip
-    frame.chart(figure, "strips")
+    rows = [(called, shown.weights) for called, shown in zip(names, scenes, strict=True)]
+    rows_beside(first, rows, named=names[0])
     with st.container(key="caption-strips"):
-        called = sentences.called(first, max(0, at), "query")
-        st.text(t("compare.heads_row", query=called, name=names[0]))
+        st.text(t("compare.heads_row", query=sentences.asked(first), name=names[0]))

@@ -7,30 +7,27 @@ from dataclasses import dataclass
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from engine.figures.attention.difference import difference
-from engine.figures.attention.strips import POINTS, strips
+from engine.figures.attention.strips import POINTS
 from engine.mechanisms import MECHANISMS
 from engine.spec.fields import MOST_COLUMNS
 from engine.spec.picture import Spec
 from engine.spec.spelling import declarations
 from engine.text import quantities
 from pages.ui.compare import trained
+from pages.ui.compare.closer import HEIGHTS, difference_map
+from pages.ui.compare.closer import row as rows_beside
 from pages.ui.compare.compared import Column, Compared, differing, end_of_scale
 from pages.ui.components.heatmap import heatmap
 from pages.ui.explore import picture, sentences
 from pages.ui.explore.scene import Scene
-from pages.ui.shared import controls, frame
+from pages.ui.shared import controls
 from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 from pages.ui.url import state
 
-HEIGHTS = {1: 560, 2: 540, 3: 470, 4: 420}
-"""Of a map in pixels, by the number of columns."""
 LONGEST = 56
 """Columns of text that fit side by side over the difference map."""
-SHORTEST = 16
-"""Keys that a strip shows at least."""
 SAME = 0.0005
 """Differences below this are none, in a sentence."""
 SHARES = ("captured_mass", "total_variation", "output_error")
@@ -233,14 +230,7 @@ def closer(shown: Compared, column: Column) -> None:
             segments=sum(map(_width, drawn.values())) <= LONGEST,
         )  # fmt: skip
     found = differing(shown, column)
-    att = shown.scene.attention.frame
-    behind = att.m - att.n
-    queries = att.tokens[behind:] if att.tokens and behind >= 0 else None
-    figure = difference(
-        found, theme=frame.theme(), t=t, queries=queries, keys=att.tokens,
-        colour=shown.spec.colour, query=shown.scene.query,
-    )  # fmt: skip
-    frame.chart(figure, "difference")
+    difference_map(shown.scene, found)
     up, down = float(found.cells.max()), -float(found.cells.min())
     if max(up, down) <= 0:
         words = [t("compare.difference_none", name=column.name)]
@@ -259,20 +249,9 @@ def closer(shown: Compared, column: Column) -> None:
 
 def row(shown: Compared) -> None:
     """The chosen row under every mechanism."""
-    st.subheader(t("compare.row"), anchor=False)
-    full, spec = shown.scene, shown.spec
-    att = full.attention.frame
-    at = full.query + att.m - att.n
-    # of a whole causal text, the part that the row may see
-    _, _, c0, c1 = spec.zoom or (0, 0, 0, max(at + 1, SHORTEST) if att.causal else att.m)
-    cols = min(c0, att.m - 1), min(c1, att.m)
-    figure = strips(
-        [(column.name, scene.weights) for column, scene in shown.drawn], full.weights,
-        theme=frame.theme(), t=t, keys=att.tokens, cols=cols, query=at if at >= 0 else None,
-        log=spec.colour in ("log", "uniform"),
-    )  # fmt: skip
-    frame.chart(figure, "strips")
-    words = [t("compare.row_caption", query=sentences.called(full, max(0, at), "query"))]
+    full = shown.scene
+    cols = rows_beside(full, [(column.name, scene.weights) for column, scene in shown.drawn])
+    words = [t("compare.row_caption", query=sentences.asked(full))]
     if (wide := -(-(cols[1] - cols[0]) // POINTS)) > 1:
         words.append(t("compare.row_pooled", cols=wide))
     with st.container(key="caption-strips"):

@@ -28,6 +28,12 @@ def called(scene: Scene, position: int, role: str) -> str:
     return t(f"sentence.{role}", token=f"“{isolated(tokens[position])}”", position=position)
 
 
+def asked(scene: Scene) -> str:
+    """The chosen query in a sentence."""
+    att = scene.attention.frame
+    return called(scene, scene.query + max(0, att.m - att.n), "query")
+
+
 def provenance(scene: Scene) -> str:
     """Where Q, K and V came from, in words."""
     spec = scene.spec
@@ -113,7 +119,7 @@ def deed(scene: Scene) -> str:
 def sentence(scene: Scene, seen: Look) -> None:
     """What the chosen row does, with its numbers."""
     att = scene.attention
-    query = called(scene, scene.query + max(0, att.frame.m - att.frame.n), "query")
+    query = asked(scene)
     facts = {"weight": quantities.share(seen.weight), "back": abs(seen.back)}
     if seen.key < 0:
         words = t("sentence.nothing", query=query)

@@ -1,5 +1,6 @@
 """What surrounds every page: our type and quiet, and the switch between languages."""
 
+import json
 from typing import Any
 
 import streamlit as st
@@ -11,14 +12,20 @@ from pages.ui.shared import controls, strings
 
 
 def chart(figure: Figure, key: str, **more: Any) -> Any:
-    """A picture in our own template, without Plotly's buttons; more as of st.plotly_chart."""
+    """A picture in our own template, without Plotly's buttons; more as of st.plotly_chart.
+
+    Its height is said, so that its room is kept while the browser draws.
+    """
     config = {"displayModeBar": False}
-    return st.plotly_chart(figure, theme=None, key=key, config=config, **more)
+    height = int(figure.layout.height or 450)
+    return st.plotly_chart(figure, theme=None, key=key, config=config, height=height, **more)
 
 
 def style() -> None:
-    """Our stylesheet."""
+    """Our stylesheet, and the word that stands where a picture is still to come."""
     st.html(ASSETS / "style.css")
+    word = json.dumps(strings.t("drawing"), ensure_ascii=False)
+    st.html(f"<style>.stApp {{ --drawing: {word}; }}</style>")
 
 
 def theme() -> Theme:
