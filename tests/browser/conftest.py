@@ -94,6 +94,21 @@ class Tab:
         """The script has run to its end: until then what is clicked may be drawn anew."""
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
 
+    def choose(self, key: str, words: str) -> None:
+        """Choose from a list. A list that is drawn anew while it is open closes: one opens it
+        again, as a person would."""
+        box = self.page.locator(f".st-key-{key} input")
+        for _ in range(3):
+            self.settled()
+            box.click()
+            self.page.get_by_role("option", name=words, exact=True).click()
+            try:
+                expect(box).to_have_value(words, timeout=5000)
+            except AssertionError:
+                continue
+            return
+        raise AssertionError(f"{words} can't be chosen")
+
     def fine(self) -> None:
         """No script failed, and nothing outside was asked."""
         assert not self.errors

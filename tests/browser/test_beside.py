@@ -148,7 +148,7 @@ def test_map_row_and_sentence_are_on_the_first_screen(tab, key: str) -> None:
 def test_45_tokens_are_named_on_both_axes(tab) -> None:
     page = opened(tab, f"mechanism=softmax&text={WORDS}")
     for axis in ("xaxis", "yaxis"):
-        assert page.evaluate(f"{LAYOUT}.{axis}.ticktext.length") == 45
+        page.wait_for_function(f"{LAYOUT}.{axis}.ticktext.length === 45")
     tab.fine()
 
 

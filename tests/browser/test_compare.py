@@ -46,8 +46,7 @@ def test_a_visit(tab) -> None:
     page = tab.open("compare?lang=en")
     drawn(page, 3)
     assert len(set(windows(page))) == 1
-    page.locator(".st-key-column-1-en input").click()
-    page.get_by_role("option", name="Segments", exact=True).click()
+    tab.choose("column-1-en", "Segments")
     page.wait_for_function("location.search.includes('with=segmented')")
     drawn(page, 3)
     before = windows(page)
