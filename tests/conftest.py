@@ -1,15 +1,18 @@
 """Shapes and types in annotations are checked while the tests run, on one thread a process."""
 
 import os
+from collections import Counter
+from collections.abc import Iterator
 
 # before torch is loaded: on the small tensors of tests, and with a process on each core, several
 # threads wait for each other; a test that is about threads asks for them
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+import pytest
 from hypothesis import settings
 from jaxtyping import install_import_hook
 
-import tests.typecheck  # noqa: F401  (the hook names it)
+from tests.typecheck import annotations
 
 # no deadlines, since a busy machine is no fault, and the same cases on every run; other ones:
 # pytest --hypothesis-profile=explore
@@ -25,3 +28,17 @@ CHECKED = (
 )  # fmt: skip
 
 install_import_hook([f"engine.{name}" for name in CHECKED], "tests.typecheck.check")
+
+CASES = 6
+"""Cases of a test in which annotations are checked, in each process: to check them takes longer
+than all else, and its other cases make the same calls."""
+seen: Counter[str] = Counter()
+
+
+@pytest.fixture(autouse=True)
+def checked(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Whether annotations are checked in this case."""
+    test = request.node.nodeid.partition("[")[0]
+    seen[test] += 1
+    with annotations(seen[test] <= CASES):
+        yield

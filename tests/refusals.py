@@ -5,20 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import jaxtyping
 import pytest
 
 from engine.contract import Refusal
-
-
-@contextmanager
-def unchecked() -> Iterator[None]:
-    """Annotations are not checked inside: what happens is what happens to a user."""
-    jaxtyping.config.update("jaxtyping_disable", True)
-    try:
-        yield
-    finally:
-        jaxtyping.config.update("jaxtyping_disable", False)
+from tests.typecheck import unchecked
 
 
 @contextmanager

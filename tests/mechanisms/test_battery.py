@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from itertools import count
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -22,11 +23,14 @@ from engine.measure.attention import Attention
 from engine.mechanisms import MECHANISMS, Mechanism
 from engine.models.masks import Band
 from tests import oracle
+from tests.typecheck import annotations
 
 KEYS = sorted(MECHANISMS)
 HEADS = 4
 EXAMPLES = 12
 """Cases of a mechanism and an invariant."""
+CHECKED = 3
+"""Of these, how many check annotations, too, which takes most of the time."""
 
 # what a case may hold, by the name that a refusal has for it: an inert value and the others
 FIELDS: dict[str, tuple[Any, st.SearchStrategy]] = {
@@ -125,8 +129,13 @@ def hold(key: str, check: Callable[[Case], None]) -> None:
     Fails also if a field was neither refused nor set in any case that was tried.
     """
     met: set[str] = set()
+    cases = count(1)
 
     def run(drawn: dict) -> None:
+        with annotations(next(cases) <= CHECKED):
+            tried(drawn)
+
+    def tried(drawn: dict) -> None:
         mechanism = engine.make(key, **some_parameters(key, drawn["choice"]))
         att = None
         while att is None:

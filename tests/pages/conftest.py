@@ -9,7 +9,7 @@ from streamlit.testing.v1 import AppTest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.models.training.tokenizer import train_tokenizer
-from tests.refusals import unchecked
+from tests.typecheck import unchecked
 
 ROOT = Path(__file__).parents[2]
 SECONDS = 60
