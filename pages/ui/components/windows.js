@@ -5,7 +5,7 @@ import { clamp, count, decadesBelow, escaped, fill, isolated, number, same } fro
 /** @import { Answer, Cell, Colour, Scale, Span, Ticks, Tile, Words } from "./data" */
 
 const NEARLY_ALL = 0.9; // of a row's mass
-export const NAMED = 7; // px that a name needs, in the smallest type
+export const NAMED = 6.5; // px that a name needs, in the smallest type
 const PER_PX = 1.15; // of the room of a name, its type: letters are less high than it
 const TYPE = [8, 12]; // px
 
