@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.contract import QKV, Refusal, params_of
 from engine.measure.attention import Attention
+from engine.mechanisms._flex import made as flex
 from engine.mechanisms.adaptive_temperature import AdaptiveTemperature
 from engine.mechanisms.additive import Additive
 from engine.mechanisms.base import Mechanism
@@ -35,6 +36,8 @@ from engine.mechanisms.stick_breaking import StickBreaking
 from engine.mechanisms.transformer_xl import TransformerXL
 from engine.mechanisms.truncated_svd import TruncatedSVD
 from engine.mechanisms.window import Window
+
+__all__ = ["MECHANISMS", "Mechanism", "attend", "flex", "make"]
 
 MECHANISMS: dict[str, type[Mechanism]] = {
     cls.key: cls
