@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from pathlib import Path
 from traceback import walk_tb
 from typing import ClassVar
 
@@ -30,12 +31,14 @@ Weighing = Callable[[Tensor], Tensor]
 
 def mistake(rule: Callable[..., Tensor], error: Exception) -> Refusal:
     """What went wrong in a person's rule, with the last of its file's lines that it came by."""
-    file = rule.__code__.co_filename if hasattr(rule, "__code__") else None
+    file = rule.__code__.co_filename if hasattr(rule, "__code__") else ""
     lines = [n for frame, n in walk_tb(error.__traceback__) if frame.f_code.co_filename == file]
     name, said = getattr(rule, "__name__", str(rule)), f"{type(error).__name__}: {error}"
     if not lines:
-        return Refusal("{rule} failed: {error}", rule=name, error=said)
-    return Refusal("{rule} failed in line {line}: {error}", rule=name, line=lines[-1], error=said)
+        return Refusal("{file}: {error}", file=name, error=said)
+    # what was typed has no file
+    where = name if file.startswith("<") else Path(file).name
+    return Refusal("{file}, line {line}: {error}", file=where, line=lines[-1], error=said)
 
 
 def tiled(

@@ -282,9 +282,9 @@ def missing(score, b, h, q_idx, kv_idx):
     ("rules", "words"),
     [
         ({}, "needs a rule"),
-        ({"mask_mod": branching}, r"branching failed in line \d+: .*control flow"),
+        ({"mask_mod": branching}, r"test_flex.py, line \d+: .*control flow"),
         ({"mask_mod": lambda b, h, q_idx, kv_idx: q_idx - kv_idx}, "true or false .* not int64"),
-        ({"score_mod": missing}, r"missing failed in line \d+: NameError.*no_such_name"),
+        ({"score_mod": missing}, r"test_flex.py, line \d+: NameError.*no_such_name"),
         ({"score_mod": lambda s, b, h, q_idx, kv_idx: s / 0 - s / 0}, "what is no number"),
         ({"weights": lambda z: z.sigmoid()}, "not stochastic, as was said"),
         ({"weights": lambda z: -z.sigmoid(), "rows": "positive"}, "not positive, as was said"),
