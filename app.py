@@ -5,6 +5,8 @@ because the router, not this file, is the script. The embedded model is opened o
 server starts, so that the first visitor does not wait for the libraries that it needs.
 """
 
+import logging
+import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -12,10 +14,19 @@ from pathlib import Path
 
 import streamlit as st
 
+from engine import mechanisms
 from engine.models import ModelError, load
 from pages.ui.server import jobs, windows
+from pages.ui.shared import own
 
 ROOT = Path(__file__).parent
+
+# the server's owner may bring mechanisms of their own: files of code, run here and never given by
+# those who visit
+if folder := os.environ.get("ATTENTION_EXPLORER_MECHANISMS"):
+    own.TROUBLES[:] = mechanisms.add_folder(folder)
+    for trouble in own.TROUBLES:
+        logging.getLogger(__name__).warning("%s", trouble)
 
 
 def warm_up() -> None:

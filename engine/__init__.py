@@ -13,7 +13,7 @@ from engine.dilution.sweep import sweep
 from engine.measure import metrics
 from engine.measure.attention import Attention
 from engine.measure.comparison import Comparison, compare
-from engine.mechanisms import MECHANISMS, attend, cost, make
+from engine.mechanisms import MECHANISMS, attend, cost, flex, make
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.cost import estimate
 from engine.runtime import devices
@@ -34,6 +34,7 @@ __all__ = [
     "devices",
     "estimate",
     "fits",
+    "flex",
     "make",
     "mechanisms",
     "metrics",

@@ -36,6 +36,8 @@ SHOWN = (
 
 MARKS = "<!-- mechanisms -->", "<!-- /mechanisms -->"
 """Between them the README holds the table of mechanisms."""
+OWN = "--mechanism", "--of"
+"""Flags that take a person's own file for a mechanism's key."""
 SURVEY = "<!-- models -->", "<!-- /models -->"
 """Between them docs/models.md holds the table of architectures."""
 
@@ -116,6 +118,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     if (given := list(sys.argv[1:] if argv is None else argv))[:1] == ["bench"]:
         return run_bench(given[1:])
+    try:
+        given = own_files(given)
+    except ValueError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
     by_mechanism = any(x.partition("=")[0] == "--mechanism" for x in given)
     if given[:1] == ["train"] and not by_mechanism:
         from engine.models.training import train as training
@@ -136,7 +143,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         from engine.dilution import probe_results
 
         probe_results.add_arguments(probing)
-    args, rest = parser.parse_known_args(argv)
+    args, rest = parser.parse_known_args(given)
     try:
         if args.command == "attend":
             run_attend(args, rest)
@@ -176,6 +183,32 @@ def main(argv: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
+
+
+def own_files(words: Sequence[str]) -> list[str]:
+    """A command line in which a file of a person's own mechanism, `--mechanism my.py` or among
+    those `--of` a sweep, is read and has its key's place.
+
+    Raises:
+        ValueError: there is no such file, or a mistake in it.
+    """
+
+    def named(choice: str) -> str:
+        path, colon, parameters = choice.partition(":")
+        if not path.endswith(".py"):
+            return choice
+        return f"{engine.mechanisms.add(path).key}{colon}{parameters}"
+
+    found, flag = [], ""
+    for word in words:
+        own, equals, value = word.partition("=")
+        if equals and own in OWN:
+            word = f"{own}={','.join(map(named, value.split(',')))}"
+        elif flag in OWN:
+            word = ",".join(map(named, word.split(",")))
+        found.append(word)
+        flag = word
+    return found
 
 
 def run_bench(argv: Sequence[str]) -> int:
@@ -242,7 +275,7 @@ def flags() -> str:
         "what is attended (defaults in brackets):",
         "  --text TEXT | --sample ID | --source KIND  where Q, K, V come from",
         "  --model FOLDER_OR_HUB_ID [tiny]  --by tokens|characters  --layer N  --head N",
-        "  --mechanism KEY [softmax]",
+        "  --mechanism KEY_OR_FILE.py [softmax]",
     ]
     for title, registry, prefix in (("source", SOURCES, "s."), ("mechanism", MECHANISMS, "m.")):
         for key, cls in registry.items():

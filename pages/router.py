@@ -11,7 +11,7 @@ import streamlit as st  # noqa: E402
 
 from pages.ui.components.header import header  # noqa: E402
 from pages.ui.server import waiting  # noqa: E402
-from pages.ui.shared import contents, frame, strings, terms  # noqa: E402
+from pages.ui.shared import contents, frame, own, strings, terms  # noqa: E402
 from pages.ui.shared.guard import guarded  # noqa: E402
 from pages.ui.url import owner, state  # noqa: E402
 
@@ -47,6 +47,7 @@ frame.language_switch()
 beyond = contents.beyond_link(state.spec())
 header(strings.t, page=page.title, note=strings.t(f"link.{beyond}") if beyond else "")
 waiting.begin()
+own.notice()
 terms.begin()
 with guarded("page"):
     page.run()

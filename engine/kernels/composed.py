@@ -14,7 +14,7 @@ from engine.contract.views import View
 from engine.kernels import online
 from engine.kernels.normalisers import Normaliser, Softmax
 from engine.kernels.patterns import Pattern
-from engine.kernels.rows import BLOCK, Rows
+from engine.kernels.rows import BLOCK, Mod, Rows
 from engine.kernels.scoring import Dot, Features, Scoring
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
@@ -26,7 +26,7 @@ class Composed(Rows, Attention):
     """A row's weights are normaliser(scores of the keys that pattern, causality and masks allow).
 
     Args:
-        qkv, pattern, scoring, normaliser, beta: as in Rows.
+        qkv, pattern, scoring, normaliser, beta, mod: as in Rows.
         output: computes (h n e) faster than row blocks do, if the mechanism knows how.
         views: the mechanism's own structure.
     """
@@ -39,10 +39,11 @@ class Composed(Rows, Attention):
         normaliser: Normaliser | None = None,
         *,
         beta: Callable[[Tensor], Tensor] | None = None,
+        mod: Mod | None = None,
         output: Callable[[], Tensor] | None = None,
         views: tuple[View, ...] | Callable[[], tuple[View, ...]] = (),
     ) -> None:
-        Rows.__init__(self, qkv, pattern, scoring, normaliser, beta)
+        Rows.__init__(self, qkv, pattern, scoring, normaliser, beta, mod)
         Attention.__init__(self, qkv.frame, views=views)
         self._fast_output = output
         self.row_kind = self.normaliser.kind
@@ -170,7 +171,9 @@ class Composed(Rows, Attention):
             mask &= self.frame.key_mask.to(self.device)
         mask[keys] = False
         qkv = self.qkv.replace(key_mask=mask)
-        return Composed(qkv, self.pattern, self.scoring, self.normaliser, views=self._views)
+        return Composed(
+            qkv, self.pattern, self.scoring, self.normaliser, mod=self.mod, views=self._views
+        )
 
     def steps(self, head: int, row: int) -> Steps:
         qkv = self.qkv.head(head)
@@ -179,6 +182,7 @@ class Composed(Rows, Attention):
         one = Composed(
             qkv, self.pattern.head(head), self.scoring.head(head), self.normaliser,
             beta=None if own is None else lambda rows: own,
+            mod=self.mod and self.mod.head(head),
         )  # fmt: skip
         at = torch.tensor([row], device=self.device)
         cols = torch.arange(self.frame.m, device=self.device)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Float, Int
@@ -17,6 +18,19 @@ BLOCK = 2**22
 """Scores held at once by the plain paths, all heads together."""
 
 
+@runtime_checkable
+class Mod(Protocol):
+    """What becomes of scores after the QKV's softcap and bias."""
+
+    def head(self, h: int) -> Mod:
+        """That of one head, as a single head's QKV wants it."""
+        ...
+
+    def __call__(
+        self, scores: Float[Tensor, "h r c"], heads: slice, rows: Tensor, cols: Tensor
+    ) -> Float[Tensor, "h r c"]: ...
+
+
 class Rows:
     """A mechanism's three choices over one QKV, a few rows and keys at a time.
 
@@ -25,6 +39,7 @@ class Rows:
         pattern, scoring, normaliser: the three choices.
         beta: rows (r) -> (h r) or (1 r), each row's inverse temperature: multiplies its logits,
             sink logits among them. Asked for when needed, once a row.
+        mod: changes scores pair by pair, before the temperature.
 
     Raises:
         Refusal: the scoring doesn't fit the widths of queries and keys.
@@ -37,6 +52,7 @@ class Rows:
         scoring: Scoring | None = None,
         normaliser: Normaliser | None = None,
         beta: Callable[[Tensor], Tensor] | None = None,
+        mod: Mod | None = None,
     ) -> None:
         self.frame: Frame = qkv.frame
         self.qkv = qkv
@@ -44,7 +60,7 @@ class Rows:
         self.scoring: Scoring = scoring or Dot()
         self.normaliser: Normaliser = normaliser or Softmax()
         self.scoring.check(qkv)
-        self._beta = beta
+        self._beta, self.mod = beta, mod
         self._betas: Tensor | None = None
 
     @property
@@ -114,11 +130,13 @@ class Rows:
             return torch.full(shape, torch.nan, dtype=self.dtype, device=self.device)
 
     def finish(self, scores: Tensor, heads: slice, rows: Tensor, cols: Tensor) -> Tensor:
-        """Softcap, bias and the row's own temperature applied, in place if possible."""
+        """Softcap, bias, mod and the row's own temperature applied, in place."""
         if (cap := self.qkv.softcap) is not None:
             scores = scores.div_(cap).tanh_().mul_(cap)
         if self.qkv.bias is not None:
             scores = scores.add_(bias_of(self.qkv.bias, heads, rows, cols).to(scores))
+        if self.mod is not None:
+            scores = scores.copy_(self.mod(scores, heads, rows, cols))
         if (beta := self.beta(rows)) is not None:
             scores = scores.mul_(beta[heads, :, None])
         return scores
@@ -155,7 +173,7 @@ class Rows:
     @property
     def plain(self) -> bool:
         """True if scores are logits, so that queries can take the temperature."""
-        return self.qkv.softcap is None and self.qkv.bias is None
+        return self.qkv.softcap is None and self.qkv.bias is None and self.mod is None
 
     def queries(self, heads: slice, rows: Tensor) -> Float[Tensor, "h r f"]:
         """Features of queries, temperatures in them where scores are logits."""

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 from engine.contract import QKV, Refusal, params_of
 from engine.measure.attention import Attention
+from engine.mechanisms import _files
+from engine.mechanisms._flex import made as flex
 from engine.mechanisms.adaptive_temperature import AdaptiveTemperature
 from engine.mechanisms.additive import Additive
 from engine.mechanisms.base import Mechanism
@@ -35,6 +38,8 @@ from engine.mechanisms.stick_breaking import StickBreaking
 from engine.mechanisms.transformer_xl import TransformerXL
 from engine.mechanisms.truncated_svd import TruncatedSVD
 from engine.mechanisms.window import Window
+
+__all__ = ["MECHANISMS", "Mechanism", "add", "add_folder", "attend", "flex", "make"]
 
 MECHANISMS: dict[str, type[Mechanism]] = {
     cls.key: cls
@@ -108,3 +113,20 @@ def make(mechanism: str | Mechanism, **parameters: Any) -> Mechanism:
             known=", ".join(params_of(cls)) or Refusal("none"),
         )
     return cls(**parameters)
+
+
+def add(path: str | Path) -> type[Mechanism]:
+    """Read a person's own mechanism from a Python file and offer it like the others.
+
+    The file is code, and is run. It holds one class as CONTRIBUTING describes it; its words may
+    stand beside it in a JSON file of the same name. Read again, it takes its own place.
+
+    Raises:
+        ValueError: there is no such file, or a mistake in it; says which line.
+    """
+    return _files.add(path, MECHANISMS)
+
+
+def add_folder(folder: str | Path) -> list[Refusal]:
+    """`add` every Python file of a folder; what is wrong with those that can't be offered."""
+    return _files.add_folder(folder, MECHANISMS)

@@ -52,7 +52,10 @@ FIELDS: dict[str, Param] = {
     "by": Param(str, "tokens", choices=READINGS),
     "sight": Param(str, "own", choices=SIGHTS),
     "layer": Field(int, None, read=whole, fits=_count(0), said="≥ 0"),
-    "mechanism": Param(str, "softmax", choices=tuple(MECHANISMS)),
+    "mechanism": Field(
+        str, "softmax", fits=lambda value: value in MECHANISMS,
+        said=lambda: ", ".join(MECHANISMS),
+    ),
     "trained": Param(str, "same", choices=TRAININGS),
     "column": Field(
         int, None, read=whole, fits=_count(1, MOST_COLUMNS), said=f"1 … {MOST_COLUMNS}"

@@ -45,12 +45,13 @@ class Field(Param):
 
     Attributes:
         read: its spelling -> the value; raises a ValueError. fits: whether a value is allowed.
-        said: what is allowed, in symbols or words; "" where what refuses it says that.
+        said: what is allowed, in symbols or words, asked for each time if that may change; ""
+            where what refuses it says that.
     """
 
     read: Callable[[str], Any] = str
     fits: Callable[[Any], bool] = lambda value: True
-    said: str | ValueError = ""
+    said: str | ValueError | Callable[[], str] = ""
 
     def check(self, name: str, value: Any) -> Any:
         """The value.
@@ -61,7 +62,7 @@ class Field(Param):
         if not self.fits(value):
             raise Refusal(
                 "{name} can't be {value!r}; allowed: {allowed}",
-                name=name, value=value, allowed=self.said,
+                name=name, value=value, allowed=allowed(self),
             )  # fmt: skip
         return value
 
@@ -77,7 +78,7 @@ class Field(Param):
 def allowed(declared: Param) -> str | ValueError:
     """What a value may be, in symbols (`a, b`, `1 … 64`, `> 0`) or words."""
     if isinstance(declared, Field):
-        return declared.said
+        return declared.said() if callable(declared.said) else declared.said
     if declared.choices:
         return ", ".join(declared.choices)
     if declared.kind is bool:
