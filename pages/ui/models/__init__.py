@@ -1,0 +1,11 @@
+"""What the Models page draws."""
+
+from collections.abc import Callable
+
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.ui.models import heads
+from pages.ui.models.shown import Shown
+
+PARTS: dict[str, Callable[[Shown, DeltaGenerator], None]] = {"heads": heads.draw}
+"""Key -> what draws it, in their order."""
