@@ -4,6 +4,7 @@ import json
 
 import pytest
 
+from engine.measure.patterns import PATTERNS
 from engine.models.facts import Facts
 from engine.spec.fields import LANGUAGES
 from pages.ui.models import chooser
@@ -135,3 +136,29 @@ def test_a_model_that_is_not_there_is_said_and_another_can_be_chosen(page):
 def test_what_is_no_text_is_said(page):
     opened = page("models", source="planted", lang="en").healthy()
     assert locale("en")["models.text"] in opened.words and not charts(opened)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_finder_ranks_heads_on_the_probe_and_on_the_text(page, language):
+    opened = page("models", lang=language, **{"models-part": "finder"}).healthy()
+    ranking, every = charts(opened)
+    assert ranking["data"][0]["customdata"] == [[1, 0]] and len(every["data"][0]["x"]) == 24
+    words = " ".join(opened.words)
+    assert ("1 of 24 heads reaches 30%" if language == "en" else "24 个头中有 1 个") in words
+    query = {"models-part": "finder", "models-on": "text", "lang": language}
+    other = page("models", **query).healthy()
+    assert charts(other)[0]["data"][0]["text"] != ranking["data"][0]["text"]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_score_is_explained(models, pattern):
+    opened = models(lang="en", **{"models-part": "finder", "models-pattern": pattern}).healthy()
+    assert locale("en")[f"pattern.{pattern}.help"] in opened.words
+    assert any(x.startswith(locale("en")[f"pattern.{pattern}"] + ":") for x in opened.words)
+
+
+@pytest.mark.parametrize("kind", ["bert", "bart", "mpt"])
+def test_the_finder_reads_every_kind_of_model(page, kinds, kind):
+    query = {"models-part": "finder", "models-pattern": "previous", "models-least": "0.0"}
+    opened = page("models", model=kinds(kind), text=TEXT, lang="en", **query).healthy()
+    assert len(charts(opened)) == 2
