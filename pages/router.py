@@ -18,6 +18,7 @@ from pages.ui.url import owner, state  # noqa: E402
 PAGES = (
     ("home", True),
     ("explore", False),
+    ("models", False),
     ("compare", False),
     ("dilution", False),
     ("foundations", False),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,8 +14,12 @@ from engine.models.zoo.kind import KIND
 
 HUB_SECONDS = 5.0
 PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".h5", ".msgpack")
-WANTED = ["*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja"]
+WANTED = [
+    "*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja", "README.md",
+]  # fmt: skip
 TOKENIZERS = ("vocab", "spiece", "sentencepiece", "tekken", "merges", "source", "bpe.")
+INDEX = "model.safetensors.index.json"
+"""Names the files of weights that are in several."""
 POINTER = b"version https://git-lfs"
 
 
@@ -28,27 +32,65 @@ class Files:
     settings: dict[str, Any]
 
 
-def find(said: str) -> Files:
+def find(said: str, on_fetch: Callable[[], None] | None = None) -> Files:
     """The files of a model, checked; those of the hub are fetched unless they are here already.
 
     Args:
         said: a folder, one of the hub's cache among them, or a name on the hub as people paste it:
             in quotes, with @revision, as an address.
+        on_fetch: called as pieces arrive; what it raises ends the fetching.
 
     Raises:
         ModelError: there is no such model, or its files can't be read; the message says why.
+    """
+    folder, name, revision = here(said)
+    if folder is None:
+        folder = _fetched(name, revision, on_fetch)
+    return Files(folder, name, settings_in(folder, name))
+
+
+def here(said: str) -> tuple[Path | None, str, str | None]:
+    """The folder of a model on this machine, None if it has to be fetched; what it is called, and
+    the revision that was asked for.
+
+    Raises:
+        ModelError: it is no folder, and can be no name on the hub.
     """
     where = said.strip().strip("'\"`").strip()
     path = Path(where).expanduser()
     if where and path.is_dir():
         folder = _snapshot(path.resolve())
-        name = _called(folder)
-    elif path.is_file():
+        return folder, _called(folder), None
+    if path.is_file():
         raise ModelError("'{where}' is a file; a model is a folder", where=where)
-    else:
-        hub, revision = _hub_name(where)
-        folder, name = _fetched(hub, revision), hub
-    return Files(folder, name, _settings(folder, name))
+    name, revision = _hub_name(where)
+    return _kept(name, revision), name, revision
+
+
+def _kept(name: str, revision: str | None) -> Path | None:
+    """The snapshot of a hub's model in the cache, if all of it is there."""
+    from huggingface_hub import try_to_load_from_cache
+    from huggingface_hub.errors import HFValidationError
+
+    try:
+        config = try_to_load_from_cache(name, "config.json", revision=revision)
+    except HFValidationError:
+        return None
+    if not isinstance(config, str):
+        return None
+    folder = Path(config).parent
+    return folder if complete(folder) else None
+
+
+def complete(folder: Path) -> bool:
+    """Whether a folder holds all that a model needs, all pieces of its weights among it."""
+    files = {f.name for f in folder.iterdir()}
+    try:
+        check_files(files, folder.name)
+        index = json.loads((folder / INDEX).read_text("utf-8")) if INDEX in files else {}
+    except ValueError:  # a ModelError among them
+        return False
+    return files >= set(index.get("weight_map", {}).values())
 
 
 def _snapshot(path: Path) -> Path:
@@ -93,8 +135,14 @@ def _hub_name(where: str) -> tuple[str, str | None]:
     return name, revision or None
 
 
-def _fetched(where: str, revision: str | None) -> Path:
-    from huggingface_hub import HfApi, snapshot_download
+def on_hub(where: str, revision: str | None, **more: Any) -> Any:
+    """What the hub says of a model.
+
+    Raises:
+        ModelError: it has no such model, or keeps it from us; ConnectionError: it can't be
+            reached.
+    """
+    from huggingface_hub import HfApi
     from huggingface_hub.errors import (
         GatedRepoError,
         HFValidationError,
@@ -102,10 +150,9 @@ def _fetched(where: str, revision: str | None) -> Path:
         RevisionNotFoundError,
     )
 
-    at: dict[str, Any] = {} if revision is None else {"revision": revision}
+    at: dict[str, Any] = more if revision is None else {"revision": revision, **more}
     try:
-        info = HfApi().model_info(where, timeout=HUB_SECONDS, **at)
-        files = [f.rfilename for f in info.siblings or ()]
+        return HfApi().model_info(where, timeout=HUB_SECONDS, **at)
     except HFValidationError:
         raise ModelError(
             "there is no folder '{where}', and no model can have that name", where=where
@@ -121,24 +168,57 @@ def _fetched(where: str, revision: str | None) -> Path:
             "there is no folder '{where}', nor a public model of that name", where=where
         ) from None
     except Exception as error:
+        raise ConnectionError(where) from error
+
+
+def unreachable(where: str) -> ModelError:
+    """The hub says nothing of a model that isn't here."""
+    return ModelError(
+        "there is no folder '{where}', and the hub can't be reached; fetch it where there "
+        "is a network and give its folder",
+        where=where,
+    )
+
+
+def _fetched(where: str, revision: str | None, on_fetch: Callable[[], None] | None) -> Path:
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import GatedRepoError
+    from huggingface_hub.utils import tqdm
+
+    ended: list[BaseException] = []
+
+    class Bar(tqdm):
+        def update(self, n: float | None = 1) -> bool | None:
+            if on_fetch is not None:
+                try:
+                    on_fetch()
+                except BaseException as error:
+                    ended.append(error)
+                    raise
+            return super().update(n)
+
+    at: dict[str, Any] = {} if revision is None else {"revision": revision}
+    try:
+        info = on_hub(where, revision)
+    except ConnectionError as error:
         try:  # fetched before?
             return Path(
                 snapshot_download(where, allow_patterns=WANTED, local_files_only=True, **at)
             )
         except Exception:
-            raise ModelError(
-                "there is no folder '{where}', and the hub can't be reached; fetch it where there "
-                "is a network and give its folder",
-                where=where,
-            ) from error
-    check_files(files, where)
+            raise unreachable(where) from error
+    check_files([f.rfilename for f in info.siblings or ()], where)
     try:
         return Path(
-            snapshot_download(where, allow_patterns=WANTED, etag_timeout=HUB_SECONDS, **at)
+            snapshot_download(
+                where, allow_patterns=WANTED, etag_timeout=HUB_SECONDS, tqdm_class=Bar, **at
+            )
         )
     except GatedRepoError:
         raise _gated(where) from None
     except Exception as error:
+        if ended:
+            raise ended[0] from None
         raise ModelError(
             "'{where}' can't be fetched from the hub; try again, or fetch it in another way and "
             "give its folder",
@@ -186,7 +266,7 @@ def tokenizer_folder(folder: Path, settings: dict[str, Any]) -> Path:
     return folder / where if isinstance(where, str) else folder
 
 
-def _settings(folder: Path, name: str) -> dict[str, Any]:
+def settings_in(folder: Path, name: str) -> dict[str, Any]:
     """The model's config.json, if the folder holds all that is needed."""
     settings: Any = {}
     if (config := folder / "config.json").exists():

@@ -16,6 +16,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from engine.contract import one_of
+from engine.measure.attention import Attention
 from engine.measure.patterns import PATTERNS, patterns
 from engine.models.capture import Recorder
 from engine.models.pieces import Coded
@@ -57,17 +58,28 @@ def score(
     found = []
     for i in range(trace.layers):
         if trace.kept(i):
-            att, keys = trace.attention(i), trace.keys(i)
-            n = att.frame.n
-            some = torch.linspace(0, n - 1, min(n, rows)).round().long()
-            ids = torch.tensor(keys.coded.ids)
-            scores = patterns(att, ids, separators(keys), sinks(keys), some, needles)
-            for h in range(att.frame.heads):
-                each = {name: float(values[h]) for name, values in scores.items()}
-                found.append(Head(i, trace.names[i], trace.parts[i], h, each))
+            found += of_layer(trace, i, trace.attention(i), rows, needles)
         if on_layer is not None:
             on_layer(i + 1)
     return found
+
+
+def of_layer(
+    trace: Trace,
+    i: int,
+    att: Attention,
+    rows: int = ROWS,
+    needles: Int[Tensor, " k"] | None = None,
+) -> list[Head]:
+    """The heads of one layer, whose attention this is; as `score`."""
+    keys, n = trace.keys(i), att.frame.n
+    some = torch.linspace(0, n - 1, min(n, rows)).round().long()
+    ids = torch.tensor(keys.coded.ids)
+    scores = patterns(att, ids, separators(keys), sinks(keys), some, needles)
+    return [
+        Head(i, trace.names[i], trace.parts[i], h, {k: float(x[h]) for k, x in scores.items()})
+        for h in range(att.frame.heads)
+    ]
 
 
 def probe(model: Model, length: int = PROBE, seed: int = 0) -> Trace:

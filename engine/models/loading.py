@@ -41,7 +41,8 @@ def load(
     Args:
         device: the best there is if None. dtype: float32 if None (on an accelerator bfloat16 where
             the weights are); float32 or bfloat16.
-        on_step: told what is begun; what it raises ends the opening.
+        on_step: told what is begun, of files that are fetched again and again; what it raises ends
+            the opening.
 
     Raises:
         ModelError: there is no such model, or it can't be opened or read; the message says why.
@@ -56,7 +57,7 @@ def load(
     if dtype not in (None, torch.float32, torch.bfloat16):
         raise ModelError("dtype must be float32 or bfloat16, not {dtype}", dtype=dtype)
     tell("files")
-    files = find(str(folder_or_hub_id))
+    files = find(str(folder_or_hub_id), lambda: tell("files"))
     with _opening, quiet():
         _check_kind(files)
         tell("weights")
@@ -76,6 +77,14 @@ def load(
         files.name, net, tokenizer, place, net.dtype, trained, min(limits, default=None),
         head == "next", head == "masked",
     )  # fmt: skip
+
+
+def dtype_of(settings: dict[str, Any], device: torch.device) -> torch.dtype:
+    """What a model computes in if nothing is asked: float32; on an accelerator bfloat16 where its
+    weights are."""
+    stored = str(settings.get("dtype") or settings.get("torch_dtype"))
+    keep = device.type != "cpu" and stored.endswith("bfloat16")
+    return torch.bfloat16 if keep else torch.float32
 
 
 def _check_kind(files: Files) -> None:
@@ -126,10 +135,7 @@ def opener(settings: dict[str, Any]) -> tuple[Any, Head]:
 def _open(files: Files, device: torch.device, dtype: torch.dtype | None) -> tuple[Any, Any, Head]:
     """The network that reads text, its text config, and what its head predicts."""
     name, settings = files.name, files.settings
-    if dtype is None:
-        stored = str(settings.get("dtype") or settings.get("torch_dtype"))
-        keep = device.type != "cpu" and stored.endswith("bfloat16")
-        dtype = torch.bfloat16 if keep else torch.float32
+    dtype = dtype or dtype_of(settings, device)
     kind, head = opener(settings)
     try:
         net, report = kind.from_pretrained(

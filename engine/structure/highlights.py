@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from itertools import repeat
 
 import torch
 from jaxtyping import Float, Int
@@ -13,8 +12,6 @@ from engine.contract.views import Buckets, Routing, Segments
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.mechanisms import MECHANISMS
-from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import Softmax
 from engine.text.tokens import joined
 
 PROBE = 512
@@ -54,16 +51,9 @@ def sharpest(stats: RowStats, offset: int = 0, head: int | None = None) -> tuple
     return head, int(value[head].argmax())
 
 
-def best_layer(layers: Iterable[QKV], attends: Iterable[Mechanism] = repeat(Softmax())) -> int:
-    """The layer with the row that looks back most sharply, judged by the first PROBE rows.
-
-    Args:
-        attends: what attends in each.
-    """
-    found = [
-        float(sharpness(own.attend(qkv).rows(slice(0, PROBE)), qkv.frame.offset).max())
-        for qkv, own in zip(layers, attends, strict=False)
-    ]
+def best_layer(layers: Iterable[Attention]) -> int:
+    """The layer with the row that looks back most sharply, judged by the first PROBE rows."""
+    found = [float(sharpness(att.rows(slice(0, PROBE)), att.frame.offset).max()) for att in layers]
     return max(range(len(found)), key=found.__getitem__)
 
 

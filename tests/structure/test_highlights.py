@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import engine
+from engine.mechanisms.softmax import Softmax
 from engine.structure import highlights
 from tests.refusals import refused
 
@@ -33,10 +34,14 @@ def test_a_row_that_sees_little_is_not_sharp_for_it():
     assert highlights.sharpest(stats) == (0, 30)
 
 
+def best_layer(layers):
+    return highlights.best_layer([Softmax().attend(qkv) for qkv in layers])
+
+
 def test_the_best_layer_has_the_sharpest_head():
     flat = engine.sources.planted(n=64, heads=2, gap=0.0, causal=True)
     sharp = engine.sources.planted(n=64, heads=2, gap=12.0, causal=True)
-    assert highlights.best_layer([flat, sharp, flat]) == 1
+    assert best_layer([flat, sharp, flat]) == 1
 
 
 def no_sight(rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
@@ -63,8 +68,8 @@ def test_the_best_layer_is_judged_by_all_that_bears_on_its_scores(changes):
     """What would be sharp by its scores alone is not; sinks change no shares."""
     mild = engine.sources.planted(n=64, heads=2, gap=4.0, causal=True)
     sharp = engine.sources.planted(n=64, heads=2, gap=12.0, causal=True)
-    assert highlights.best_layer([mild, sharp]) == 1
-    assert highlights.best_layer([mild, sharp.replace(**changes)]) == 0
+    assert best_layer([mild, sharp]) == 1
+    assert best_layer([mild, sharp.replace(**changes)]) == 0
 
 
 def test_look_is_what_the_row_says(att):

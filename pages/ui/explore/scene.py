@@ -207,16 +207,17 @@ def colour_of(spec: Spec) -> Colour:
 
 def default_layer(spec: Spec, trace: Trace) -> int:
     """The layer that opens: the one where a head looks back most sharply."""
-    if trace.layers == 1:
-        return 0
-    return obtain(
-        f"layer:{spec.reading_key()}",
-        t("gate.reading", model=trace.model.name),
-        lambda report: best_layer(
-            map(trace.layer, range(trace.layers)), map(trace.own, range(trace.layers))
-        ),
-        lambda made: 8,
-    )
+    among = [i for i, part in enumerate(trace.parts) if part != "cross"]
+    if len(among) == 1:
+        return among[0]
+    return among[
+        obtain(
+            f"layer:{spec.reading_key()}",
+            t("gate.reading", model=trace.model.name),
+            lambda report: best_layer(map(trace.attention, among)),
+            lambda made: 8,
+        )
+    ]
 
 
 def scene(spec: Spec) -> Scene:
@@ -234,7 +235,12 @@ def scene(spec: Spec) -> Scene:
         if layer is None or layer >= trace.layers:
             layer = default_layer(spec, trace)
         spec = replace(spec, layer=layer)
-        given, own = trace.layer(layer), trace.own(layer)
+        if trace.parts[layer] == "cross":
+            raise Trouble(t("error.cross"))
+        if trace.weights_only is not None:
+            given = trace.attention(layer)
+        else:
+            given, own = trace.layer(layer), trace.own(layer)
     if isinstance(given, QKV):
         if given.causal and not MECHANISMS[spec.mechanism].causal_ok:
             spec = replace(spec, sight="both")

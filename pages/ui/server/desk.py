@@ -20,7 +20,7 @@ import torch
 from cachetools import LRUCache
 
 T = TypeVar("T")
-Kind = Literal["window", "result", "training", "sweep"]
+Kind = Literal["window", "result", "model", "training", "sweep"]
 
 POLL = 0.1  # seconds between looks at the queue
 WORKED = 4 * 2**30  # bytes that what runs may need at once
@@ -29,6 +29,7 @@ GIVEN = 2**27  # bytes of what people gave, which can't be made again
 SEATS: Mapping[Kind, int] = {
     "window": 1,
     "result": max(1, (os.cpu_count() or 1) // 4),
+    "model": 1,  # opened, or fetched first, while others get what is open already
     "training": 4,  # light: small steps
     "sweep": 1,  # takes all the machine has
 }

@@ -9,7 +9,7 @@ import streamlit as st
 from engine.contract import Refusal
 from engine.mechanisms.cost import Estimate
 from engine.text import quantities
-from pages.ui.server.desk import DESK, Paced, Report, Trouble, out_of_memory
+from pages.ui.server.desk import DESK, Kind, Paced, Report, Trouble, out_of_memory
 from pages.ui.shared.strings import spoken, t
 
 T = TypeVar("T")
@@ -27,15 +27,17 @@ def begin() -> None:
 
 def obtain(
     key: str,
-    what: str,
+    what: str | Callable[[float], str],
     work: Callable[[Report], T],
     size: Callable[[T], int],
     needs: int = 0,
+    kind: Kind = "result",
 ) -> T:
     """A result through the desk, saying meanwhile what is waited for, with a way to stop.
 
     Args:
-        what: words for what is being made. needs: bytes that the work takes, at most.
+        what: words for what is being made, or for where it stands at a share done.
+        needs: bytes that the work takes, at most. kind: of seat that it waits for.
 
     Raises:
         Trouble: the engine refused, or the work failed, which is logged.
@@ -57,10 +59,10 @@ def obtain(
             shown = True
             stop_place.button(t("gate.stop"), key=f"stop-{key}", on_click=_stop, args=(key,))
 
-    paced = Paced(lambda share: say(what, share))
+    paced = Paced(lambda share: say(what if isinstance(what, str) else what(share), share))
     queue = Paced(lambda ahead: say(t("gate.queued", ahead=int(ahead)), 0.0), every=0.2)
     try:
-        return DESK.obtain(key, work, size, queue, paced, needs=needs)
+        return DESK.obtain(key, work, size, queue, paced, needs=needs, kind=kind)
     except Trouble:
         raise
     except Refusal as error:

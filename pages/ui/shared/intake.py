@@ -7,7 +7,7 @@ import streamlit as st
 
 from engine.models import embedded
 from engine.sources import SOURCES, samples
-from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS
+from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS, TEXTUAL
 from engine.spec.picture import Spec
 from engine.spec.spelling import declarations
 from pages.ui.shared import contents, controls
@@ -148,12 +148,17 @@ def _picture(spec: Spec) -> None:
         _uploader("image")
 
 
-def source() -> None:
-    """The list of sources, and what the chosen one asks for."""
+def source(*, texts: bool = False) -> None:
+    """The list of sources, and what the chosen one asks for.
+
+    Args:
+        texts: offer texts alone.
+    """
     spec = state.spec()
     options = ["text", *(f"sample:{key}" for key in samples.ids())]
-    options += [kind for kind in CONTENT if kind not in ("sample", "text")] + list(SOURCES)
+    more = [kind for kind in CONTENT if kind not in ("sample", "text")] + list(SOURCES)
     shown = _value(spec)
+    options += [kind for kind in more if not texts or kind in (*TEXTUAL, shown)]
     controls.choose(
         t("explore.source"), "source", options, shown, _name, segments=False, on_choose=_choose
     )
@@ -191,6 +196,14 @@ def layer(layers: int, chosen: int | None, change: Callable[..., None]) -> None:
     )  # fmt: skip
 
 
+def read_by(name: str, *, own: bool = False) -> None:
+    """Choose a model; `own` as of `model`."""
+    with_it: dict[str, Any] = {"trained": "same"}
+    if own and (kind := embedded.kind_of(name)) is not None:
+        with_it |= {"mechanism": kind.key, "params": embedded.settings(kind)}
+    state.change(model=name, layer=None, head=None, query=None, **with_it)
+
+
 def model(*, own: bool = False) -> None:
     """Which model reads: one that comes with the project, a folder or a hub id.
 
@@ -204,10 +217,7 @@ def model(*, own: bool = False) -> None:
 
     def named() -> None:
         name = (st.session_state[key] or "").strip()[:400] or embedded.EMBEDDED
-        with_it: dict[str, Any] = {"trained": "same"}
-        if own and (kind := embedded.kind_of(name)) is not None:
-            with_it |= {"mechanism": kind.key, "params": embedded.settings(kind)}
-        state.change(model=name, layer=None, head=None, query=None, **with_it)
+        read_by(name, own=own)
 
     st.selectbox(
         t("explore.model"), names if chosen in names else [*names, chosen], key=key,

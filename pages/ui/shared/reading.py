@@ -1,25 +1,75 @@
 """Texts and the models that read them, through the desk, shared by everyone."""
 
+import threading
+from concurrent.futures import ThreadPoolExecutor, wait
+from typing import get_args
+
 import engine
 from engine.models import Model, Trace, embedded
+from engine.models.facts import arrived
+from engine.models.loading import Step
 from engine.sources import samples
 from engine.spec.picture import Spec
-from pages.ui.server.desk import Report
+from engine.text import quantities
+from pages.ui.server.desk import POLL, Report
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import contents
 from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import t
 
+STEPS = get_args(Step)
 
-def model(name: str) -> Model:
-    """A loaded model, shared by everyone."""
-    folder = embedded.folder_of(name)
+
+class Left(Exception):
+    """Nobody waits for the model any longer."""
+
+
+def key_of(name: str) -> str:
+    """What a loaded model is kept by."""
+    return f"model:{name}"
+
+
+def model(name: str, needs: int = 0, hub: str = "") -> Model:
+    """A loaded model, shared by everyone.
+
+    It is opened in a thread of its own: whoever stops waiting leaves at once, and the thread ends
+    with the step that it is at.
+
+    Args:
+        needs: bytes of memory that it takes. hub: its name there, if it has to be fetched.
+    """
+    folder, named = embedded.folder_of(name), model_name(name)
+
+    def words(share: float) -> str:
+        step = STEPS[round(share * len(STEPS))]
+        if step == "files" and hub:
+            return t("gate.fetching", model=named, done=quantities.memory(arrived(hub)))
+        return t(f"gate.opening.{step}", model=named)
+
+    def work(report: Report) -> Model:
+        step, left = STEPS[0], threading.Event()
+
+        def begun(now: Step) -> None:
+            nonlocal step
+            if left.is_set():
+                raise Left
+            step = now
+
+        threads = ThreadPoolExecutor(1, "opening")
+        opening = threads.submit(engine.models.load, folder, on_step=begun)
+        threads.shutdown(wait=False)
+        try:
+            while not wait([opening], POLL).done:
+                report(STEPS.index(step) / len(STEPS))
+        finally:
+            left.set()
+        return opening.result()
+
     return obtain(
-        f"model:{name}",
-        t("gate.loading", model=model_name(name)),
-        lambda report: engine.models.load(folder),
+        key_of(name), words, work,
         lambda made: sum(p.numel() * p.element_size() for p in made.net.parameters()),
-    )
+        needs, "model",
+    )  # fmt: skip
 
 
 def text_of(spec: Spec) -> str:
@@ -40,19 +90,25 @@ def text_of(spec: Spec) -> str:
     return kept[0]
 
 
-def reading(spec: Spec) -> Trace:
-    """What a model made of the text."""
+def reading(spec: Spec, most: int | None = None) -> Trace:
+    """What a model made of the text, which is also what its decoder writes if it has two sides.
+
+    Args:
+        most: tokens that are read at most.
+    """
     text = text_of(spec)
     reader = model(spec.model)
+    whole = most is None or len(text.encode("utf-8", "replace")) < most
 
     def work(report: Report) -> Trace:
         return reader.read(
-            text, characters=spec.by == "characters",
+            text, None if whole else most, characters=spec.by == "characters",
             on_layer=lambda done: report(done / max(1, reader.layers)),
+            second=text if reader.second == "decoder" else None,
         )  # fmt: skip
 
     return obtain(
-        f"read:{spec.reading_key()}",
+        f"read:{spec.reading_key()}:{None if whole else most}",
         t("gate.reading", model=model_name(spec.model)),
         work,
         lambda made: len(made.tokens) * reader.bytes_per_token,

@@ -122,8 +122,10 @@ def _options(fields: Fields, name: str, options: Sequence[Any] | None) -> Sequen
     return declared.options
 
 
-def select(fields: Fields, name: str, label: str, words: Words,
-           options: Sequence[Any] | None = None, default: Any = None) -> Any:  # fmt: skip
+def select(
+    fields: Fields, name: str, label: str, words: Words,
+    options: Sequence[Any] | None = None, default: Any = None, **more: Any,
+) -> Any:  # fmt: skip
     """One of some, in a list.
 
     Args:
@@ -132,7 +134,7 @@ def select(fields: Fields, name: str, label: str, words: Words,
     """
     options = _options(fields, name, options)
     shown = _shown(fields, name, options.__contains__, default)
-    return st.selectbox(label, options, format_func=words, **shown)
+    return st.selectbox(label, options, format_func=words, **shown, **more)
 
 
 def segments(

@@ -18,12 +18,13 @@ from pages.ui.dilution.probes import PROBES
 from pages.ui.dilution.shared import LAB, SWEEP
 from pages.ui.dilution.trained import ZOO
 from pages.ui.foundations.frame import CHOSEN
+from pages.ui.models.fields import MODELS
 from pages.ui.url import owner, state
 from pages.ui.url.linked import Fields, OneOf, flag, number, one_of
 from tests.spec.test_picture import specs, values
 from tests.spec.test_sweep import LABS
 
-FIELDS = (dilution.OPEN, LAB, PROBES, ZOO, COMPARED, foundations.OPEN, *CHOSEN.values())
+FIELDS = (dilution.OPEN, LAB, PROBES, ZOO, COMPARED, MODELS, foundations.OPEN, *CHOSEN.values())
 WRITTEN = {
     "lab-which": st.from_regex(r"[0-9]{1,2}\.[0-9]{1,2}", fullmatch=True),
     "compare-heads": st.from_regex(

@@ -1,0 +1,62 @@
+"""Heads or layers in order of a number, a bar each."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import plotly.graph_objects as go
+
+from engine.figures.base.theme import Theme, figure
+from engine.text.tokens import escaped
+
+BAR = 26
+"""Height of a bar with the room around it, in pixels."""
+EDGES = 56
+
+
+def ranking(
+    names: Sequence[str],
+    values: Sequence[float],
+    *,
+    theme: Theme,
+    axis: str,
+    numbers: Sequence[str],
+    data: Sequence[Any] = (),
+    chosen: int | None = None,
+    least: float | None = None,
+    end: float | None = None,
+) -> go.Figure:
+    """Bars from the top down.
+
+    Args:
+        values: at least 0. axis: words for them. numbers: what is written beside each bar.
+        data: of each bar, for the pointer. chosen: a bar. least: where a line stands.
+        end: where the axis ends at the least.
+    """
+    shape = figure(theme, BAR * max(1, len(names)) + EDGES, showlegend=False)
+    at = list(range(len(names)))
+    top = max([*values, end or 0.0]) or 1.0
+    shape.add_trace(
+        go.Bar(
+            x=list(values), y=at, orientation="h", customdata=list(data) or at,
+            marker={
+                "color": [theme.accent if i == chosen else theme.quiet for i in at],
+                "line": {"width": 0},
+            },
+            text=[escaped(number) for number in numbers], textposition="outside",
+            cliponaxis=False, selected={"marker": {"opacity": 1}},
+            unselected={"marker": {"opacity": 1}},
+            hovertext=[escaped(f"{a} · {b}") for a, b in zip(names, numbers, strict=True)],
+            hovertemplate="%{hovertext}<extra></extra>",
+        )
+    )  # fmt: skip
+    if least is not None:
+        shape.add_vline(least, line={"color": theme.faint, "width": 1, "dash": "dot"})
+    shape.update_xaxes(
+        title_text=escaped(axis), range=[0, 1.15 * top], fixedrange=True, zeroline=False
+    )
+    shape.update_yaxes(
+        tickmode="array", tickvals=at, ticktext=[escaped(name) for name in names],
+        range=[len(names) - 0.4, -0.6], fixedrange=True, showgrid=False,
+    )  # fmt: skip
+    shape.update_layout(bargap=0.3)
+    return shape

@@ -1,0 +1,14 @@
+"""What the Models page draws."""
+
+from collections.abc import Callable
+
+from streamlit.delta_generator import DeltaGenerator
+
+from pages.ui.models import finder, heads
+from pages.ui.models.shown import Shown
+
+PARTS: dict[str, Callable[[Shown, DeltaGenerator], None]] = {
+    "heads": heads.draw,
+    "finder": finder.draw,
+}
+"""Key -> what draws it, in their order."""

@@ -1,0 +1,164 @@
+"""Models: chosen in every way, all their heads at once, of every kind of model."""
+
+import json
+
+import pytest
+
+from engine.measure.patterns import PATTERNS
+from engine.models.facts import Facts
+from engine.spec.fields import LANGUAGES
+from pages.ui.models import chooser
+from pages.ui.shared.strings import locale
+from tests.models.made import bert, network, saved, tokenizer
+
+TEXT = "the quick fox said: hello, the dog. the quick fox said: hello"
+
+
+@pytest.fixture(scope="session")
+def kinds(tmp_path_factory):
+    """kinds(name) is a folder with a small random model of that kind."""
+    made: dict[str, str] = {}
+    place = tmp_path_factory.mktemp("kinds")
+
+    def folder(kind: str) -> str:
+        if kind not in made:
+            own = (
+                {"vocab_size": 15, "type_vocab_size": 2} if kind == "bert" else {"vocab_size": 320}
+            )
+            net = network(kind, 1 if kind == "bert" else 0, **own)
+            words = bert() if kind == "bert" else tokenizer()
+            made[kind] = str(saved(place / kind, net, words))
+        return made[kind]
+
+    return folder
+
+
+@pytest.fixture
+def models(page, folder):
+    """models(**query) opens the page with the small model."""
+    return lambda **query: page("models", **{"model": folder} | query)
+
+
+def charts(page):
+    return [json.loads(one.proto.spec) for one in page.test.get("plotly_chart")]
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_page_opens_on_the_embedded_model_with_every_head(page, language):
+    opened = page("models", lang=language).healthy()
+    words = locale(language)
+    (chart,) = charts(opened)
+    assert len(chart["layout"]["images"]) == 1 and len(chart["data"][0]["customdata"]) == 24
+    (said,) = [x for x in opened.words if "24" in x and "%" in x]
+    assert said.startswith("24 heads in 4 layers" if language == "en" else "共 4 层 24 个头")
+    assert any(x.startswith("llama · 2.6 M") and "MIT" in x for x in opened.words)
+    assert words["models.stands_out"] in opened.words
+    assert "models-shows" not in opened.said
+
+
+def test_a_head_opens_in_explore(models):
+    opened = models(lang="en").healthy()
+    opened.test.button(key="open-previous").click().run()
+    spec = opened.held("picture")
+    assert isinstance(spec.head, int) and spec.layer in (0, 1) and spec.mechanism == "softmax"
+    opened.healthy()
+    assert any("small, layer" in x for x in opened.words)
+
+
+def test_scores_as_tints_are_kept_in_the_link(models):
+    opened = models().healthy()
+    opened.test.selectbox(key="models-shows").select("induction").run()
+    opened.healthy()
+    assert opened.said["models-shows"] == "induction"
+    (chart,) = charts(opened)
+    assert "textfont" in chart["data"][0] and len(chart["data"][0]["text"]) == 8
+
+
+@pytest.mark.parametrize("kind", ["bert", "bart", "mpt", "gpt2"])
+def test_every_kind_of_model_is_drawn(page, kinds, kind):
+    opened = page("models", model=kinds(kind), text=TEXT, lang="en").healthy()
+    (chart,) = charts(opened)
+    layers = {"bert": 2, "bart": 6, "mpt": 2, "gpt2": 2}[kind]
+    assert len(chart["data"][0]["customdata"]) == 4 * layers
+    said = " ".join(opened.words)
+    assert ("code of its own" in said) == (kind == "mpt")
+    assert ("The decoder is given the same text" in said) == (kind == "bart")
+    assert ("cross-attention layer 0" in json.dumps(chart)) == (kind == "bart")
+
+
+@pytest.mark.parametrize("kind", ["mpt", "bart"])
+def test_explore_shows_layers_over_one_text(page, kinds, kind):
+    opened = page("explore", model=kinds(kind), text=TEXT, lang="en").healthy()
+    assert len(opened.parts) > 1
+    if kind == "bart":
+        cross = page("explore", model=kinds(kind), text=TEXT, lang="en", layer="3").healthy()
+        assert locale("en")["error.cross"] in cross.words
+
+
+def test_a_name_is_typed_and_remembered(page, folder):
+    opened = page("models", lang="en", **{"models-from": "name"}).healthy()
+    opened.test.text_input(key="models-typed").set_value(f" '{folder}' ").run()
+    opened.healthy()
+    assert len(charts(opened)[0]["data"][0]["customdata"]) == 8
+    opened.test.button_group(key="models-from").set_value("recent").run()
+    opened.healthy()
+    (recent,) = [x for x in opened.test.selectbox if x.key == "models-recent.en"]
+    assert [*recent.options] == [f"'{folder}'", "tiny, the embedded model"]
+    recent.set_value("tiny").run()
+    assert opened.healthy().spec.model == "tiny"
+
+
+def test_what_is_in_the_cache_is_listed_with_its_size(page, monkeypatch):
+    monkeypatch.setattr(chooser, "in_cache", lambda: {"org/name": 548_000_000})
+    opened = page("models", lang="en", **{"models-from": "cache"}).healthy()
+    (cached,) = [x for x in opened.test.selectbox if x.key == "models-cache.en"]
+    assert [*cached.options] == ["org/name · 548 MB"] and cached.value is None
+
+
+def test_a_model_of_the_hub_is_asked_about_before_it_is_fetched(page, monkeypatch):
+    facts = Facts("org/name", "gpt2", "hub", 548_000_000, 137_000_000, 548_000_000, "mit")
+    monkeypatch.setattr(chooser, "describe", lambda name: facts)
+    opened = page("models", model="org/name", lang="en").healthy()
+    words = " ".join(opened.words)
+    assert "548 MB would be fetched" in words and "licence: mit" in words
+    assert not charts(opened)
+    assert any(x.label == "Fetch and open" for x in opened.test.button)
+
+
+def test_a_model_that_is_not_there_is_said_and_another_can_be_chosen(page):
+    opened = page("models", model="/no/such/folder", lang="en").healthy()
+    assert not charts(opened) and any("/no/such/folder" in x for x in opened.words)
+    opened.test.button_group(key="models-from").set_value("project").run()
+    opened.test.selectbox(key="models-project.en").set_value("tiny").run()
+    assert charts(opened.healthy())
+
+
+def test_what_is_no_text_is_said(page):
+    opened = page("models", source="planted", lang="en").healthy()
+    assert locale("en")["models.text"] in opened.words and not charts(opened)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_the_finder_ranks_heads_on_the_probe_and_on_the_text(page, language):
+    opened = page("models", lang=language, **{"models-part": "finder"}).healthy()
+    ranking, every = charts(opened)
+    assert ranking["data"][0]["customdata"] == [[1, 0]] and len(every["data"][0]["x"]) == 24
+    words = " ".join(opened.words)
+    assert ("1 of 24 heads reaches 30%" if language == "en" else "24 个头中有 1 个") in words
+    query = {"models-part": "finder", "models-on": "text", "lang": language}
+    other = page("models", **query).healthy()
+    assert charts(other)[0]["data"][0]["text"] != ranking["data"][0]["text"]
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_every_score_is_explained(models, pattern):
+    opened = models(lang="en", **{"models-part": "finder", "models-pattern": pattern}).healthy()
+    assert locale("en")[f"pattern.{pattern}.help"] in opened.words
+    assert any(x.startswith(locale("en")[f"pattern.{pattern}"] + ":") for x in opened.words)
+
+
+@pytest.mark.parametrize("kind", ["bert", "bart", "mpt"])
+def test_the_finder_reads_every_kind_of_model(page, kinds, kind):
+    query = {"models-part": "finder", "models-pattern": "previous", "models-least": "0.0"}
+    opened = page("models", model=kinds(kind), text=TEXT, lang="en", **query).healthy()
+    assert len(charts(opened)) == 2
