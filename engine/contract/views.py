@@ -135,6 +135,27 @@ class Routing:
 
 
 @dataclass(frozen=True, eq=False)
+class Index:
+    """Keys, or blocks of them, chosen by an index that stands in for their scores.
+
+    Attributes:
+        score: (r) query positions -> (h r b) what the index says of each block; −∞ where it may
+            not be chosen.
+        chosen: (h n k) blocks that a query reads, rising, −1 as padding. size: keys in a block.
+        rows: (s) rows that are measured: all, or 256 evenly spaced.
+        found: (h s) share of full attention's largest weights, as many as the row reads, that are
+            among what it reads. lost: (h s) full attention's weight on all other keys.
+    """
+
+    score: Callable[[Int[Tensor, " r"]], Float[Tensor, "h r b"]]
+    chosen: Int[Tensor, "h n k"]
+    size: int
+    rows: Int[Tensor, " s"]
+    found: Float[Tensor, "h s"]
+    lost: Float[Tensor, "h s"]
+
+
+@dataclass(frozen=True, eq=False)
 class Bias:
     """What position adds to scores, by distance.
 
@@ -196,6 +217,17 @@ class Parts:
 
 
 @dataclass(frozen=True, eq=False)
+class Gate:
+    """Rows of which a gate lets a share through.
+
+    Attributes:
+        open: (h n) that share, 0 … 1.
+    """
+
+    open: Float[Tensor, "h n"]
+
+
+@dataclass(frozen=True, eq=False)
 class Stick:
     """Rows whose keys take, the nearest first, a share of what is left.
 
@@ -220,4 +252,7 @@ class Erasure:
     lost: Callable[[Int[Tensor, " r"]], Float[Tensor, "h r m"]]
 
 
-View = Buckets | Segments | Levels | Memory | Routing | Bias | Factors | Parts | Stick | Erasure
+View = (
+    Buckets | Segments | Levels | Memory | Routing | Index | Bias | Factors
+    | Parts | Gate | Stick | Erasure
+)  # fmt: skip

@@ -26,7 +26,7 @@ class Composed(Rows, Attention):
     """A row's weights are normaliser(scores of the keys that pattern, causality and masks allow).
 
     Args:
-        qkv, pattern, scoring, normaliser, beta, mod: as in Rows.
+        qkv, pattern, scoring, normaliser, beta, mod, share: as in Rows.
         output: computes (h n e) faster than row blocks do, if the mechanism knows how.
         views: the mechanism's own structure.
     """
@@ -40,14 +40,16 @@ class Composed(Rows, Attention):
         *,
         beta: Callable[[Tensor], Tensor] | None = None,
         mod: Mod | None = None,
+        share: Callable[[Tensor], Tensor] | None = None,
         output: Callable[[], Tensor] | None = None,
         views: tuple[View, ...] | Callable[[], tuple[View, ...]] = (),
     ) -> None:
-        Rows.__init__(self, qkv, pattern, scoring, normaliser, beta, mod)
+        Rows.__init__(self, qkv, pattern, scoring, normaliser, beta, mod, share)
         Attention.__init__(self, qkv.frame, views=views)
         self._fast_output = output
         self.row_kind = self.normaliser.kind
-        if qkv.sinks is not None and self.row_kind == "stochastic":
+        joined = qkv.sinks is not None or share is not None
+        if joined and self.row_kind == "stochastic":
             self.row_kind = "substochastic"
         self._lse: Tensor | None = None
 
@@ -179,10 +181,12 @@ class Composed(Rows, Attention):
         qkv = self.qkv.head(head)
         beta = self.beta(torch.tensor([row], device=self.device))
         own = None if beta is None else beta[head : head + 1]
+        kept = None if self.share is None else self.share(torch.tensor([row], device=self.device))
         one = Composed(
             qkv, self.pattern.head(head), self.scoring.head(head), self.normaliser,
             beta=None if own is None else lambda rows: own,
             mod=self.mod and self.mod.head(head),
+            share=None if kept is None else lambda rows: kept[head : head + 1],
         )  # fmt: skip
         at = torch.tensor([row], device=self.device)
         cols = torch.arange(self.frame.m, device=self.device)

@@ -251,7 +251,10 @@ def _piece(
     own = torch.where(some, reference + sums["e"].log(), -torch.inf)
     sinks = att.sinks(rows)
     joined = None if sinks is None else sinks[heads]
-    lse = att.normaliser.with_sinks(own.view(-1, r), joined).view_as(own)
+    lse = att.normaliser.with_sinks(own.view(-1, r), joined)
+    if att.share is not None:  # as if so much more were in the row
+        lse = lse - att.share(rows)[heads].to(lse).log()
+    lse = lse.view_as(own)
     found = Pass(None, None, lse.view(-1, r))
     scale = torch.where(some, (reference - lse).exp(), 0)  # from e to weights
     if acc is not None:

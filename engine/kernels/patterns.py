@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from engine.contract import QKV, Frame, Grid
+from engine.contract import QKV, Frame, Grid, as_slice
 from engine.kernels import hashing, selection
 
 Span = tuple[int, int]
@@ -241,9 +241,10 @@ class Blocks(Pattern):
     per_head: ClassVar[bool] = True
 
     @classmethod
-    def of(cls, qkv: QKV, block: int, top_k: int) -> Blocks:
-        """The query's own block and those whose mean key scores highest, `top_k` in all."""
-        return cls(selection.blocks(qkv, block, top_k), block, qkv.frame.offset)
+    def of(cls, qkv: QKV, block: int, top_k: int, gate: selection.Gate | None = None) -> Blocks:
+        """The query's own block and those whose gate is highest, `top_k` in all; the score of
+        their mean key if None."""
+        return cls(selection.blocks(qkv, block, top_k, gate), block, qkv.frame.offset)
 
     def head(self, h: int) -> Blocks:
         return Blocks(self.chosen[h : h + 1], self.block, self.offset)
@@ -256,7 +257,7 @@ class Blocks(Pattern):
         count = max(int(name.max()), int(chosen.max())) + 1
         hot = chosen.new_zeros(*chosen.shape[:2], count + 1, dtype=torch.bool)
         hot.scatter_(2, torch.where(chosen < 0, count, chosen), True)
-        return hot[..., name]
+        return hot[..., as_slice(name)]
 
     def span(self, height: int) -> int:
         return 0

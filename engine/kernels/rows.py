@@ -40,6 +40,7 @@ class Rows:
         beta: rows (r) -> (h r) or (1 r), each row's inverse temperature: multiplies its logits,
             sink logits among them. Asked for when needed, once a row.
         mod: changes scores pair by pair, before the temperature.
+        share: rows (r) -> (h r), what is kept of each row's weights, 0 … 1.
 
     Raises:
         Refusal: the scoring doesn't fit the widths of queries and keys.
@@ -53,6 +54,7 @@ class Rows:
         normaliser: Normaliser | None = None,
         beta: Callable[[Tensor], Tensor] | None = None,
         mod: Mod | None = None,
+        share: Callable[[Tensor], Tensor] | None = None,
     ) -> None:
         self.frame: Frame = qkv.frame
         self.qkv = qkv
@@ -60,7 +62,7 @@ class Rows:
         self.scoring: Scoring = scoring or Dot()
         self.normaliser: Normaliser = normaliser or Softmax()
         self.scoring.check(qkv)
-        self._beta, self.mod = beta, mod
+        self._beta, self.mod, self.share = beta, mod, share
         self._betas: Tensor | None = None
 
     @property
@@ -143,9 +145,12 @@ class Rows:
 
     def normalise(self, logits: Tensor, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
         """Weights from logits of rows and all the keys that carry weight in them."""
-        return self.normaliser.weights(
+        weights = self.normaliser.weights(
             logits, self.allowed(rows, cols), self.sinks(rows), self.frame.seen(rows)[0]
         )
+        if self.share is None:
+            return weights
+        return weights.mul_(self.share(rows)[: len(weights), :, None].to(weights))
 
     def sinks(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r"] | None:
         """Sink logits of the rows, their own temperature applied."""

@@ -6,6 +6,8 @@ device and in every data type, and exact ties go to the lowest index.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
@@ -16,7 +18,7 @@ POINTS = 4096
 """Queries, and keys, that centroids are fitted to at most; longer texts are sampled evenly."""
 STEPS = 12
 """Steps of Lloyd's algorithm."""
-GATES = 2**22
+GATES = 2**19
 """Scores of blocks held at once."""
 
 
@@ -119,33 +121,80 @@ def members(
     return largest(centroids.double() @ q.mT, window), largest(near, window)
 
 
-def blocks(qkv: QKV, block: int, top_k: int) -> Int[Tensor, "h n k"]:
-    """Blocks that each query reads, rising, −1 as padding (MoBA, arXiv 2502.13189).
+Gate = Callable[[Tensor, int], Tensor]
+"""(r) query numbers, and a number c of blocks -> (h r c), how well each of the first c suits them;
+may be changed."""
 
-    The query's own block, always, and those whose mean visible key scores highest; causally only
-    blocks before its own. Softcap, bias, sinks and masks of pairs have no part in the choice.
+
+def blocks(
+    qkv: QKV,
+    block: int,
+    top_k: int,
+    gate: Gate | None = None,
+    rows: Int[Tensor, " r"] | None = None,
+) -> Int[Tensor, "h r k"]:
+    """Blocks that each query, or each of some, reads, rising, −1 as padding (arXiv 2502.13189).
+
+    The query's own block, always, and those whose gate is highest, the score of their mean visible
+    key if None; causally only blocks before its own, and never one without a visible key. Softcap,
+    bias, sinks and masks of pairs have no part in the choice.
     """
-    m, count = qkv.m, -(-qkv.m // block)
-    seen = torch.ones(m, dtype=torch.float64, device=qkv.device)
-    if qkv.key_mask is not None:
-        seen = qkv.key_mask.to(seen)
-    pad = (0, 0, 0, count * block - m)
-    pooled = torch.nn.functional.pad(qkv.k.double() * seen[:, None], pad)
-    pooled = pooled.unflatten(1, (count, block)).sum(2)
-    per = torch.nn.functional.pad(seen, pad[2:]).unflatten(0, (count, block)).sum(1)
-    means = (pooled / per.clamp_min(1)[:, None] * qkv.factor).mT
+    count = -(-qkv.m // block)
+    empty = None if qkv.key_mask is None else held(qkv, block) == 0
+    gate = by_mean(qkv, block) if gate is None else gate
     name = torch.arange(count, device=qkv.device)
     k = min(top_k, count)
-    found = torch.empty(qkv.heads, qkv.n, k, dtype=torch.long, device=qkv.device)
-    for rows in torch.arange(qkv.n, device=qkv.device).split(max(1, GATES // (qkv.heads * count))):
-        q = qkv.q[:, rows].double().unflatten(0, (qkv.groups, -1))
-        gate = (q.flatten(1, 2) @ means).unflatten(1, q.shape[1:3]).flatten(0, 1)
-        own = ((rows + qkv.frame.offset).clamp_min(0) // block).clamp_max(count - 1)[:, None]
-        gate = gate.masked_fill(per == 0, -torch.inf)
+    found = []
+    every = torch.arange(qkv.n, device=qkv.device) if rows is None else rows
+    most = GATES if qkv.device.type == "cpu" else 16 * GATES
+    for part in every.split(max(1, most // (qkv.heads * count))):
+        own = ((part + qkv.frame.offset).clamp_min(0) // block).clamp_max(count - 1)[:, None]
+        stop = max(k, int(own.max()) + 1) if qkv.causal and len(part) else count
+        scores = gate(part, stop)
+        if empty is not None:
+            scores.masked_fill_(empty[:stop], -torch.inf)
         if qkv.causal:
-            gate = gate.masked_fill(name > own, -torch.inf)
-        gate = gate.masked_fill(name == own, torch.finfo(gate.dtype).max)
-        chosen = torch.where(largest(gate, k), name, count)
-        chosen = chosen.topk(k, largest=False, sorted=True).values
-        found[:, rows] = torch.where(chosen < count, chosen, -1)
-    return found
+            scores.masked_fill_(name[:stop] > own, -torch.inf)
+        scores.scatter_(-1, own.expand(len(scores), -1, -1), torch.finfo(scores.dtype).max)
+        chosen = first(scores, k)
+        found.append(torch.where(chosen < stop, chosen, -1))
+    return torch.cat(found, 1)
+
+
+def first(values: Float[Tensor, "h r c"], k: int) -> Int[Tensor, "h r k"]:
+    """Places of the k largest finite values of each row, as `largest` has them, rising; c as
+    padding."""
+    count = values.shape[-1]
+    top = values.topk(min(k + 1, count))
+    level = top.values[..., k - 1, None]
+    if count > k and bool(((top.values[..., k:] == level) & (level > -torch.inf)).any()):
+        name = torch.arange(count, device=values.device)
+        chosen = torch.where(largest(values, k), name, count)
+        return chosen.topk(k, largest=False, sorted=True).values
+    found = torch.where(top.values[..., :k] > -torch.inf, top.indices[..., :k], count)
+    return found.sort(-1).values
+
+
+def held(qkv: QKV, block: int) -> Float[Tensor, " c"]:
+    """How many visible keys each block has."""
+    seen = torch.ones(qkv.m, dtype=torch.float64, device=qkv.device)
+    if qkv.key_mask is not None:
+        seen = qkv.key_mask.to(seen)
+    pad = (0, -qkv.m % block)
+    return torch.nn.functional.pad(seen, pad).unflatten(0, (-1, block)).sum(1)
+
+
+def by_mean(qkv: QKV, block: int) -> Gate:
+    """q · the mean of a block's visible keys, in float64."""
+    keys = qkv.k.double()
+    if qkv.key_mask is not None:
+        keys = keys * qkv.key_mask.to(keys)[:, None]
+    pooled = torch.nn.functional.pad(keys, (0, 0, 0, -qkv.m % block))
+    pooled = pooled.unflatten(1, (-1, block)).sum(2)
+    means = (pooled / held(qkv, block).clamp_min(1)[:, None] * qkv.factor).mT
+
+    def gate(rows: Tensor, count: int) -> Tensor:
+        q = qkv.q[:, rows].double().unflatten(0, (qkv.groups, -1))
+        return (q.flatten(1, 2) @ means[..., :count]).unflatten(1, q.shape[1:3]).flatten(0, 1)
+
+    return gate

@@ -18,8 +18,10 @@ from engine.mechanisms.delta import Delta
 from engine.mechanisms.differential import Differential
 from engine.mechanisms.entmax import Entmax
 from engine.mechanisms.forgetting import Forgetting
+from engine.mechanisms.gated import Gated
 from engine.mechanisms.gaussian import Gaussian
 from engine.mechanisms.hierarchical import Hierarchical
+from engine.mechanisms.indexer import Indexer
 from engine.mechanisms.kmeans import KMeans
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.linformer import Linformer
@@ -62,6 +64,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         Capsule,
         KMeans,
         MoBA,
+        Indexer,
         Relative,
         Forgetting,
         SSMax,
@@ -70,6 +73,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         AdaptiveTemperature,
         Differential,
         Sigmoid,
+        Gated,
         StickBreaking,
         Combined,
     )

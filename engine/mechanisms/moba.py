@@ -56,7 +56,7 @@ class MoBA(Mechanism):
             qkv,
             pattern,
             output=(lambda: _output(qkv, pattern)) if gathered else None,
-            views=lambda: (_view(qkv, pattern),),
+            views=lambda: (view(qkv, pattern),),
         )
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
@@ -84,8 +84,13 @@ class MoBA(Mechanism):
         return 8 * (numbers(qkv) + 3 * qkv.heads * qkv.n * self.top_k)
 
     def flops(self, qkv: QKV) -> int:
-        """Gate and pairs of the chosen blocks; a ragged last block counts whole when chosen
-        from outside it."""
+        """Gate and pairs of the chosen blocks."""
+        count, width = -(-qkv.m // self.block), qkv.k.shape[-1]
+        return 2 * qkv.heads * (qkv.n * count * width + self.read(qkv) * (width + qkv.v.shape[-1]))
+
+    def read(self, qkv: QKV) -> int:
+        """Pairs of the chosen blocks; a ragged last block counts whole when chosen from outside
+        it."""
         b, count = self.block, -(-qkv.m // self.block)
         position = torch.arange(qkv.n) + qkv.frame.offset
         own = (position.clamp_min(0) // b).clamp_max(count - 1)
@@ -95,12 +100,11 @@ class MoBA(Mechanism):
         else:
             inside = (qkv.m - own * b).clamp_max(b)
             pairs = (inside + min(self.top_k - 1, count - 1) * b).clamp_max(qkv.m)
-        width = qkv.k.shape[-1]
-        gate = qkv.n * count * width
-        return 2 * qkv.heads * (gate + int(pairs.sum()) * (width + qkv.v.shape[-1]))
+        return int(pairs.sum())
 
 
-def _view(qkv: QKV, pattern: patterns.Blocks) -> Routing:
+def view(qkv: QKV, pattern: patterns.Blocks) -> Routing:
+    """Which blocks were chosen, and by how many queries."""
     count = -(-qkv.m // pattern.block)
     chosen = pattern.chosen
     votes = torch.where(chosen < 0, count, chosen).flatten(1)

@@ -10,7 +10,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.contract.views import Bias, Buckets, Factors, Levels, Memory, Routing, Segments
+from engine.contract.views import (
+    Bias,
+    Buckets,
+    Factors,
+    Index,
+    Levels,
+    Memory,
+    Routing,
+    Segments,
+)
 from engine.measure.cells import Cells
 from engine.mechanisms.delta import Delta
 from engine.mechanisms.routing import Mixture
@@ -234,6 +243,11 @@ def _(view: Routing, shown: Shown) -> Glance | None:
         length = view.presence[shown.row]
         return Votes(shown.head, coupling, tuple(length.tolist()), float((share * length).sum()))
     return None
+
+
+@of.register
+def _(view: Index, shown: Shown) -> Bars:
+    return bars(shown)
 
 
 @of.register

@@ -193,7 +193,8 @@ def test_weights_are_what_the_output_uses(key):
 LEAVING = {
     "window": {"window": 1, "sinks": 0}, "segmented": {"segment": 1},
     "transformer_xl": {"segment": 1, "memory": 0}, "memory_tokens": {"segment": 1, "slots": 0},
-    "moba": {"block": 1, "top_k": 1}, "kmeans": {"clusters": 1, "window": 1},
+    "moba": {"block": 1, "top_k": 1}, "indexer": {"top_k": 1},
+    "kmeans": {"clusters": 1, "window": 1},
     "linear": {"feature_map": "relu"}, "combined": {"size": 1}, "forgetting": {},
     "stick_breaking": {}, "delta": {},
 }  # fmt: skip

@@ -20,13 +20,16 @@ from engine.mechanisms.cost import Alive
 from tests.refusals import refused
 
 CLOSED = [
-    ("softmax", {"temperature": 2.0}), ("ssmax", {"s": 0.6}), ("entmax", {"alpha": 1.5}),
+    ("softmax", {"temperature": 2.0}), ("ssmax", {"s": 0.6}), ("ssmax", {"b": 0.7}),
+    ("ssmax", {"form": "late", "start": 8}), ("ssmax", {"form": "stepped", "start": 8}),
+    ("entmax", {"alpha": 1.5}),
     ("entmax", {"alpha": 1.0}), ("adaptive_temperature", {}),
 ]  # fmt: skip
 LEARNING = [
     ("additive", {"hidden": 5}), ("linformer", {"rank": 8, "projection": "fitted"}),
     ("linformer", {"rank": 8, "projection": "svd"}), ("memory_tokens", {"segment": 8, "slots": 3}),
-    ("routing", {"width": 5}), ("capsule", {"capsules": 3}), ("kmeans", {"clusters": 3}),
+    ("gated", {}), ("routing", {"width": 5}), ("indexer", {"width": 3, "top_k": 4}),
+    ("capsule", {"capsules": 3}), ("kmeans", {"clusters": 3}),
     *(("relative", {"kind": kind}) for kind in ("t5", "shaw", "music")),
     *(("combined", {"bias": kind}) for kind in ("t5", "shaw", "music")),
 ]  # fmt: skip
@@ -145,7 +148,16 @@ def test_what_sums_to_one_has_no_sum_to_shift():
     assert shifting == {key for key, _ in SUMMED}
 
 
-@pytest.mark.parametrize(("key", "parameters"), [("softmax", {"temperature": 3.0}), ("ssmax", {})])
+@pytest.mark.parametrize(
+    ("key", "parameters"),
+    [
+        ("softmax", {"temperature": 3.0}),
+        ("ssmax", {}),
+        ("ssmax", {"b": 0.5}),
+        ("ssmax", {"form": "late", "start": 7}),
+        ("ssmax", {"form": "stepped", "start": 7}),
+    ],
+)
 def test_sharpened_it_is_softmax_of_so_many_times_the_scores(key, parameters):
     qkv = made(causal=False)
     mechanism = engine.make(key, **parameters).sharpened(1.7, qkv.m)

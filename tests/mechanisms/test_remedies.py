@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 import engine
-from engine.contract import QKV
+from engine.contract import QKV, Learned
 from engine.kernels import normalisers
 from engine.mechanisms.adaptive_temperature import POLYNOMIAL, beta
 from engine.mechanisms.differential import Difference
@@ -124,6 +125,47 @@ def test_ssmax_counts_what_causality_and_masks_leave():
     assert att.beta(rows)[0].tolist() == pytest.approx(
         [math.log(max(1, i + 1 - (i >= 1))) for i in range(50)], abs=1e-6
     )
+
+
+@pytest.mark.parametrize(
+    ("parameters", "beta"),
+    [
+        ({"s": 0.5, "b": 0.3}, lambda n: 0.5 * math.log(n) + 0.3),
+        ({"s": 0.5, "form": "late", "start": 4}, lambda n: 1 + 0.5 * math.log(max(n / 4, 1))),
+        ({"s": 0.5, "form": "stepped", "start": 4},
+         lambda n: 1 + 0.5 * math.log(1 + (n - 1) // 4)),
+    ],
+)  # fmt: skip
+def test_ssmax_as_it_is_shipped(parameters, beta):
+    """Row by row, the n-th sees n keys: softmax of β(n) times the scores."""
+    draw = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(1, 12, 4, generator=draw, dtype=torch.float64) for _ in range(2))
+    qkv = QKV(q, k, k, causal=True)
+    mechanism = engine.make("ssmax", **parameters)
+    w, z = mechanism.attend(qkv).weights()[0], (q @ k.mT / 2)[0]
+    for i in range(12):
+        expected = (beta(i + 1) * z[i, : i + 1]).softmax(0)
+        torch.testing.assert_close(w[i, : i + 1], expected)
+        by = mechanism.inverse_temperature(i + 1, 0.0)
+        assert float(by) == pytest.approx(beta(i + 1))
+
+
+def test_ssmax_takes_a_bias_of_each_head_where_one_was_learned():
+    draw = torch.Generator().manual_seed(0)
+    q, k = (torch.randn(2, 9, 4, generator=draw, dtype=torch.float64) for _ in range(2))
+    qkv = QKV(q, k, k, causal=True)
+    s, b = torch.tensor([0.2, 0.9]), torch.tensor([0.0, 0.4])
+    own = replace(engine.make("ssmax"), learned=Learned({"s": s, "b": b}))
+    for h in range(2):
+        alone = engine.attend(qkv.head(h), "ssmax", s=float(s[h]), b=float(b[h]))
+        torch.testing.assert_close(own.attend(qkv).weights()[h], alone.weights()[0])
+
+
+def test_no_strength_sharpens_what_does_not_grow_yet():
+    late = engine.make("ssmax", form="late", start=1000)
+    assert late.sharpened(2.0, 500) is None and late.sharpened(0.5, 5000) is None
+    sharp = late.sharpened(2.0, 5000)
+    assert sharp is not None and float(sharp.inverse_temperature(5000, 0)) == pytest.approx(2)
 
 
 def test_ssmax_reaches_the_papers_figure():

@@ -5,13 +5,26 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from engine.contract.views import Bias, Buckets, Factors, Levels, Memory, Routing, Segments, View
+from engine.contract.views import (
+    Bias,
+    Buckets,
+    Factors,
+    Gate,
+    Index,
+    Levels,
+    Memory,
+    Routing,
+    Segments,
+    View,
+)
 from engine.figures.base.picture import Context as Context
 from engine.figures.base.picture import Picture as Picture
 from engine.figures.structure import (
     bias,
     buckets,
     factors,
+    gate,
+    index,
     levels,
     local,
     memory,
@@ -30,6 +43,8 @@ BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {
     Buckets: buckets.pictures,
     Memory: memory.pictures,
     Routing: routing.pictures,
+    Index: index.pictures,
+    Gate: gate.pictures,
 }
 """View -> the pictures that show it."""
 BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [

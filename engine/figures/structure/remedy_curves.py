@@ -40,6 +40,13 @@ def pictures(found: remedies.Row, context: Context, mechanism: Mechanism) -> Ite
             {"row": context.row, "here": here, "lower": lower, "higher": higher},
         )  # fmt: skip
     n = int(found.seen.sum())
+    by_length = mechanism.inverse_temperature([2, LONGEST], 0.0)
+    if by_length is not None and not mechanism.follows_entropy and np.ptp(by_length) > 0:
+        here, far = np.asarray(mechanism.inverse_temperature([max(n, 1), LONGEST], 0.0)).tolist()
+        yield Picture(
+            "remedy_length", sharpness(mechanism, max(n, 1), theme, t),
+            {"row": context.row, "n": n, "here": here, "far": far, "longest": LONGEST},
+        )  # fmt: skip
     if n < 2 or mechanism.needle_mass(n, 0.0) is None:
         return
     share = found.largest_share
@@ -99,6 +106,27 @@ def growth(
         tickvals=powers, ticktext=[f"{p:,}" for p in powers], hoverformat=",d",
     )  # fmt: skip
     return shape.update_yaxes(title_text=escaped(t("remedy.weight")), **SHARES)
+
+
+def sharpness(mechanism: Mechanism, n: int, theme: Theme, t: Words) -> go.Figure:
+    """β against how many keys a row sees."""
+    x = np.unique(np.geomspace(1, LONGEST, POINTS).round())
+    shape = figure(theme, 320, hovermode="x unified", showlegend=False)
+    beta = np.asarray(mechanism.inverse_temperature(x, np.zeros_like(x)))
+    for y, name, line in zip(
+        (np.ones_like(x), beta), lines(t, mechanism), pens(theme), strict=True
+    ):
+        shape.add_trace(
+            go.Scatter(x=x, y=y, mode="lines", name=escaped(name), line=line,
+                       hovertemplate="%{y:.2f}")
+        )  # fmt: skip
+    mark(shape, np.log10(n), t("remedy.now", n=n), theme, at=n)
+    powers = [2**k for k in range(1, 21, 3)]
+    shape.update_xaxes(
+        type="log", title_text=escaped(t("remedy.length")), showgrid=False,
+        tickvals=powers, ticktext=[f"{p:,}" for p in powers], hoverformat=",d",
+    )  # fmt: skip
+    return shape.update_yaxes(title_text=escaped(t("remedy.beta")), rangemode="tozero")
 
 
 def shift(

@@ -230,6 +230,8 @@ def gate(given: Given, name: str) -> Float[Tensor, "b h n"]:
 
 
 def ssmax(mechanism: SSMax, given: Given) -> Form:
+    if mechanism.form != "log" or mechanism.b:
+        return by_reference(mechanism, given)
     s = given.learned["s"].to(given.q)[:, None, None].clamp_min(0)  # (h 1 1), as the mechanism's
     return Softmaxed(given.q * (s * given.counts.log()), given.k, given.scale)
 

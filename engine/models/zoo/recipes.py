@@ -71,6 +71,10 @@ LEFT_OUT: dict[str, Refusal] = {
     "adaptive_temperature": Refusal(
         "made to be applied to a trained model; its polynomial is not learned"
     ),
+    "gated": Refusal("it is not trained yet"),
+    "indexer": Refusal(
+        "what it fits is another attention, which a model trained so would not have"
+    ),
     "combined": Refusal("a person's own choice: train it with --mechanism combined"),
 }
 """Mechanisms that are not among them, and why."""
