@@ -6,7 +6,7 @@ the layers above see what is left.
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 
 import torch
@@ -15,7 +15,7 @@ from torch import Tensor
 
 from engine.contract import QKV, Mask
 from engine.mechanisms.softmax import Softmax
-from engine.models.capture import Recorder
+from engine.models.capture import Attend, Recorder
 from engine.models.masks import ModelError
 from engine.models.read import Model
 from engine.models.trace import Trace
@@ -53,6 +53,25 @@ class Without:
         return seen
 
 
+@dataclass(frozen=True, eq=False)
+class Effect:
+    """What the model predicts before and after, at every place where it predicts.
+
+    Attributes:
+        places: tokens, by position, after which (of a model that fills: at which) it predicts,
+            (p).
+        divergence: KL(before ‖ after), nats, (p).
+        ids: of each place, tokens that are most probable before or after, (p t).
+        before, after: their probabilities, (p t).
+    """
+
+    places: Int[Tensor, " p"]
+    divergence: Float[Tensor, " p"]
+    ids: Int[Tensor, "p t"]
+    before: Float[Tensor, "p t"]
+    after: Float[Tensor, "p t"]
+
+
 def again(trace: Trace, model: Model, changes: Changes) -> Trace:
     """The text of a trace, read by the same model with something switched off.
 
@@ -61,6 +80,52 @@ def again(trace: Trace, model: Model, changes: Changes) -> Trace:
             alone or attends by a mechanism of its own, where nothing can be switched off.
     """
     _check(trace, model, changes)
+    return model.run(trace.read, trace.written, Recorder(attend=_attend(trace, changes)))
+
+
+def effect(
+    trace: Trace, model: Model, changes: Changes, k: int = 8,
+    on_pass: Callable[[int], None] | None = None,
+) -> Effect:  # fmt: skip
+    """What the model predicts of the text of a trace, and with something switched off.
+
+    Args:
+        k: of the most probable tokens before, and of those after. on_pass: told how many of two
+            passes are done; what it raises ends it.
+
+    Raises:
+        ModelError: as `again`; or the model predicts nothing of this text.
+    """
+    _check(trace, model, changes)
+    places = _places(trace, model)
+    found = []
+    for attend in (_attend(trace, Changes()), _attend(trace, changes)):
+        recorder = Recorder(keep=(), attend=attend)
+        logits = model.outputs(trace.read, trace.written, recorder).logits[0]
+        found.append(logits[places.to(logits.device)].float().cpu())
+        if on_pass is not None:
+            on_pass(len(found))
+    before, after = found
+    k = min(k, before.shape[1])
+    ids = torch.cat([before.topk(k).indices, after.topk(k).indices], 1)
+    return Effect(
+        places, divergence(before, after), ids,
+        before.softmax(-1).gather(1, ids), after.softmax(-1).gather(1, ids),
+    )  # fmt: skip
+
+
+def _places(trace: Trace, model: Model) -> Int[Tensor, " p"]:
+    """Where the model predicts: after every token, or at masked ones."""
+    if model.predicts:
+        return torch.arange(len((trace.written or trace.read).tokens))
+    if model.fills:
+        trace.fills(1)  # refuses a text without any
+        return torch.tensor(sorted(trace.masked))
+    raise ModelError("{name} predicts no tokens: it has no output head for that", name=model.name)
+
+
+def _attend(trace: Trace, changes: Changes) -> Attend:
+    """Full attention with these changes."""
 
     def attend(layer: int, qkv: QKV) -> Float[Tensor, "h n e"]:
         read = trace.keys(layer) is trace.read
@@ -79,7 +144,7 @@ def again(trace: Trace, model: Model, changes: Changes) -> Trace:
         output[off] = 0
         return output
 
-    return model.run(trace.read, trace.written, Recorder(attend=attend))
+    return attend
 
 
 def divergence(

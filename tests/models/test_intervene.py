@@ -14,10 +14,10 @@ from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.window import Window
 from engine.models import Model, ModelError, load
 from engine.models.finder import PROBE, probe, ranked, score
-from engine.models.intervene import Changes, again, divergence
+from engine.models.intervene import Changes, again, divergence, effect
 from engine.models.transplant import transplant
 from engine.runtime.paths import ROOT
-from tests.models.made import lively, network, tokenizer
+from tests.models.made import bert, lively, network, saved, tokenizer
 
 CPU = torch.device("cpu")
 TEXT = "the quick fox said: hello, the dog"
@@ -86,6 +86,46 @@ def test_predictions_are_those_of_a_dense_reference(pair, name):
     moved = float((after.logits - trace.logits).abs().max())
     assert (moved < 1e-5) == (name == "nothing")
     assert after.next_tokens(3) and float(divergence(trace.logits, after.logits)) >= 0
+
+
+def test_the_effect_is_told_at_every_place(pair):
+    model, other = pair
+    trace, done = model.read(TEXT), []
+    changes = CASES["all of it"]
+    found = effect(trace, model, changes, 4, done.append)
+    ids = torch.tensor([trace.read.coded.ids])
+    with torch.no_grad():
+        before = other(ids).logits[0].log_softmax(-1)
+        changed.update(heads=changes.heads, edges=changes.edges, hidden=changes.hidden)
+        try:
+            after = other(ids).logits[0].log_softmax(-1)
+        finally:
+            changed.clear()
+    n = len(trace.tokens)
+    assert done == [1, 2] and found.places.tolist() == list(range(n)) and found.ids.shape == (n, 8)
+    kl = (before.exp() * (before - after)).sum(-1)
+    torch.testing.assert_close(found.divergence, kl, atol=1e-4, rtol=1e-3)
+    for said, logs, best in ((found.before, before, 0), (found.after, after, 4)):
+        torch.testing.assert_close(said, logs.exp().gather(1, found.ids), atol=1e-5, rtol=1e-3)
+        torch.testing.assert_close(said[:, best], logs.exp().amax(-1), atol=1e-5, rtol=1e-3)
+    same = effect(trace, model, Changes())
+    assert float(same.divergence.max()) < 1e-6 and torch.equal(same.before, same.after)
+
+
+def test_the_effect_on_masked_tokens(tmp_path):
+    net = network("bert", 1, vocab_size=15, type_vocab_size=2)
+    model = load(saved(tmp_path, net, bert()), device="cpu")
+    trace = model.read("the [MASK] said [MASK]")
+    found = effect(trace, model, Changes(heads=frozenset({(0, 1)})), 3)
+    assert found.places.tolist() == [2, 4] and float(found.divergence.min()) > 0
+    for row, place in enumerate((2, 4)):
+        expected = trace.masked[place].softmax(0).topk(3).values
+        torch.testing.assert_close(found.before[row, :3], expected)
+    with pytest.raises(ModelError, match="no masked token"):
+        effect(model.read("the fox"), model, Changes())
+    with pytest.raises(ModelError, match="predicts no tokens"):
+        silent = Model("bert", net, bert(), CPU, torch.float32, None, 64, False)
+        effect(silent.read("the fox"), silent, Changes())
 
 
 def test_what_can_not_be_switched_off_is_refused(pair):

@@ -142,7 +142,7 @@ def test_what_is_no_text_is_said(page):
 def test_the_finder_ranks_heads_on_the_probe_and_on_the_text(page, language):
     opened = page("models", lang=language, **{"models-part": "finder"}).healthy()
     ranking, every = charts(opened)
-    assert ranking["data"][0]["customdata"] == [[1, 0]] and len(every["data"][0]["x"]) == 24
+    assert ranking["data"][0]["customdata"][0] == [1, 0] and len(every["data"][0]["x"]) == 24
     words = " ".join(opened.words)
     assert ("1 of 24 heads reaches 30%" if language == "en" else "24 个头中有 1 个") in words
     query = {"models-part": "finder", "models-on": "text", "lang": language}
@@ -162,3 +162,51 @@ def test_the_finder_reads_every_kind_of_model(page, kinds, kind):
     query = {"models-part": "finder", "models-pattern": "previous", "models-least": "0.0"}
     opened = page("models", model=kinds(kind), text=TEXT, lang="en", **query).healthy()
     assert len(charts(opened)) == 2
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_head_is_switched_off_and_the_predictions_move(page, language):
+    opened = page("models", lang=language, **{"models-part": "off"}).healthy()
+    (text,) = [json.loads(x.proto.json) for x in opened.parts]
+    assert len(text["tokens"]) == len(text["weights"])
+    assert text["chosen"] == max(range(len(text["weights"])), key=text["weights"].__getitem__)
+    (said,) = [x for x in opened.words if "⁨ill⁩" in x or ("第 1 层头 0：" in x and "奈特" in x)]
+    assert ("layer 1, head 0" in said) == (language == "en")
+    assert "models-off" not in opened.said
+    if language == "en":
+        assert "goes from 98% to 0.58%" in said
+        opened.test.multiselect(key="models-off-heads").set_value([]).run()
+        assert opened.healthy().said["models-off"] == "none"
+        assert any(x.startswith("Nothing is off.") for x in opened.words)
+
+
+def test_what_is_off_is_in_the_link_and_what_is_not_there_is_left_out(models):
+    query = {"models-part": "off", "models-off": "0.1,9.9", "models-cut": "1.0.5.2,1.0.999.0"}
+    opened = models(
+        lang="en", **query, **{"models-hidden": "3,4,9999", "models-at": "7"}
+    ).healthy()
+    words = " ".join(opened.words)
+    assert "Without layer 0, head 1:" in words
+    assert "1 look is cut." in words and "2 tokens are hidden." in words
+    assert json.loads(opened.parts[0].proto.json)["chosen"] == 7
+    assert sum(x["type"] == "line" for x in charts(opened)[0]["layout"]["shapes"]) == 2
+    opened.test.button(key="models-cut").click().run()
+    assert "2 looks are cut." in " ".join(opened.healthy().words)
+    assert opened.said["models-cut"].count(",") == 1
+
+
+def test_masked_tokens_are_compared_and_a_click_masks_one(page, kinds):
+    query = {"model": kinds("bert"), "lang": "en", "models-part": "off"}
+    opened = page("models", text="the quick fox said: hello.", **query).healthy()
+    assert locale("en")["models.off.mask"] in opened.words
+    masked = page("models", text="the [MASK] fox said hello.", **query).healthy()
+    assert any("for the masked token at 2" in x for x in masked.words)
+
+
+@pytest.mark.parametrize(
+    ("kind", "said"), [("bart", "after"), ("mpt", "can't be changed"), ("gpt2", "after")]
+)
+def test_switching_off_in_every_kind_of_model(page, kinds, kind, said):
+    query = {"lang": "en", "models-part": "off", "models-hidden": "1"}
+    opened = page("models", model=kinds(kind), text=TEXT, **query).healthy()
+    assert any(said in x for x in opened.words)

@@ -5,7 +5,7 @@ few.
 """
 
 import base64
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 import plotly.graph_objects as go
@@ -36,6 +36,7 @@ def layers(
     tints: Sequence[Sequence[float]] | None = None,
     numbers: Sequence[Sequence[str]] = (),
     chosen: tuple[int, int] | None = None,
+    off: Collection[tuple[int, int]] = (),
     height: int = 560,
 ) -> go.Figure:
     """Every head's map, or its score as a tint.
@@ -47,7 +48,7 @@ def layers(
             band. facts: a line about each head, for the pointer.
         tints: 0 … 1 of each head, drawn in the place of its map; NaN is left empty.
         numbers: what is written into each place where tints are drawn and there is room.
-        chosen: a layer and a head.
+        chosen: a layer and a head. off: those that are switched off, which are crossed out.
     """
     cells = [array(one) for one in maps]
     across, down = max(map(len, cells)), len(cells)
@@ -76,6 +77,7 @@ def layers(
         layer="below",
     )  # fmt: skip
     _frames(shape, [len(layer) for layer in cells], theme, chosen)
+    _crosses(shape, off, theme)
     places = [(i, h) for i, layer in enumerate(cells) for h in range(len(layer))]
     written = bool(tints and numbers) and len(places) <= NUMBERED
     shape.add_trace(
@@ -144,6 +146,19 @@ def _frames(
                     type="rect", x0=h - inside, x1=h + inside, y0=i - inside, y1=i + inside,
                     line={"color": theme.accent if own else theme.grid, "width": 2 if own else 1},
                 )  # fmt: skip
+
+
+def _crosses(shape: go.Figure, off: Collection[tuple[int, int]], theme: Theme) -> None:
+    """A veil and a cross over every head that is switched off."""
+    for i, h in off:
+        x0, x1, y0, y1 = h - 0.45, h + 0.45, i - 0.45, i + 0.45
+        shape.add_shape(
+            type="rect", x0=x0, x1=x1, y0=y0, y1=y1, fillcolor=theme.paper, opacity=0.75,
+            line={"width": 0},
+        )  # fmt: skip
+        for a, b in ((y0, y1), (y1, y0)):
+            line = {"color": theme.accent, "width": 2}
+            shape.add_shape(type="line", x0=x0, x1=x1, y0=a, y1=b, line=line)
 
 
 def _numbered(count: int, names: Sequence[str] = ()) -> dict:

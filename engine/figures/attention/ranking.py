@@ -10,7 +10,7 @@ from engine.text.tokens import escaped
 
 BAR = 26
 """Height of a bar with the room around it, in pixels."""
-EDGES = 56
+EDGES = 40
 
 
 def ranking(
@@ -18,7 +18,6 @@ def ranking(
     values: Sequence[float],
     *,
     theme: Theme,
-    axis: str,
     numbers: Sequence[str],
     data: Sequence[Any] = (),
     chosen: int | None = None,
@@ -28,8 +27,9 @@ def ranking(
     """Bars from the top down.
 
     Args:
-        values: at least 0. axis: words for them. numbers: what is written beside each bar.
-        data: of each bar, for the pointer. chosen: a bar. least: where a line stands.
+        values: at least 0. numbers: what is written beside each bar.
+        data: of each bar, for the pointer. chosen: a bar. least: where a line stands; bars that
+            don't reach it are pale.
         end: where the axis ends at the least.
     """
     shape = figure(theme, BAR * max(1, len(names)) + EDGES, showlegend=False)
@@ -39,7 +39,11 @@ def ranking(
         go.Bar(
             x=list(values), y=at, orientation="h", customdata=list(data) or at,
             marker={
-                "color": [theme.accent if i == chosen else theme.quiet for i in at],
+                "color": [
+                    theme.accent if i == chosen
+                    else theme.quiet if value >= (least or 0.0) else theme.grid
+                    for i, value in enumerate(values)
+                ],
                 "line": {"width": 0},
             },
             text=[escaped(number) for number in numbers], textposition="outside",
@@ -51,9 +55,7 @@ def ranking(
     )  # fmt: skip
     if least is not None:
         shape.add_vline(least, line={"color": theme.faint, "width": 1, "dash": "dot"})
-    shape.update_xaxes(
-        title_text=escaped(axis), range=[0, 1.15 * top], fixedrange=True, zeroline=False
-    )
+    shape.update_xaxes(range=[0, 1.15 * top], fixedrange=True, zeroline=False, nticks=5)
     shape.update_yaxes(
         tickmode="array", tickvals=at, ticktext=[escaped(name) for name in names],
         range=[len(names) - 0.4, -0.6], fixedrange=True, showgrid=False,

@@ -56,12 +56,13 @@ def token_text(
     log: bool = False,
     height: int | None = None,
     size: float = 1.05,
+    place: str = "tokens",
     on_choose: Callable[[int], None] | None = None,
 ) -> None:
     """The text, tinted.
 
     Args:
-        weights: what the chosen query gives each token. t: words, `component.tokens.*`.
+        weights: what the chosen query gives each token. t: words, `component.<place>.*`.
         chosen: the query. seen: False where the query may not look; those are grey.
         top: the weight with the darkest tint; None = the largest there is.
         log: tint by the logarithm, over powers of ten below top.
@@ -87,7 +88,7 @@ def token_text(
             "height": height,
             "size": size,
             "looks": LOOKS,
-            "words": words(t, "tokens", WORDS, "i token x"),
+            "words": words(t, place, WORDS, "i token x"),
         },
         on_choose_change=chose,
     )

@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui.models import finder, heads
+from pages.ui.models import finder, heads, off
 from pages.ui.models.shown import Shown
 
 PARTS: dict[str, Callable[[Shown, DeltaGenerator], None]] = {
     "heads": heads.draw,
     "finder": finder.draw,
+    "off": off.draw,
 }
 """Key -> what draws it, in their order."""

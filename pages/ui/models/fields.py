@@ -1,6 +1,11 @@
 """What the Models page lets a person choose, under keys that begin with `models-`."""
 
+import re
+from collections.abc import Iterable
+from typing import Any
+
 from engine.measure.patterns import PATTERNS
+from engine.spec.spelling import Field, whole
 from pages.ui.url.linked import Fields, number, one_of
 
 PLACES = ("project", "recent", "cache", "name")
@@ -16,14 +21,46 @@ ON = ("probe", "text")
 SHOWS = ("map", *SCORES, "effective")
 """What each head's place shows where all are seen."""
 
+NONE = "none"
+"""No head is off; what suits is another thing."""
+MOST_LISTED = 64
+
+
+def _listed(numbers: int, default: str | None, said: str, word: str = "") -> Field:
+    """A list of so many numbers each, points between them and commas between those."""
+    one = r"\.".join([r"\d{1,6}"] * numbers)
+    pattern = re.compile(rf"{one}(,{one}){{0,{MOST_LISTED - 1}}}")
+
+    def fits(text: Any) -> bool:
+        return isinstance(text, str) and (bool(pattern.fullmatch(text)) or text in ("", word))
+
+    return Field(str, default, fits=fits, said=said)
+
+
+def numbers_in(text: str | None) -> list[tuple[int, ...]]:
+    """The numbers of such a list."""
+    if not text or text == NONE:
+        return []
+    return [tuple(map(int, one.split("."))) for one in text.split(",")]
+
+
+def spelt(found: Iterable[Iterable[int]]) -> str:
+    """Such a list of these numbers."""
+    return ",".join(".".join(map(str, one)) for one in found)
+
+
 MODELS = Fields(
     "models-",
     {
         "from": one_of(PLACES),
-        "part": one_of(("heads", "finder"), "heads"),
+        "part": one_of(("heads", "finder", "off"), "heads"),
         "shows": one_of(SHOWS, "map"),
         "pattern": one_of(FOUND, "induction"),
         "on": one_of(ON, "probe"),
         "least": number(0.0, 1.0, 0.3, 0.05),
+        "off": _listed(2, None, "layer.head,layer.head", NONE),
+        "cut": _listed(4, "", "layer.head.query.key"),
+        "hidden": _listed(1, "", "0,1,2"),
+        "at": Field(int, None, read=whole, fits=lambda x: type(x) is int and x >= 0, said="≥ 0"),
     },
 )

@@ -4,14 +4,13 @@ import streamlit as st
 import torch
 from streamlit.delta_generator import DeltaGenerator
 
-from engine.figures.attention.layers import layers
 from engine.figures.attention.ranking import ranking
 from engine.models import finder
 from engine.models.finder import Head, ranked
 from engine.models.overview import heads_of
 from engine.text import quantities
 from pages.ui.models.fields import FOUND, MODELS, SHARES
-from pages.ui.models.heads import EDGES, PLACE, WIDTH, number
+from pages.ui.models.heads import mosaic, number
 from pages.ui.models.shown import Shown
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import obtain
@@ -42,10 +41,7 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
     order = ranked(heads, pattern, least)
     left, right = st.columns([2, 3], gap="large")
     with left:
-        if order:
-            the_list(found, order[:LONGEST], pattern, least)
-        else:
-            st.text(t("models.found.none"))
+        the_list(found, ranked(heads, pattern)[:LONGEST], pattern, least)
     with right:
         picture(found, heads, pattern)
     with st.container(key="sentence"):
@@ -86,8 +82,7 @@ def the_list(found: Shown, order: list[Head], pattern: str, least: float) -> Non
     shares = pattern in SHARES
     figure = ranking(
         [found.head_name(head.layer, head.head) for head in order], values,
-        theme=frame.theme(), axis=t(f"pattern.{pattern}"),
-        numbers=[number(pattern, x) for x in values],
+        theme=frame.theme(), numbers=[number(pattern, x) for x in values],
         data=[[head.layer, head.head] for head in order],
         least=least if shares else None, end=1.0 if shares else None,
     )  # fmt: skip
@@ -101,32 +96,7 @@ def picture(found: Shown, heads: list[Head], pattern: str) -> None:
     scores = [[float("nan")] * layer.heads for layer in found.layers]
     for head in heads:
         scores[head.layer][head.head] = head.scores[pattern]
-    most = max((x for line in scores for x in line if x == x), default=0.0)
-    top = 1.0 if pattern in SHARES else most or 1.0
-
-    def picked() -> None:
-        points = st.session_state["models-found"].selection.points
-        if points:
-            layer, head = points[0]["customdata"]
-            found.leave(int(layer), int(head))
-
-    several = len(set(found.trace.parts)) > 1
-    across = max(layer.heads for layer in found.layers)
-    place = max(14, min(PLACE, WIDTH // across))
-    numbers = [[number(pattern, x) for x in line] for line in scores]
-    figure = layers(
-        [layer.maps for layer in found.layers],
-        names=[found.layer_name(i) if several else x.name for i, x in enumerate(found.layers)],
-        theme=frame.theme(), axes=(t("axis.heads"), "" if several else t("axis.layers")),
-        groups=[layer.groups for layer in found.layers],
-        facts=[
-            [f"{found.head_name(i, h)} · {x}" for h, x in enumerate(line)]
-            for i, line in enumerate(numbers)
-        ],
-        tints=[[min(1.0, x / top) for x in line] for line in scores], numbers=numbers,
-        height=place * len(found.layers) + EDGES,
-    )  # fmt: skip
-    frame.chart(figure, "models-found", on_select=picked, selection_mode="points")
+    mosaic(found, "models-found", found.leave, pattern, scores)
 
 
 def sentence(

@@ -1,13 +1,13 @@
 """All heads of the model at once: a map or a tint each; a click opens one in Explore."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Collection, Sequence
 
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
 from engine.figures.attention.layers import layers
 from engine.models.finder import Head, ranked
-from engine.models.overview import Layer, heads_of
+from engine.models.overview import heads_of
 from engine.text import quantities
 from pages.ui.models.fields import MODELS, SHARES, SHOWS
 from pages.ui.models.shown import Shown
@@ -19,7 +19,7 @@ from pages.ui.url import linked
 TOLD = ("previous", "induction", "sink")  # of every head, to the pointer, and of the best beneath
 STANDS_OUT = ("previous", "induction", "duplicate", "sink", "separator", "retrieval")
 TALLEST = 1_400  # px
-PLACE = 92  # px of a head's place where they are few
+PLACE = 80  # px of a head's place where they are few
 WIDTH = 680  # px that the picture has on a usual screen
 EDGES = 60  # px for the names around it
 
@@ -28,7 +28,7 @@ def number(score: str, value: float) -> str:
     """A score as people read it."""
     if value != value:
         return "–"
-    return quantities.share(value) if score in SHARES else f"{value:,.1f}"
+    return f"{value:.0%}" if score in SHARES else f"{value:,.1f}"
 
 
 def draw(found: Shown, bar: DeltaGenerator) -> None:
@@ -61,44 +61,64 @@ def shown_as(shows: str) -> str:
 
 
 def picture(found: Shown, shows: str) -> None:
-    """Every head in its place."""
-    spec = found.spec
+    """Every head in its place; a click opens one."""
+    spec, tints = found.spec, None
+    if shows != "map":
+        tints = [layer.scores[shows] for layer in found.layers]
+    chosen = None
+    if spec.layer is not None and isinstance(spec.head, int):
+        chosen = spec.layer, spec.head
+    mosaic(found, "models-picture", found.leave, shows, tints, chosen)
+
+
+def mosaic(
+    found: Shown,
+    key: str,
+    on_pick: Callable[[int, int], None],
+    score: str = "",
+    values: Sequence[Sequence[float]] | None = None,
+    chosen: tuple[int, int] | None = None,
+    off: Collection[tuple[int, int]] = (),
+) -> None:
+    """Every head in its place, as a map or a tint.
+
+    Args:
+        on_pick: called with the layer and the head that was clicked. score: what `values` are.
+        values: of each head, drawn in the place of its map. chosen, off: as the figure marks them.
+    """
     drawn = found.layers
 
     def picked() -> None:
-        points = st.session_state["models-picture"].selection.points
+        points = st.session_state[key].selection.points
         if points:
             layer, head = points[0]["customdata"]
-            found.leave(int(layer), int(head))
+            on_pick(int(layer), int(head))
 
-    tints = None if shows == "map" else [tinted(drawn, layer, shows) for layer in drawn]
-    chosen = None
-    if spec.layer is not None and spec.layer < len(drawn) and isinstance(spec.head, int):
-        chosen = spec.layer, spec.head
     several = len(set(found.trace.parts)) > 1
-    across = max(layer.heads for layer in drawn)
-    place = max(14, min(PLACE, WIDTH // across))
+    place = max(14, min(PLACE, WIDTH // max(layer.heads for layer in drawn)))
+    numbers = [[number(score, x) for x in line] for line in values or ()]
     figure = layers(
         [layer.maps for layer in drawn],
         names=[found.layer_name(i) if several else layer.name for i, layer in enumerate(drawn)],
         theme=frame.theme(), axes=(t("axis.heads"), "" if several else t("axis.layers")),
         signed=[layer.signed for layer in drawn], groups=[layer.groups for layer in drawn],
-        facts=[[fact(found, i, h) for h in range(layer.heads)] for i, layer in enumerate(drawn)],
-        tints=tints,
-        numbers=[] if shows == "map" else [[number(shows, x) for x in layer.scores[shows]]
-                                           for layer in drawn],
-        chosen=chosen, height=min(TALLEST, place * len(drawn) + EDGES),
+        facts=[
+            [f"{found.head_name(i, h)} · {x}" for h, x in enumerate(numbers[i])]
+            if values else [fact(found, i, h) for h in range(layer.heads)]
+            for i, layer in enumerate(drawn)
+        ],
+        tints=values and tinted(values, score), numbers=numbers, chosen=chosen, off=off,
+        height=min(TALLEST, place * len(drawn) + EDGES),
     )  # fmt: skip
-    frame.chart(figure, "models-picture", on_select=picked, selection_mode="points")
+    frame.chart(figure, key, on_select=picked, selection_mode="points")
 
 
-def tinted(drawn: Sequence[Layer], layer: Layer, score: str) -> list[float]:
-    """Each head's score, 0 … 1; one that is no share, of the largest there is."""
-    values = layer.scores[score]
-    if score in SHARES:
-        return [min(1.0, max(0.0, x)) for x in values]
-    top = max((x for one in drawn for x in one.scores[score] if x == x), default=0.0) or 1.0
-    return [x / top for x in values]
+def tinted(values: Sequence[Sequence[float]], score: str) -> list[list[float]]:
+    """Scores as tints, 0 … 1; those that are no shares, of the largest there is."""
+    top = 1.0
+    if score not in SHARES:
+        top = max((x for line in values for x in line if x == x), default=0.0) or 1.0
+    return [[x if x != x else min(1.0, max(0.0, x / top)) for x in line] for line in values]
 
 
 def fact(found: Shown, layer: int, head: int) -> str:

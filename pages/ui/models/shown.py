@@ -7,6 +7,7 @@ import streamlit as st
 
 from engine.models import Model, Trace, embedded
 from engine.models.overview import Layer, overview
+from engine.models.proof import vocabulary
 from engine.spec.picture import Spec, choice
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import obtain
@@ -16,6 +17,7 @@ from pages.ui.shared.strings import t
 from pages.ui.url import state
 
 MOST = 1_024  # tokens that are read here: all heads are worked out
+LOGITS = 2**26  # numbers of all predictions of a text that are held at once
 LEAVING = "models-leaving"
 
 
@@ -36,6 +38,21 @@ class Shown:
     def heads(self) -> int:
         """How many heads there are in all layers."""
         return sum(layer.heads for layer in self.layers)
+
+    @property
+    def fitting(self) -> Trace:
+        """The text, as much of it as predictions at every token are held of."""
+        most = max(16, LOGITS // self.vocabulary)
+        return self.trace if len(self.trace.tokens) <= most else reading(self.spec, most)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows."""
+        return vocabulary(self.model.net) or len(self.model.tokenizer)
+
+    def logits_bytes(self, trace: Trace) -> int:
+        """Memory that predictions at every token take, before and after."""
+        return 4 * 4 * len((trace.written or trace.read).tokens) * self.vocabulary
 
     def layer_name(self, layer: int) -> str:
         """What a layer is called: the model's own number, its part where there are several."""

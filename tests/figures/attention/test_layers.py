@@ -90,6 +90,12 @@ def test_scores_are_tints_with_numbers_where_there_is_room(theme):
     assert draw(NUMBERED + 1, tints=many, numbers=[["x"] * (NUMBERED + 1)]).data[0].text is None
 
 
+def test_heads_that_are_off_are_crossed_out():
+    lines = [x for x in draw(3, 3, off=[(1, 2)]).layout.shapes if x.type == "line"]
+    assert len(lines) == 2
+    assert all(1.5 < x.x0 < x.x1 < 2.5 and {x.y0, x.y1} == {0.55, 1.45} for x in lines)
+
+
 def test_a_thousand_heads_are_one_image():
     figure = draw(*[32] * 32)
     assert len(figure.layout.images) == 1 and not figure.layout.shapes

@@ -8,13 +8,13 @@ from engine.figures.base.theme import LIGHT
 
 def test_bars_stand_in_order_with_what_they_stand_for():
     figure = ranking(
-        ["a", "<b>x"], [0.9, 0.2], theme=LIGHT, axis="share", numbers=["90%", "20%"],
-        data=[[1, 0], [0, 2]], chosen=1, least=0.3, end=1.0,
+        ["a", "<b>x", "c"], [0.9, 0.4, 0.2], theme=LIGHT, numbers=["90%", "40%", "20%"],
+        data=[[1, 0], [0, 2], [0, 1]], chosen=1, least=0.3, end=1.0,
     )  # fmt: skip
     (bars,) = figure.data
-    assert list(bars.x) == [0.9, 0.2] and list(bars.text) == ["90%", "20%"]
-    assert [tuple(x) for x in bars.customdata] == [(1, 0), (0, 2)]
-    assert list(bars.marker.color) == [LIGHT.quiet, LIGHT.accent]
+    assert list(bars.x) == [0.9, 0.4, 0.2] and list(bars.text) == ["90%", "40%", "20%"]
+    assert [tuple(x) for x in bars.customdata] == [(1, 0), (0, 2), (0, 1)]
+    assert list(bars.marker.color) == [LIGHT.quiet, LIGHT.accent, LIGHT.grid]
     low, high = figure.layout.yaxis.range
     assert low > high and figure.layout.xaxis.range[1] > 1
     (line,) = figure.layout.shapes
@@ -23,4 +23,4 @@ def test_bars_stand_in_order_with_what_they_stand_for():
 
 
 def test_nothing_to_rank_is_an_empty_picture():
-    assert len(ranking([], [], theme=LIGHT, axis="", numbers=[]).data[0].y) == 0
+    assert len(ranking([], [], theme=LIGHT, numbers=[]).data[0].y) == 0
