@@ -21,6 +21,7 @@ PAGES = (
     ("compare", False),
     ("dilution", False),
     ("foundations", False),
+    ("talk", False),
 )
 
 owner.begin()
