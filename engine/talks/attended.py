@@ -53,6 +53,11 @@ class Attended:
         return self.attention.weights(torch.tensor([self.row]))[self.head, 0].float().cpu()
 
     @property
+    def shares(self) -> bool:
+        """Whether weights are shares, none below 0."""
+        return self.attention.row_kind != "signed"
+
+    @property
     def seen(self) -> list[bool] | None:
         """Which keys the chosen row may see; None if all."""
         frame = self.attention.frame

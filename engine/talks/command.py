@@ -11,23 +11,26 @@ from engine.spec import talk as talks
 from engine.spec.fields import LANGUAGES
 from engine.spec.talk import Fault, Talk, said
 from engine.talks import deck as decks
+from engine.talks import page as pages
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
-    """`list`, `check FILE`, `pack FILE`."""
+    """`list`, `check FILE`, `pack FILE`, `export FILE --html OUT`."""
     deeds = parser.add_subparsers(dest="deed", required=True)
     deeds.add_parser("list", help="the talks that come with the project")
     checking = deeds.add_parser("check", help="whether a talk's file is right")
     packing = deeds.add_parser(
         "pack", help="compute all results of a talk, so that it plays at once"
     )
-    for one in (checking, packing):
+    exporting = deeds.add_parser("export", help="a talk as one page that opens without a network")
+    exporting.add_argument("--html", type=Path, required=True, metavar="OUT", help="the page")
+    for one in (checking, packing, exporting):
         one.add_argument("file", help="a talk's file (JSON), or the name of one of `list`")
-    for one in (packing,):
-        one.add_argument(
-            "--language", choices=LANGUAGES, help="en by default; pack makes all of them"
-        )
-    packing.add_argument("--cache", type=Path, help="another folder than the app's")
+    packing.add_argument("--language", choices=LANGUAGES, help="all of them by default")
+    exporting.add_argument("--language", choices=LANGUAGES, default=LANGUAGES[0])
+    packing.add_argument(
+        "--beside", action="store_true", help="keep what was made beside the file, too"
+    )
 
 
 def run(args: argparse.Namespace) -> int:
@@ -43,8 +46,12 @@ def run(args: argparse.Namespace) -> int:
     talk, faults = opened(args.file)
     if args.deed == "check":
         return check(talk, faults)
+    if args.deed == "export":
+        args.html.write_text(pages.page(made(talk, faults, args.language)), "utf-8")
+        print(f"wrote {args.html} ({args.html.stat().st_size / 1e6:.1f} MB)")
+        return 0
     for language in [args.language] if args.language else LANGUAGES:
-        pack(talk, faults, language, args.cache or decks.folder())
+        pack(talk, faults, language, talks.named(args.file) if args.beside else None)
     return 0
 
 
@@ -79,14 +86,24 @@ def check(talk: Talk, faults: list[Fault]) -> int:
     return 2 if found else 0
 
 
-def pack(talk: Talk, faults: list[Fault], language: str, cache: Path) -> None:
-    """Makes a talk ready in one language, unless it is."""
-    path = decks.place(talk, language, cache)
-    if decks.packed(path) is None:
-        made = decks.deck(talk, language, cache, faults)
-        for number, scene in enumerate(made["scenes"], 1):
-            for beat in scene["beats"]:
-                if trouble := beat.get("trouble"):
-                    print(f"scene {number}: {trouble}", file=sys.stderr)
-        decks.pack(made, path)
+def made(talk: Talk, faults: list[Fault], language: str) -> decks.Deck:
+    """A talk as it was packed, else made now and kept; says what could not be shown."""
+    path = decks.place(talk, language, decks.folder())
+    deck = decks.packed(path)
+    if deck is None:
+        deck = decks.deck(talk, language, decks.folder(), faults)
+        decks.pack(deck, path)
+    for number, scene in enumerate(deck["scenes"], 1):
+        for beat in scene["beats"]:
+            if trouble := beat.get("trouble"):
+                print(f"scene {number}: {trouble}", file=sys.stderr)
+    return deck
+
+
+def pack(talk: Talk, faults: list[Fault], language: str, file: Path | None) -> None:
+    """Makes a talk ready in a language, unless it is; keeps it beside its file if one is given."""
+    path, deck = decks.place(talk, language, decks.folder()), made(talk, faults, language)
+    if file is not None:
+        path = decks.beside(file, language)
+        decks.pack(deck, path)
     print(f"{language}: {path} ({path.stat().st_size / 1000:,.0f} kB)")

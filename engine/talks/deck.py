@@ -74,6 +74,7 @@ def deck(
         )
     return {
         "digest": digest(talk, language),
+        "of": of(talk, language),
         "title": said(talk.title, language),
         "about": said(talk.about, language),
         "language": language,
@@ -155,11 +156,20 @@ def _told(fault: Fault, language: str) -> str:
 # -- kept ----------------------------------------------------------------------------------------
 
 
+def of(talk: Talk, language: str) -> str:
+    """What a deck is of: the talk and the language, whatever it is drawn with."""
+    said = f"{FORM} {language} {talk.to_json()}"
+    return hashlib.sha256(said.encode("utf-8", "surrogatepass")).hexdigest()[:24]
+
+
+def beside(path: Path, language: str) -> Path:
+    """The deck that is kept beside a talk's file."""
+    return path.with_name(f"{path.stem}.{language}.json.gz")
+
+
 def digest(talk: Talk, language: str) -> str:
     """What names a deck: the talk, the language, and all code and words that it is drawn with."""
-    own = hashlib.sha256(f"{FORM} {language} {_code()} ".encode())
-    own.update(talk.to_json().encode("utf-8", "surrogatepass"))
-    return own.hexdigest()[:24]
+    return hashlib.sha256(f"{of(talk, language)} {_code()}".encode()).hexdigest()[:24]
 
 
 @cache
@@ -200,6 +210,6 @@ def pack(made: Mapping[str, Any], path: Path) -> None:
     data = gzip.compress(
         json.dumps(made, ensure_ascii=False, allow_nan=False).encode(), 6, mtime=0
     )
-    beside = path.with_suffix(".part")
-    beside.write_bytes(data)
-    beside.replace(path)
+    part = path.with_suffix(".part")
+    part.write_bytes(data)
+    part.replace(path)

@@ -13,11 +13,11 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, cast
 
 import torch
 
-from engine.contract import Refusal
+from engine.contract import Colour, Refusal
 from engine.figures.attention.heatmap import heatmap
 from engine.figures.attention.mosaic import mosaic
 from engine.figures.attention.strips import strips
@@ -102,7 +102,7 @@ def explore(beat: Beat, studio: Studio, theme: Theme, t: Say) -> Drawn:
         return Drawn(panels, row_said(made, t), source)
     if name == "heads":
         att, colour = made.attention, made.spec.colour
-        maps = att.heatmap(SMALL, made.spec.pool, colour="weight" if colour == "log" else colour)
+        maps = att.heatmap(SMALL, made.spec.pool, colour=scaled(made.spec))
         figure = mosaic(
             maps.cpu(), theme=theme, t=t, colour=colour, signed=att.row_kind == "signed",
             chosen=made.head,
@@ -186,6 +186,11 @@ def model_name(name: str, t: Say) -> str:
     return t("model.zoo", name=t(words))
 
 
+def scaled(spec: Spec) -> Colour:
+    """How rows are scaled before pooling; the logarithm is a matter of drawing."""
+    return cast(Colour, "weight" if spec.colour == "log" else spec.colour)
+
+
 def map_of(made: Attended, theme: Theme, t: Say) -> Figure:
     """The chosen head's map."""
     att, spec, frame = made.attention, made.spec, made.attention.frame
@@ -193,7 +198,7 @@ def map_of(made: Attended, theme: Theme, t: Say) -> Figure:
     r1, c1 = min(r1, frame.n), min(c1, frame.m)
     cells = att.heatmap(
         CELLS, spec.pool, slice(min(r0, r1 - 1), r1), slice(min(c0, c1 - 1), c1),
-        colour="weight" if spec.colour == "log" else spec.colour,
+        colour=scaled(spec),
     )[made.head]  # fmt: skip
     names = frame.tokens if max(r1 - r0, c1 - c0) <= SMALL else None
     return heatmap(
@@ -209,9 +214,7 @@ def text(made: Attended, t: Say) -> Panel:
     if not frame.tokens:
         raise Refusal("there is no text here: tokens have no names")
     at = made.row + max(0, frame.m - frame.n)
-    start, stop = window(at, frame.m)
-    if start == 0 and 0 in made.spec.hide and at:  # the mark of the beginning, set aside
-        start = 1
+    start, stop = window(made, at)
     weights, seen = made.weights[start:stop], made.seen
     return {
         "kind": "text",
@@ -232,11 +235,11 @@ def grouped(made: Attended, one: Picture, t: Say) -> Panel:
     if not frame.tokens:
         raise Refusal("there is no text here: tokens have no names")
     at = made.row + max(0, frame.m - frame.n)
-    start, stop = window(at, frame.m)
+    start, stop = window(made, at)
     return {
         "kind": "text",
         "tokens": [flowing(token) for token in frame.tokens[start:stop]],
-        "cut": [start > 0, stop < frame.m],
+        "cut": [start > 1, stop < frame.m],
         "chosen": at - start,
         "groups": list(one.labels or ())[start:stop],
         "names": list(one.names[:12]),
@@ -245,10 +248,19 @@ def grouped(made: Attended, one: Picture, t: Say) -> Panel:
     }
 
 
-def window(at: int, m: int) -> tuple[int, int]:
-    """Where a text begins and stops, so that a position is in it and all can be read."""
+def window(made: Attended, at: int) -> tuple[int, int]:
+    """Where a text begins and stops, so that a position is in it and all can be read; without the
+    mark of its beginning where that is set aside."""
+    m = made.attention.frame.m
     start = max(0, min(at - READABLE * 3 // 4, m - READABLE))
-    return start, min(m, start + READABLE)
+    stop = min(m, start + READABLE)
+    return (1 if not start and at and 0 in made.spec.hide else start), stop
+
+
+def top(figure: Figure) -> float:
+    """Where the colours of a map end."""
+    traces: Any = figure.data
+    return float(traces[0].zmax)
 
 
 def row_of(others: Sequence[Attended], made: Attended, theme: Theme, t: Say) -> Figure:
@@ -292,14 +304,10 @@ def compare(beat: Beat, studio: Studio, theme: Theme, t: Say) -> Drawn:
             name=beat.picture, known="maps, row",
         )  # fmt: skip
     drawn = [map_of(one, theme, t) for one in columns]
-    tops: list[float] = [
-        figure.data[0].zmax
-        for one, figure in zip(columns, drawn, strict=True)
-        if one.attention.row_kind != "signed"
-    ]
+    tops = [top(figure) for one, figure in zip(columns, drawn, strict=True) if one.shares]
     panels = []
     for i, (one, figure) in enumerate(zip(columns, drawn, strict=True)):
-        if one.attention.row_kind != "signed":  # one scale, said once
+        if one.shares:  # one scale, said once
             figure.update_traces(zmax=max(tops), selector={"type": "heatmap"})
             figure.update_traces(showscale=i == len(columns) - 1, selector={"type": "heatmap"})
         if i:

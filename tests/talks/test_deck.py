@@ -9,17 +9,23 @@ import torch
 
 import engine
 from engine.runtime.paths import TINY
+from engine.spec import talk as talks
 from engine.spec.picture import digest
 from engine.spec.talk import Scene, Step, Talk
 from engine.talks import deck as decks
 
 STATE = "text=Quill+kept+a+lamp.+Then+Quill&layer=1&head=2&query=6"
+NARROW = "mechanism=window&m.window=2&m.sinks=0"
 
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):
     scenes = (
-        Scene("explore", STATE, steps=(Step("mechanism=window&m.window=2&m.sinks=0", say="Now: {said}"),)),
+        Scene(
+            "explore",
+            STATE,
+            steps=(Step("mechanism=window&m.window=2&m.sinks=0", say="Now: {said}"),),
+        ),
         Scene("compare", STATE + "&with=window"),
         Scene("explore", "mechanism=nothing"),
         Scene("explore", "file=" + digest("a long text"), picture="text"),
@@ -112,6 +118,16 @@ def test_a_deck_is_named_by_all_that_decides_it():
     other = Talk("A", scenes=(Scene("home", notes="more"),))
     named = {decks.digest(one, tag) for one in (talk, other) for tag in ("en", "zh")}
     assert len(named) == 4 and decks.digest(talk, "en") in named
+
+
+@pytest.mark.parametrize("name", list(talks.bundled()))
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_talks_that_come_along_are_packed(name, language):
+    """`python -m engine talk pack NAME --beside` makes them anew, also where pictures change."""
+    made = decks.packed(decks.beside(talks.named(name), language))
+    assert made is not None and made["of"] == decks.of(talks.bundled()[name], language)
+    assert not any("trouble" in beat for scene in made["scenes"] for beat in scene["beats"])
+    assert decks.beside(talks.named(name), language).stat().st_size < 400_000
 
 
 def test_what_is_refused_is_said_in_chinese(tmp_path):

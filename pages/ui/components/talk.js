@@ -131,7 +131,10 @@ class Talk extends Component {
   /** @param {number} place */
   go(place) {
     const to = Math.min(Math.max(place, 0), this.spots.length - 1);
-    if (to === this.state.place) return;
+    if (to === this.state.place) {
+      this.passOn(place);
+      return;
+    }
     const before = this.spot.scene;
     const now = Date.now();
     const state = { ...this.state, place: to, began: this.state.began || now };
@@ -142,6 +145,17 @@ class Talk extends Component {
     }
     this.adopt(state);
     this.tell();
+  }
+
+  /**
+   * Past either end, a deck of reveal.js that holds this page goes on.
+   *
+   * @param {number} place
+   */
+  passOn(place) {
+    if (this.data.pages || window.parent === window) return;
+    const method = place < 0 ? "prev" : "next";
+    window.parent.postMessage(JSON.stringify({ method, args: [] }), "*");
   }
 
   /** @param {TalkState} state */
@@ -383,6 +397,7 @@ class Talk extends Component {
     question.textContent = scene.question;
     question.hidden = !asked;
     this.part("say").textContent = asked ? "" : this.said(beat, theme);
+    this.part("say").hidden = asked;
     this.part("source").textContent = asked ? "" : beat.source;
     this.part("notes").textContent = scene.notes || words.no_notes;
     const steps = scene.beats.length > 1 && !asked ? ` · ${k + 1}/${scene.beats.length}` : "";
@@ -530,9 +545,8 @@ class Talk extends Component {
       const line = document.createElement("div");
       line.dir = "auto";
       line.append(
-        ...pieces.map(({ token, text, breaks, sliver }) => {
+        ...pieces.map(({ token, text, sliver }) => {
           const span = made("span", "", text);
-          if (breaks) span.append(made("i", "", "↵"));
           if (sliver) span.dataset.part = "rest";
           dress(token, span);
           return span;

@@ -23,7 +23,8 @@ def entry(name: str, talk: Talk) -> None:
             t("talk.play"), key=f"play-{name}", on_click=OPEN.choose, args=("talk", name),
             type="primary",
         )  # fmt: skip
-        with st.container(gap=None):
+        with st.container(gap="xsmall"):
             st.subheader(said(talk.title, tag), anchor=False)
-            facts = t("talk.facts", scenes=len(talk.scenes), minutes=round(talk.minutes))
-            st.text(f"{said(talk.about, tag)} {facts}")
+            st.text(said(talk.about, tag))
+            with st.container(key=f"caption-{name}"):
+                st.text(t("talk.facts", scenes=len(talk.scenes), minutes=round(talk.minutes)))

@@ -29,8 +29,11 @@ def find(name: str) -> tuple[Talk, list[Fault]]:
     raise Trouble(t("talk.gone", name=name))
 
 
-def deck(talk: Talk, faults: list[Fault]) -> dict[str, Any]:
+def deck(talk: Talk, faults: list[Fault], name: str = "") -> dict[str, Any]:
     """What plays: as it was packed, or made now and packed.
+
+    Args:
+        name: of a talk that comes with the project.
 
     Raises:
         Trouble: it can't be made.
@@ -41,6 +44,9 @@ def deck(talk: Talk, faults: list[Fault]) -> dict[str, Any]:
 
     def work(report: Any) -> dict[str, Any]:
         made = decks.packed(path)
+        if made is None and name:
+            made = decks.packed(decks.beside(talks.named(name), tag))
+            made = made if made and made["of"] == decks.of(talk, tag) else None
         if made is None:
             made = decks.deck(talk, tag, kept, faults, report)
             with suppress(OSError):  # keeping it saves work; without room, it is made again

@@ -12,7 +12,7 @@ def draw(name: str) -> None:
     """Play it, or say why not."""
     try:
         found, faults = ready.find(name)
-        deck = ready.deck(found, faults)
+        deck = ready.deck(found, faults, name)
     except REFUSED as error:
         with st.container(key="trouble"):
             st.text(worded(error))
