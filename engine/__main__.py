@@ -111,6 +111,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     reading.add_argument("kind", nargs="*", help="model types, as in config.json; all by default")
     reading.add_argument("--write", type=Path, metavar="FILE", help="put the table in this file")
+    talking = commands.add_parser("talk", help="talks: list them, check a file, make one ready")
     commands.add_parser(
         "bench",
         help="speed and memory, as ratios to torch's own attention; --peers: to packages; "
@@ -123,6 +124,10 @@ def main(argv: Sequence[str] | None = None) -> int:
     except ValueError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
+    if given[:1] == ["talk"]:
+        from engine.talks import command as talk_command
+
+        talk_command.add_arguments(talking)
     by_mechanism = any(x.partition("=")[0] == "--mechanism" for x in given)
     if given[:1] == ["train"] and not by_mechanism:
         from engine.models.training import train as training
@@ -171,6 +176,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from engine.models.zoo import command
 
             command.run(args)
+        elif args.command == "talk":
+            from engine.talks import command as talk_command
+
+            return talk_command.run(args)
         elif by_mechanism:
             from engine.models.zoo import training as zoo_training
 

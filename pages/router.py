@@ -22,6 +22,7 @@ PAGES = (
     ("compare", False),
     ("dilution", False),
     ("foundations", False),
+    ("talk", False),
 )
 
 owner.begin()

@@ -40,6 +40,7 @@ for room, beneath in (
     ("spec", ("dilution",)),
     ("lessons", ("spec", "structure")),
     ("figures", ("lessons",)),
+    ("talks", ("figures",)),
 ):
     BELOW[room] = {*beneath, *(x for b in beneath for x in BELOW[b])}
 

@@ -65,3 +65,20 @@ def escaped(text: str) -> str:
 def isolated(token: str, longest: int = 24) -> str:
     """A token for a sentence: shown, cut, and kept from turning the sentence's direction."""
     return f"\u2068{shortened(token, longest)}\u2069"
+
+
+KEPT = " \n\t\u200c\u200d"
+PART_OF = re.compile(r"(?P<character>.)(?P<part>[⁰¹²³⁴-⁹]+)⁄[₀-₉]+", re.DOTALL)
+"""A token that is a few bytes of one character (`offsets.display_tokens`)."""
+
+
+def flowing(token: str) -> str | None:
+    """A token as it stands in running text: spaces and newlines stay, the unseen is named.
+
+    Of a character that is several tokens, the first stands for it; the others are None.
+    """
+    if not token:
+        return shown(token)
+    if part := PART_OF.fullmatch(token):
+        return part["character"] if part["part"] == "¹" else None
+    return "".join(c if c in KEPT else shown(c).removeprefix("◌") for c in token)

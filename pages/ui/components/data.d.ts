@@ -356,6 +356,84 @@ export interface MovingData {
   words: Words;
 }
 
+// -- talks ------------------------------------------------------------------------------------
+
+export interface PlotPanel {
+  kind: "plot";
+  title: string;
+  figure: { data: object[]; layout: object };
+}
+interface Tokens {
+  kind: "text";
+  title: string;
+  tokens: (string | null)[];
+  /** Whether text is left out before and after. */
+  cut: [boolean, boolean];
+  chosen: number;
+}
+export interface TextPanel extends Tokens {
+  weights: number[];
+  seen: boolean[] | null;
+  top: number;
+  signed: boolean;
+}
+export interface GroupsPanel extends Tokens {
+  groups: number[];
+  names: string[];
+  own: number | null;
+}
+export type Panel = PlotPanel | TextPanel | GroupsPanel | { kind: "page"; title?: "" };
+
+/** A talk that was made ready (engine/talks/deck.py). */
+export interface Deck {
+  digest: string;
+  title: string;
+  about: string;
+  language: string;
+  faults: string[];
+  scenes: {
+    title: string;
+    notes: string;
+    minutes: number | null;
+    question: string;
+    page: string;
+    beats: {
+      say: string;
+      source: string;
+      link: string;
+      trouble?: string;
+      panels: Record<string, Panel[]>;
+    }[];
+  }[];
+  /** Long parts of what is drawn; {"$": place} stands for one. */
+  pool: unknown[];
+}
+/** One thing on the screen: a scene's question, its picture, or a step. */
+export interface Spot {
+  scene: number;
+  beat: number;
+  asked: boolean;
+}
+/** Where a talk is, the same in all its windows; times in ms. */
+export interface TalkState {
+  place: number;
+  blank: boolean;
+  began: number;
+  entered: number;
+  spent: number[];
+}
+export interface TalkData {
+  deck: Deck;
+  name: string;
+  speaker: boolean;
+  /** The app's pages can be opened. */
+  pages: boolean;
+  plotly: string;
+  language: string;
+  looks: Looks;
+  words: Words;
+}
+
 // -- Plotly, as far as it is used -------------------------------------------------------------
 
 interface Axis {

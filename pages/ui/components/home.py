@@ -10,10 +10,9 @@ import streamlit as st
 
 from engine.lessons.induction import Picture, Reading, Row
 from engine.mechanisms import MECHANISMS
-from engine.text.tokens import shown
+from engine.text.tokens import flowing, shown
 from pages.ui.components.glances import words_of
 from pages.ui.components.looks import LOOKS, registered, script, words
-from pages.ui.components.tokens import flowing
 
 HTML = """
 <div class="home">

@@ -1,13 +1,12 @@
 """A text whose tokens are tinted by what one query gives them; a click chooses another query."""
 
-import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
-from engine.text.tokens import shown
+from engine.text.tokens import PART_OF, flowing, shown
 from pages.ui.components.looks import LOOKS, registered, script, words
 
 HTML = """
@@ -27,21 +26,6 @@ component = registered(
 )
 
 WORDS = ("aria", "weight", "weight_log", "unseen", "tip", "tip_unseen")
-KEPT = " \n\t\u200c\u200d"
-PART = re.compile(r"(?P<character>.)(?P<part>[⁰¹²³⁴-⁹]+)⁄[₀-₉]+", re.DOTALL)
-"""A token that is a few bytes of one character (engine.sources.text.display_tokens)."""
-
-
-def flowing(token: str) -> str | None:
-    """A token as it stands in running text: spaces and newlines stay, the unseen is named.
-
-    Of a character that is several tokens, the first stands for it; the others are None.
-    """
-    if not token:
-        return shown(token)
-    if part := PART.fullmatch(token):
-        return part["character"] if part["part"] == "¹" else None
-    return "".join(c if c in KEPT else shown(c).removeprefix("◌") for c in token)
 
 
 def token_text(
@@ -79,7 +63,7 @@ def token_text(
         key=key,
         data={
             "tokens": [flowing(token) for token in tokens],
-            "names": {i: shown(token) for i, token in enumerate(tokens) if PART.fullmatch(token)},
+            "names": {i: shown(one) for i, one in enumerate(tokens) if PART_OF.fullmatch(one)},
             "weights": [float(f"{weight:.4g}") for weight in weights],
             "seen": None if seen is None or all(seen) else [bool(s) for s in seen],
             "chosen": chosen,

@@ -5,7 +5,7 @@ import streamlit as st
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.softmax import Softmax
 from engine.structure.highlights import Look
-from engine.text import quantities
+from engine.talks.words import sentence as row_sentence
 from engine.text.tokens import isolated, shown
 from pages.ui.explore import vision
 from pages.ui.explore.scene import Scene
@@ -118,30 +118,14 @@ def deed(scene: Scene) -> str:
 
 def sentence(scene: Scene, seen: Look) -> None:
     """What the chosen row does, with its numbers."""
-    att = scene.attention
-    query = asked(scene)
-    facts = {"weight": quantities.share(seen.weight), "back": abs(seen.back)}
-    if seen.key < 0:
-        words = t("sentence.nothing", query=query)
-    elif att.row_kind == "signed":
-        key = called(scene, seen.key, "key")
-        words = t("sentence.signed", query=query, key=key, weight=seen.weight)
-    elif seen.even:
-        words = t("sentence.even", query=query, visible=seen.visible, **facts)
-    else:
-        kind = {0: "self", 1: "previous"}.get(seen.back, "back" if seen.back > 0 else "ahead")
-        if att.frame.grid and kind != "self":
-            kind = "patch"
-        parts = [
-            t(f"sentence.{kind}", query=query, key=called(scene, seen.key, "key"), **facts),
-            t("sentence.spread", effective=seen.effective, visible=seen.visible),
-        ]
-        if seen.key > 0 and seen.first >= 0.005 and not att.frame.grid:
-            parts.append(t("sentence.first", first=quantities.share(seen.first)))
-        if att.hidden_keys is not None:
-            removed = float(att.removed(slice(scene.query, scene.query + 1))[scene.head])
-            parts.append(t("sentence.removed", removed=removed))
-        words = t("sentence.join").join(parts)
+    att, removed = scene.attention, None
+    if att.hidden_keys is not None:
+        removed = float(att.removed(slice(scene.query, scene.query + 1))[scene.head])
+    words = row_sentence(
+        seen, scene.query + max(0, att.frame.m - att.frame.n), att.row_kind,
+        lambda position, role: called(scene, position, role), t,
+        patches=att.frame.grid is not None, removed=removed,
+    )  # fmt: skip
     words = t("sentence.join").join(filter(None, (deed(scene), words)))
     with st.container(key="sentence"):
         say(words)

@@ -1,0 +1,57 @@
+"""Talks that can be opened, and what plays of them: made once, kept on disk."""
+
+from contextlib import suppress
+from functools import cache
+from typing import Any
+
+from engine.spec import talk as talks
+from engine.spec.talk import Fault, Talk
+from engine.talks import deck as decks
+from pages.ui.server.waiting import Trouble, obtain
+from pages.ui.shared.disk import folder
+from pages.ui.shared.strings import language, t
+
+
+@cache
+def bundled() -> dict[str, Talk]:
+    """Those that come with the project, by name."""
+    return talks.bundled()
+
+
+def find(name: str) -> tuple[Talk, list[Fault]]:
+    """A talk by its name in the URL.
+
+    Raises:
+        Trouble: there is no such talk here.
+    """
+    if name in bundled():
+        return bundled()[name], []
+    raise Trouble(t("talk.gone", name=name))
+
+
+def deck(talk: Talk, faults: list[Fault], name: str = "") -> dict[str, Any]:
+    """What plays: as it was packed, or made now and packed.
+
+    Args:
+        name: of a talk that comes with the project.
+
+    Raises:
+        Trouble: it can't be made.
+    """
+    tag = language()
+    kept = folder("talks").parent
+    path = decks.place(talk, tag, kept)
+
+    def work(report: Any) -> dict[str, Any]:
+        made = decks.packed(path)
+        if made is None and name:
+            made = decks.packed(decks.beside(talks.named(name), tag))
+            made = made if made and made["of"] == decks.of(talk, tag) else None
+        if made is None:
+            made = decks.deck(talk, tag, kept, faults, report)
+            with suppress(OSError):  # keeping it saves work; without room, it is made again
+                decks.pack(made, path)
+        return made
+
+    what = t("talk.preparing", title=talks.said(talk.title, tag))
+    return obtain(f"talk:{path.name}", what, work, lambda made: 8 * 2**20)
