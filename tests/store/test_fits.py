@@ -18,7 +18,7 @@ from engine.store.fits import digest, kept, load, save
 LEARN = {
     "additive": {}, "linformer": {"rank": 8, "projection": "fitted"}, "routing": {},
     "capsule": {"capsules": 3}, "kmeans": {"clusters": 4}, "memory_tokens": {"segment": 8},
-    "relative": {"kind": "shaw"}, "combined": {"bias": "t5"},
+    "relative": {"kind": "shaw"}, "combined": {"bias": "t5"}, "gated": {}, "indexer": {},
 }  # fmt: skip
 
 

@@ -100,8 +100,11 @@ def label(choice: Choice, settings: Sequence[tuple[Mapping[str, Any], float]], t
     telling = {k for k, p in declared.items() if p.kind is float} | {*MECHANISMS[key].sizes, *own}
     words = []
     for name, param in declared.items():
-        used = [of[name] for of, _ in settings] or [own.get(name, param.default)]
-        if name in telling and (key, used) != (Softmax.key, [param.default] * len(used)):
+        # a record from before there was this parameter had its default
+        used = [of.get(name, param.default) for of, _ in settings]
+        used = used or [own.get(name, param.default)]
+        plain = used == [param.default] * len(used) and (key == Softmax.key or not param.default)
+        if name in telling and (name in own or not plain):
             words.append(setting(key, name, span(used), t))
     if any(factor != 1 for _, factor in settings):
         words.append(t("dilution.scaled", by=span([factor for _, factor in settings])))
