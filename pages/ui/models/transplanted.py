@@ -31,7 +31,7 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
     trace = found.fitting
     changeable(trace, found.model)
     key, pairs = parse_choice(MODELS["with"])
-    with bar:
+    with bar, st.container(width=300):
         controls.choose(
             t("explore.mechanism"), "models-with", tuple(MECHANISMS), key,
             lambda one: t(f"mechanism.{one}.name"), hide_label=True, segments=False,
@@ -55,7 +55,8 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
             "models-text", (trace.written or trace.read).tokens, result.divergence.tolist(), t,
             height=170, size=0.95, place="moved",
         )  # fmt: skip
-        predictions(table(result))
+        lines = [(readable(token), *both) for token, *both in result.both[:LINES]]
+        predictions(lines, t("models.transplant.token"))
 
 
 def suited(found: Shown, trace: Trace, layers: list[int], key: str, pairs: Pairs) -> Mechanism:
@@ -123,15 +124,6 @@ def minding(found: Shown, result: Transplanted) -> None:
         numbers=[t("models.transplant.nats", moved=x) for x in values],
     )  # fmt: skip
     frame.chart(figure, "models-minding")
-
-
-def table(result: Transplanted) -> list[tuple[str, float, float]]:
-    """The most probable next tokens at the text's end, before and after."""
-    nan = float("nan")
-    before, after = dict(result.before), dict(result.after)
-    both = {**before, **after}
-    order = sorted(both, key=lambda token: -max(before.get(token, 0.0), after.get(token, 0.0)))
-    return [(readable(x), before.get(x, nan), after.get(x, nan)) for x in order[:LINES]]
 
 
 def sentence(trace: Trace, made: Mechanism, layers: list[int], result: Transplanted) -> str:
