@@ -32,6 +32,7 @@ class Transplanted:
 
     Attributes:
         before, after: most probable next tokens with their probabilities.
+        both: all of these, with their probabilities before and after, the largest first.
         losses: mean of −log p of the tokens that follow, nats, before and after; NaN without any.
         divergence: KL(before ‖ after) of the next token at every position, nats, (n).
         by_layer: mean divergence with the mechanism in one layer alone, by layer.
@@ -39,6 +40,7 @@ class Transplanted:
 
     before: list[tuple[str, float]]
     after: list[tuple[str, float]]
+    both: list[tuple[str, float, float]]
     losses: tuple[float, float]
     divergence: Float[Tensor, " n"]
     by_layer: dict[int, float]
@@ -86,9 +88,19 @@ def transplant(
     side = trace.written or trace.read
     by_layer = {i: float(_apart(own, run((i,))).mean()) for i in chosen} if alone else {}
     return Transplanted(
-        model.best(own[-1], k), model.best(other[-1], k),
+        model.best(own[-1], k), model.best(other[-1], k), _both(own[-1], other[-1], model, k),
         (_loss(own, side), _loss(other, side)), _apart(own, other), by_layer,
     )  # fmt: skip
+
+
+def _both(
+    own: Float[Tensor, " v"], other: Float[Tensor, " v"], model: Model, k: int
+) -> list[tuple[str, float, float]]:
+    before, after = own.float().softmax(0), other.float().softmax(0)
+    k = min(k, len(own))
+    ids = sorted({*before.topk(k).indices.tolist(), *after.topk(k).indices.tolist()})
+    found = [(model.token(i), float(before[i]), float(after[i])) for i in ids]
+    return sorted(found, key=lambda one: -max(one[1:]))
 
 
 def _logits(

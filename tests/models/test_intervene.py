@@ -176,6 +176,9 @@ def test_a_window_in_a_llama_is_a_mistral():
         torch.tensor([p for _, p in found.after]), best, atol=1e-5, rtol=1e-3
     )
     assert [t for t, _ in found.before] == [t for t, _ in trace.next_tokens(5)]
+    for part, place in ((found.before, 1), (found.after, 2)):
+        assert all((t, p) in [(x[0], x[place]) for x in found.both] for t, p in part)
+    assert 5 <= len(found.both) <= 10
     assert float(kl[:3].max()) < 1e-6 < float(kl[3:].max())
     assert set(found.by_layer) == {0, 1} and min(found.by_layer.values()) > 0
 

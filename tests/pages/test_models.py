@@ -5,6 +5,7 @@ import json
 import pytest
 
 from engine.measure.patterns import PATTERNS
+from engine.mechanisms import MECHANISMS
 from engine.models.facts import Facts
 from engine.spec.fields import LANGUAGES
 from pages.ui.models import chooser
@@ -209,4 +210,42 @@ def test_masked_tokens_are_compared_and_a_click_masks_one(page, kinds):
 def test_switching_off_in_every_kind_of_model(page, kinds, kind, said):
     query = {"lang": "en", "models-part": "off", "models-hidden": "1"}
     opened = page("models", model=kinds(kind), text=TEXT, **query).healthy()
+    assert any(said in x for x in opened.words)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_a_mechanism_is_transplanted(page, language):
+    opened = page("models", lang=language, **{"models-part": "transplant"}).healthy()
+    (minding,) = charts(opened)
+    assert len(minding["data"][0]["text"]) == 4
+    words = locale(language)
+    assert words["models.transplant.caption"] in opened.words
+    name = words["mechanism.window.name"]
+    assert any(name in x and "4" in x and "." in x for x in opened.words)
+
+
+def test_softmax_in_one_layer_changes_nothing(models):
+    query = {"models-part": "transplant", "models-with": "softmax", "models-layers": "1"}
+    opened = models(lang="en", **query).healthy()
+    (said,) = [x for x in opened.words if x.startswith("With Full attention in 1 layer")]
+    assert "move by 0.00 nats" in said and not charts(opened)
+    opened.test.multiselect(key="models-transplant-layers").set_value([0, 1]).run()
+    assert "models-layers" not in opened.healthy().said
+
+
+@pytest.mark.parametrize("key", list(MECHANISMS))
+def test_every_mechanism_is_transplanted_or_refused_in_words(models, key):
+    query = {"models-part": "transplant", "models-with": key, "text": TEXT}
+    opened = models(lang="en", **query).healthy()
+    name = locale("en")[f"mechanism.{key}.name"]
+    said = [
+        x for x in opened.words if x.startswith((f"With {name} in all", "This can't be shown"))
+    ]
+    assert len(said) == 1
+
+
+@pytest.mark.parametrize(("kind", "said"), [("bart", "With Window"), ("bert", "doesn't predict")])
+def test_transplants_in_models_of_both_sides(page, kinds, kind, said):
+    query = {"lang": "en", "models-part": "transplant", "text": "the [MASK] fox said hello."}
+    opened = page("models", model=kinds(kind), **query).healthy()
     assert any(said in x for x in opened.words)

@@ -55,7 +55,7 @@ def ranking(
     )  # fmt: skip
     if least is not None:
         shape.add_vline(least, line={"color": theme.faint, "width": 1, "dash": "dot"})
-    shape.update_xaxes(range=[0, 1.15 * top], fixedrange=True, zeroline=False, nticks=5)
+    shape.update_xaxes(range=[0, 1.2 * top], fixedrange=True, zeroline=False, nticks=5)
     shape.update_yaxes(
         tickmode="array", tickvals=at, ticktext=[escaped(name) for name in names],
         range=[len(names) - 0.4, -0.6], fixedrange=True, showgrid=False,

@@ -5,7 +5,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine.measure.patterns import PATTERNS
-from engine.spec.spelling import Field, whole
+from engine.mechanisms import MECHANISMS
+from engine.spec.spelling import Field, parse_choice, whole
 from pages.ui.url.linked import Fields, number, one_of
 
 PLACES = ("project", "recent", "cache", "name")
@@ -37,6 +38,14 @@ def _listed(numbers: int, default: str | None, said: str, word: str = "") -> Fie
     return Field(str, default, fits=fits, said=said)
 
 
+def _mechanism(text: Any) -> bool:
+    try:
+        parse_choice(text)
+    except ValueError:
+        return False
+    return True
+
+
 def numbers_in(text: str | None) -> list[tuple[int, ...]]:
     """The numbers of such a list."""
     if not text or text == NONE:
@@ -53,7 +62,7 @@ MODELS = Fields(
     "models-",
     {
         "from": one_of(PLACES),
-        "part": one_of(("heads", "finder", "off"), "heads"),
+        "part": one_of(("heads", "finder", "off", "transplant"), "heads"),
         "shows": one_of(SHOWS, "map"),
         "pattern": one_of(FOUND, "induction"),
         "on": one_of(ON, "probe"),
@@ -61,6 +70,8 @@ MODELS = Fields(
         "off": _listed(2, None, "layer.head,layer.head", NONE),
         "cut": _listed(4, "", "layer.head.query.key"),
         "hidden": _listed(1, "", "0,1,2"),
+        "with": Field(str, "window", fits=_mechanism, said=", ".join(MECHANISMS)),
+        "layers": _listed(1, "", "0,1,2"),
         "at": Field(int, None, read=whole, fits=lambda x: type(x) is int and x >= 0, said="≥ 0"),
     },
 )

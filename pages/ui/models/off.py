@@ -39,7 +39,7 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
     left, right = st.columns([1, 1], gap="large")
     with right:
         i = the_text(found, trace, made)
-        predictions(found, made, i)
+        predictions(table(found, made, i), t("models.off.token"))
     with left:
         st.text(t("models.off.click"))
         mosaic(found, "models-off-picture", lambda *head: toggle(changes, head), off=changes.heads)
@@ -182,19 +182,17 @@ def the_text(found: Shown, trace: Trace, made: Effect) -> int:
     return i
 
 
-def predictions(found: Shown, made: Effect, i: int) -> None:
-    """The most probable tokens before and after, side by side."""
+def predictions(lines: Sequence[tuple[str, float, float]], title: str) -> None:
+    """The most probable tokens before and after, side by side; `title` says of what place."""
     rows = []
-    for token, before, after in table(found, made, i):
+    for token, before, after in lines:
         points = f"{100 * (after - before):+.1f}".replace("-", "−")
         rows.append(
             f"<tr><th>{html.escape(token)}</th><td>{quantities.share(before)}</td>"
             f"<td>{quantities.share(after)}</td><td>{points}</td></tr>"
         )
-    head = "".join(
-        f"<th>{html.escape(t(f'models.off.{name}'))}</th>"
-        for name in ("token", "before", "after", "change")
-    )
+    names = (title, *(t(f"models.off.{name}") for name in ("before", "after", "change")))
+    head = "".join(f"<th>{html.escape(name)}</th>" for name in names)
     st.html(
         f'<table class="figures predictions"><thead><tr>{head}</tr></thead>'
         f"<tbody>{''.join(rows)}</tbody></table>"

@@ -34,6 +34,8 @@ WRITTEN = {
     | st.from_regex(r"[0-9]{1,2}\.[0-9](,[0-9]\.[0-9]){0,2}", fullmatch=True),
     "models-cut": st.from_regex(r"[0-9]\.[0-9]\.[0-9]{1,3}\.[0-9]", fullmatch=True),
     "models-hidden": st.from_regex(r"[0-9]{1,3}(,[0-9]){0,3}", fullmatch=True),
+    "models-with": st.sampled_from(["softmax", "window:window=7", "lsh:rounds=2"]),
+    "models-layers": st.from_regex(r"[0-9]{1,2}(,[0-9]){0,3}", fullmatch=True),
     "models-at": st.integers(0, 999),
     "heads-off": st.just("none") | st.integers(0, 99).map(str),
     "masking-own": st.text("0123456789abcdef", min_size=16, max_size=16),
