@@ -13,6 +13,7 @@ from pages.ui.components.header import header  # noqa: E402
 from pages.ui.server import waiting  # noqa: E402
 from pages.ui.shared import contents, frame, own, strings, terms  # noqa: E402
 from pages.ui.shared.guard import guarded  # noqa: E402
+from pages.ui.talk import draft  # noqa: E402
 from pages.ui.url import owner, state  # noqa: E402
 
 PAGES = (
@@ -44,10 +45,26 @@ st.set_page_config(
     page_icon=str(ROOT / "assets" / "icon.svg"),
     layout="wide",
 )
+
+
+def keep() -> None:
+    """What this page shows becomes a scene."""
+    name = page.url_path or "home"
+    draft.keep(name, st.query_params.to_dict(), draft.title(page.title, state.spec(), name))
+
+
 frame.style()
 frame.language_switch()
 beyond = contents.beyond_link(state.spec())
-header(strings.t, page=page.title, note=strings.t(f"link.{beyond}") if beyond else "")
+header(
+    strings.t,
+    page=page.title,
+    note=strings.t(f"link.{beyond}") if beyond else "",
+    draft=draft.held().to_json() if draft.held().scenes else "",
+    told=draft.told(),
+    on_keep=None if page.url_path == "talk" else keep,
+    on_restore=draft.restore,
+)
 waiting.begin()
 own.notice()
 terms.begin()

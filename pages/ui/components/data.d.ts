@@ -18,6 +18,13 @@ export type Looks = Record<"light" | "dark", Look>;
 
 export interface HeaderData {
   page: string;
+  /** The person's own talk, as its file; "" if there is none. */
+  draft: string;
+  /** Words to say, and their number. */
+  told: string;
+  turn: number;
+  /** What this page shows can be kept as a scene. */
+  keeps: boolean;
   /** What a person who follows the link needs besides. */
   note: string;
   words: Words;

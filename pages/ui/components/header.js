@@ -8,17 +8,39 @@ import { Component, mounting } from "./component.js";
 
 const NARROW = "(max-width: 48rem)"; // where Streamlit draws the sidebar over the page
 const TOLD = 4000; // ms
+const DRAFT = "attention-explorer-talk";
+
+/**
+ * A key by itself, where nothing is typed.
+ *
+ * @param {KeyboardEvent} event
+ */
+const plain = ({ altKey, ctrlKey, metaKey, target }) =>
+  !(altKey || ctrlKey || metaKey) &&
+  target instanceof HTMLElement &&
+  !target.isContentEditable &&
+  !target.closest("input, textarea, select, [role=combobox], [role=slider]");
 
 /** @extends {Component<HeaderData>} */
 class Header extends Component {
   copy = this.part("copy", HTMLButtonElement);
   said = this.part("said");
+  keep = this.part("keep", HTMLButtonElement);
   telling = 0;
 
   /** @param {Given<HeaderData>} given */
   constructor(given) {
     super(given);
     this.listen(this.copy, "click", () => void this.share());
+    this.listen(this.keep, "click", () => this.scene());
+    this.listen(
+      window,
+      "keydown",
+      (event) => {
+        if (event.key.toLowerCase() === "k" && plain(event)) this.scene();
+      },
+      { capture: true },
+    );
     this.listen(document, "click", (event) => {
       const link = /** @type {Element} */ (event.target).closest?.(
         '[data-testid="stSidebarNavLink"]',
@@ -27,11 +49,41 @@ class Header extends Component {
     });
   }
 
-  update() {
+  /** @param {HeaderData} [old] */
+  update(old) {
     const { words, page } = this.data;
+    this.keep.hidden = !this.data.keeps;
+    this.keep.title = words.keep_help;
+    this.keep.setAttribute("aria-label", words.keep_help);
+    this.hold(old);
+    if (this.data.turn && this.data.turn !== old?.turn) this.tell(this.data.told, TOLD);
     this.copy.title = words.copy_help;
     this.copy.setAttribute("aria-label", words.copy_help);
     document.body.style.setProperty("--page", JSON.stringify(page));
+  }
+
+  /** What the page shows becomes a scene of the person's talk. */
+  scene() {
+    if (this.data.keeps) this.trigger("keep", { turn: Date.now() });
+  }
+
+  /**
+   * The person's talk outlives the session.
+   *
+   * @param {HeaderData} [old]
+   */
+  hold(old) {
+    const { draft } = this.data;
+    try {
+      if (draft) localStorage.setItem(DRAFT, draft);
+      else if (old?.draft) localStorage.removeItem(DRAFT);
+      else if (!old) {
+        const text = localStorage.getItem(DRAFT);
+        if (text) this.trigger("restore", { text });
+      }
+    } catch {
+      // a browser that keeps nothing
+    }
   }
 
   /** Closes the menu, once Streamlit has followed the link. */

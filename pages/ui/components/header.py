@@ -2,14 +2,21 @@
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import streamlit as st
 
 from pages.ui.components.looks import registered, script, words
 
-WORDS = ("copy_help", "copied")
+WORDS = ("copy_help", "copied", "keep_help")
 HTML = """
 <div class="hd">
+  <button class="hd-keep" type="button">
+    <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2"
+      stroke-linecap="round" stroke-linejoin="round" aria-hidden="true">
+      <path d="M4 5h16v11H4z M9 20h6 M12 16v4 M12 8v5 M9.5 10.5h5"/>
+    </svg>
+  </button>
   <button class="hd-copy" type="button">
     <svg viewBox="0 0 24 24" fill="none" stroke="currentColor" stroke-width="2"
       stroke-linecap="round" aria-hidden="true">
@@ -30,15 +37,47 @@ component = registered(
 )
 
 
-def header(t: Callable[..., str], *, page: str, note: str = "") -> None:
+def header(
+    t: Callable[..., str],
+    *,
+    page: str,
+    note: str = "",
+    draft: str = "",
+    told: tuple[int, str] = (0, ""),
+    on_keep: Callable[[], None] | None = None,
+    on_restore: Callable[[str], None] | None = None,
+) -> None:
     """Draw it.
 
     Args:
         t: words, `component.header.*`. page: its name. note: what a person who follows the link
             needs besides, said when it is copied.
+        draft: the person's own talk, which the browser keeps; "" if there is none. told: words to
+            say, and their number. on_keep: called when what is shown is to be kept as a scene.
+        on_restore: called with a talk that the browser has and the session has not.
     """
+
+    def kept() -> None:
+        if st.session_state["page-header"].keep and on_keep:
+            on_keep()
+
+    def restored() -> None:
+        event: Any = st.session_state["page-header"].restore
+        if event and on_restore:
+            on_restore(str(event["text"]))
+
     with st.container(key="header", width="content"):
         component(
             key="page-header",
-            data={"words": words(t, "header", WORDS), "page": page, "note": note},
+            data={
+                "words": words(t, "header", WORDS),
+                "page": page,
+                "note": note,
+                "draft": draft,
+                "turn": told[0],
+                "told": told[1],
+                "keeps": on_keep is not None,
+            },
+            on_keep_change=kept,
+            on_restore_change=restored,
         )

@@ -8,6 +8,7 @@ from engine.spec import talk as talks
 from engine.spec.talk import Fault, Talk
 from engine.talks import deck as decks
 from pages.ui.server.waiting import Trouble, obtain
+from pages.ui.shared import contents
 from pages.ui.shared.disk import folder
 from pages.ui.shared.strings import language, t
 
@@ -26,6 +27,9 @@ def find(name: str) -> tuple[Talk, list[Fault]]:
     """
     if name in bundled():
         return bundled()[name], []
+    kept = contents.get(name.removeprefix("own-")) if name.startswith("own-") else None
+    if kept is not None and isinstance(kept[0], str):
+        return talks.read(kept[0])
     raise Trouble(t("talk.gone", name=name))
 
 
