@@ -87,7 +87,10 @@ class Capsule(Mechanism):
             assert qkv.layer is not None and qkv.layer.w_o is not None
             w = qkv.layer.w_o.double().unflatten(1, (qkv.heads, -1))  # (D h e)
             u = torch.einsum("hne,Dhe->hnD", u, w)
-        u = u / u.square().sum(-1).mean().sqrt().clamp_min(1e-30)
+        square = u.square().sum(-1)  # (h n)
+        for i in range(qkv.n):
+            some = square[:, : i + 1] if qkv.causal else square
+            u[:, i] = u[:, i] / some.mean().sqrt().clamp_min(1e-30)
         said = count * (u @ directions.T)[..., None] * directions  # (h n J D)
         b, v = torch.zeros_like(said[..., 0]), torch.zeros_like(said[0])
         for _ in range(self.iterations):
@@ -131,14 +134,17 @@ def _width(qkv: QKV) -> int:
 
 
 def children(qkv: QKV, output: Float[Tensor, "h n e"]) -> Float[Tensor, "n h D"]:
-    """Head outputs of each token in one space, over their root mean square length."""
+    """Head outputs of each token in one space, over their root mean square length; causally, over
+    that of the tokens so far."""
     u = output.double()
     if _mixes(qkv):
         assert qkv.layer is not None and qkv.layer.w_o is not None
         w = qkv.layer.w_o.double().unflatten(1, (qkv.heads, -1))
         u = torch.einsum("hne,Dhe->hnD", u, w)
-    length = u.square().sum(-1).mean().sqrt()
-    return (u / length.clamp_min(1e-30)).transpose(0, 1)
+    square = u.square().sum(-1).mean(0)  # (n)
+    count = torch.arange(1, qkv.n + 1, device=u.device)
+    length = (square.cumsum(0) / count if qkv.causal else square.mean()).sqrt()
+    return (u / length.clamp_min(1e-30).view(-1, 1)).transpose(0, 1)
 
 
 def agree(

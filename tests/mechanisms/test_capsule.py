@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from math import log
 
 import pytest
@@ -58,7 +59,9 @@ def test_is_the_papers_procedure(iterations, mixed):
     out = oracle.output(full, qkv)
     if layer is not None:
         out = torch.stack([out[h] @ layer.w_o[:, 8 * h : 8 * h + 8].double().T for h in range(4)])
-    u = (out / out.square().sum(-1).mean().sqrt()).transpose(0, 1)
+    # of unit length by the tokens so far, since a causal row knows no others
+    so_far = [out[:, : i + 1].square().sum(-1).mean().sqrt() for i in range(qkv.n)]
+    u = (out / torch.stack(so_far)[:, None]).transpose(0, 1)
     torch.testing.assert_close(directions.norm(dim=1), torch.ones(3, dtype=torch.float64))
     for i in range(qkv.n):
         steps, v = routed(u[i], directions, iterations)
@@ -121,10 +124,20 @@ def test_capsules_are_never_longer_than_1():
 
 
 def test_children_have_one_unit_of_length_whatever_the_values():
-    qkv = made()
+    qkv = made(causal=False)
     a, b = (children(qkv, s * engine.attend(qkv, "softmax").output) for s in (1, 50))
     torch.testing.assert_close(a, b)
     torch.testing.assert_close(a.square().sum(-1).mean(), torch.tensor(1.0, dtype=torch.float64))
+
+
+def test_what_comes_later_changes_no_earlier_row():
+    qkv = made(causal=True)
+    later = qkv.v.clone()
+    later[:, 30:] *= 50
+    fitted = engine.make("capsule").fit(qkv)
+    before, after = (fitted.attend(x).weights() for x in (qkv, replace(qkv, v=later)))
+    torch.testing.assert_close(before[:, :30], after[:, :30])
+    assert not torch.allclose(before[:, 30:], after[:, 30:])
 
 
 def test_rows_that_see_nothing_stay_zero():
