@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -267,6 +268,8 @@ class QKV:
             raise Refusal("q, k and v must share one device and one data type")
         if self.scale is None:
             object.__setattr__(self, "scale", self.q.shape[-1] ** -0.5)
+        if not math.isfinite(self.factor):
+            raise Refusal("scale must be finite")
         if self.sinks is not None and self.sinks.shape != (h,):
             raise Refusal(
                 "sinks must be {h, plural, one {# logit} other {# logits}}, one per head", h=h
@@ -274,6 +277,12 @@ class QKV:
         if self.softcap is not None and not self.softcap > 0:
             raise Refusal("softcap must be above 0")
         self.frame  # noqa: B018  (checks masks, tokens, units and needles)
+
+    def largest_score(self) -> float:
+        """What no q·k·scale is above, by Cauchy and Schwarz."""
+        wide = torch.float64 if self.q.dtype == torch.float64 else torch.float32
+        norms = [torch.linalg.vector_norm(x, dim=-1, dtype=wide) for x in (self.q, self.k)]
+        return abs(self.factor) * math.prod(float(x.max()) if x.numel() else 0.0 for x in norms)
 
     @cached_property
     def frame(self) -> Frame:

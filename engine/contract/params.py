@@ -16,6 +16,11 @@ LONGEST = 400
 """Characters of a name or path."""
 
 
+FAR = 1e9
+"""What numbers may be at most, and one over it what those above 0 may be at least: beyond, powers
+and products of them leave what single precision holds."""
+
+
 @dataclass(frozen=True)
 class Param:
     """How one parameter of a mechanism or source is declared.
@@ -75,6 +80,9 @@ class Param:
             raise Refusal(
                 "{name} must be above {low:g}, not {value:g}", name=name, low=low, value=value
             )
+        if self.kind is float:
+            high = FAR if high is None else high
+            low = -FAR if low is None else max(low, 1 / FAR) if self.open_low else low
         if low is not None and value < low:
             raise Refusal(
                 "{name} must be at least {low:g}, not {value:g}", name=name, low=low, value=value

@@ -14,6 +14,9 @@ from engine.kernels.normalisers import Softmax
 from engine.kernels.rows import BLOCK, Rows
 from engine.runtime.threads import in_order
 
+LEAST = 1e-30
+"""Scales below this may be 0 in single precision."""
+
 
 def sdpa(
     q: Float[Tensor, "h r d"],
@@ -35,8 +38,15 @@ def sdpa(
     thin = v.shape[-1]
     if thin < q.shape[-1]:  # unequal widths would fall back to a form that holds n×n scores
         v = F.pad(v, (0, q.shape[-1] - thin))
+    q, scale = safely(q, scale)
     out = F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal, scale=scale)
     return out[..., :thin].transpose(0, 1).flatten(0, 1)
+
+
+def safely(q: Tensor, scale: float) -> tuple[Tensor, float]:
+    """Queries and a scale above 0 that give the same scores: torch masks before it scales, and
+    makes NaN of 0 · −∞, and of what may not be seen the most of all where the scale is below 0."""
+    return (q, scale) if scale > LEAST else (q * scale, 1.0)
 
 
 def fits_sdpa(qkv: QKV) -> bool:

@@ -21,6 +21,10 @@ from engine.measure.attention import Attention
 M = TypeVar("M", bound="Mechanism")
 
 
+LARGEST = 1e20
+"""Of scores: what mechanisms make of larger ones leaves what single precision holds."""
+
+
 @dataclass(frozen=True)
 class Mechanism(ABC):
     """One way to attend. Fields are its parameters, each declared with `param`.
@@ -85,6 +89,11 @@ class Mechanism(ABC):
                 n=qkv.n,
                 m=qkv.m,
             )
+        if not (most := qkv.largest_score()) <= LARGEST:
+            raise Refusal(
+                "q, k and scale may make scores of {most:.0e}; up to {largest:.0e} is allowed",
+                most=most, largest=LARGEST,
+            )  # fmt: skip
         found = {} if self.learned is None else self.learned.weights
         for name, shape in self.takes(qkv).items() if found else ():
             given = tuple(found[name].shape) if name in found else ()

@@ -14,9 +14,8 @@ from engine.kernels import dense
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.scoring import Gaussian as Kernel
-from engine.kernels.sdpa import fits_sdpa
+from engine.kernels.sdpa import fits_sdpa, sdpa_whole
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
-from engine.mechanisms.softmax import Softmax
 
 LARGEST = 32.0
 """Scores up to which float32 is exact enough: its rounding there is 2⁻¹⁹."""
@@ -65,7 +64,7 @@ class Gaussian(Mechanism):
         features = made.replace(
             q=kernel.queries(made, made.q), k=kernel.keys(made, made.k), scale=1.0, layer=None
         )
-        return Softmax().attend(features).output
+        return sdpa_whole(Composed(features, Everything()))
 
     def held(self, qkv: QKV) -> int:
         """Queries, keys and values about the mean key in float64, and their features."""

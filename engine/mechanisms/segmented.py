@@ -21,7 +21,7 @@ from engine.contract.views import Segments
 from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
-from engine.kernels.sdpa import fits_sdpa, sdpa, sdpa_blocks
+from engine.kernels.sdpa import fits_sdpa, safely, sdpa, sdpa_blocks
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.transformer_xl import TransformerXL
@@ -170,9 +170,10 @@ def _grouped(qkv: QKV, a: int, b: int, size: int) -> Float[Tensor, "hs size e"]:
         for x in (qkv.k, qkv.v)
     )
     wide, thin = q.shape[-1], v.shape[-1]
+    q, scale = safely(q, qkv.factor)
     out = F.scaled_dot_product_attention(
         q, k, F.pad(v, (0, wide - thin)) if thin < wide else v,
-        is_causal=qkv.causal, scale=qkv.factor,
+        is_causal=qkv.causal, scale=scale,
     )[..., :thin]  # fmt: skip
     return out.unflatten(1, (qkv.groups, -1)).transpose(0, 1).flatten(0, 2)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 
 import engine
 from engine.contract import Param
+from engine.contract.params import FAR
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
 from engine.spec.fields import (
@@ -45,10 +46,11 @@ def values(declared: Param):
     if declared.kind is int:
         first = int(low or 0) + (1 if declared.open_low else 0)
         return st.integers(first, int(high) if high is not None else first + 10**6)
+    if declared.open_low:
+        low = max(low or 0, 1 / FAR)
     return st.floats(
-        low if low is not None else -1e9, high if high is not None else 1e9,
-        exclude_min=declared.open_low, allow_nan=False, width=64,
-    )  # fmt: skip
+        low if low is not None else -FAR, high if high is not None else FAR, allow_nan=False
+    )
 
 
 @st.composite
