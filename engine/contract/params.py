@@ -32,6 +32,7 @@ class Param:
         slider: the range that a control offers. step: the control's step.
         choices: the allowed strings. unit: id of the unit's name, if any.
         log: the control moves on a logarithmic scale.
+        later: declared after results were kept, which leave it out where it is at its default.
     """
 
     kind: type
@@ -44,6 +45,7 @@ class Param:
     choices: tuple[str, ...] = ()
     unit: str = ""
     log: bool = False
+    later: bool = False
 
     def check(self, name: str, value: Any) -> Any:
         """The value in its type.

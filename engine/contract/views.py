@@ -211,9 +211,11 @@ class Parts:
     Attributes:
         maps: ids of the parts' names -> (r) query positions -> (h r m); together they are the
             weights. A part that is taken away is negative.
+        shares: (h n p) how far each part's gate is open for each row, where it has one.
     """
 
     maps: Mapping[str, Callable[[Int[Tensor, " r"]], Float[Tensor, "h r m"]]]
+    shares: Float[Tensor, "h n p"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -329,10 +329,15 @@ def _number(value: float) -> float | None:
 
 
 def parameters(mechanism: Mechanism) -> dict[str, Any]:
-    """All parameters of a mechanism, after calibration."""
+    """All parameters of a mechanism, after calibration; those declared later where they are not
+    at their defaults."""
     from engine.contract import params_of
 
-    return {name: getattr(mechanism, name) for name in params_of(type(mechanism))}
+    return {
+        name: getattr(mechanism, name)
+        for name, declared in params_of(type(mechanism)).items()
+        if not declared.later or getattr(mechanism, name) != declared.default
+    }
 
 
 def sampled_rows(n: int, rows: int, seed: int) -> Int[Tensor, " r"]:

@@ -28,6 +28,7 @@ from engine.mechanisms.linformer import Linformer
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.memory_tokens import MemoryTokens
 from engine.mechanisms.moba import MoBA
+from engine.mechanisms.nsa import NSA
 from engine.mechanisms.nystrom import Nystrom
 from engine.mechanisms.relative import Relative
 from engine.mechanisms.routing import Routed
@@ -65,6 +66,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         KMeans,
         MoBA,
         Indexer,
+        NSA,
         Relative,
         Forgetting,
         SSMax,

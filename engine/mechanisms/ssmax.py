@@ -40,9 +40,9 @@ class SSMax(Mechanism):
 
     # what the paper's models learn, in the mean (its Figure 1 and others take 0.43)
     s: float = param(0.43, low=0.0, slider=(0.05, 2.0), step=0.01)
-    form: str = param("log", choices=FORMS)
-    b: float = param(0.0, low=0.0, slider=(0.0, 2.0), step=0.05)
-    start: int = param(64, low=1, slider=(1, 8192), unit="tokens", log=True)
+    form: str = param("log", choices=FORMS, later=True)
+    b: float = param(0.0, low=0.0, slider=(0.0, 2.0), step=0.05, later=True)
+    start: int = param(64, low=1, slider=(1, 8192), unit="tokens", log=True, later=True)
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
@@ -98,7 +98,7 @@ class SSMax(Mechanism):
         dtype = qkv.dtype if qkv.dtype == torch.float64 else torch.float32
         return beta.to(dtype).clamp_min(torch.finfo(dtype).tiny)
 
-    def growth(self, n: Float[Tensor, " r"]) -> Float[Tensor, " r"]:
+    def growth(self, n: Float[Tensor, "*r"]) -> Float[Tensor, "*r"]:
         """What s is multiplied by."""
         match self.form:
             case "late":

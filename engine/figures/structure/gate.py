@@ -38,7 +38,7 @@ def _drawn(found: Sink, context: Context) -> go.Figure:
         shape.add_trace(
             go.Scatter(
                 x=found.rows, y=values, mode="lines", name=escaped(t(f"gate.{name}")), line=line,
-                fill=fill, hovertemplate="%{y:.1%}",
+                fill=fill, fillcolor=theme.grid, hovertemplate="%{y:.1%}",
             )
         )  # fmt: skip
     mark_row(shape, context)

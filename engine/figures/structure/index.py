@@ -26,9 +26,8 @@ def pictures(view: Index, context: Context) -> Iterator[Picture]:
         "head": context.head, "read": read, "row": context.row, "notes": notes,
         "found": float(found.found.mean()), "lost": float(found.lost.mean()),
     }  # fmt: skip
-    top = float(max(found.full.max(), found.index.max(), 1e-9))
     drawn = [
-        _map(cells, found, t(f"index.{name}"), top, view, context)
+        _map(cells, found, name, view, context)
         for name, cells in (("full", found.full), ("index", found.index))
     ]
     yield Picture("index_map", drawn[0], facts, wide=True, beside=drawn[1:])
@@ -39,33 +38,30 @@ def pictures(view: Index, context: Context) -> Iterator[Picture]:
     )  # fmt: skip
 
 
-def _map(
-    cells: np.ndarray, found: Beside, title: str, top: float, view: Index, context: Context
-) -> go.Figure:
-    """Rows down, blocks across."""
+def _map(cells: np.ndarray, found: Beside, name: str, view: Index, context: Context) -> go.Figure:
+    """Rows down, blocks across, each row against its own largest; what is read on the index's."""
     theme, t = context.theme, context.t
-    shape = figure(theme, 400, title={"text": escaped(title), "font": {"size": 15}})
+    title = {"text": escaped(t(f"index.{name}")), "font": {"size": 15}}
+    shape = figure(theme, 400, title=title, showlegend=False)
+    top = np.maximum(cells.max(1, keepdims=True), 1e-12)
     shape.add_trace(
         go.Heatmap(
-            z=cells.astype(np.float32), y=found.rows, x0=(found.wide - 1) / 2, dx=found.wide,
-            zmin=0, zmax=top, colorscale=scale(theme.weight),
+            z=(cells / top).astype(np.float32), y=found.rows, x0=(found.wide - 1) / 2,
+            dx=found.wide, zmin=0, zmax=1, colorscale=scale(theme.weight),
             colorbar={**colour_bar(t("index.axis.weight")), "len": 0.6},
-            hovertemplate="%{y:,.0f} → %{x:,.0f}<br>%{z:.1%}<extra></extra>",
+            customdata=cells, hovertemplate="%{y:,.0f} → %{x:,.0f}<br>%{customdata:.1%}"
+            "<extra></extra>",
         )
     )  # fmt: skip
     read = view.chosen[context.head, found.rows.tolist()]
-    if read.numel() <= 2**14:
-        rows = np.repeat(found.rows, read.shape[1])
-        blocks = read.flatten().cpu().numpy()
+    if name == "index" and read.numel() <= 2**13:
+        rows, blocks = np.repeat(found.rows, read.shape[1]), read.flatten().cpu().numpy()
         shape.add_trace(
             go.Scatter(
                 x=blocks[blocks >= 0], y=rows[blocks >= 0], mode="markers", hoverinfo="skip",
-                name=escaped(t("index.chosen")), showlegend=True,
-                marker={"symbol": "square-open", "size": 4, "color": theme.accent,
-                        "line": {"width": 0.8}},
+                marker={"size": 2.5, "color": theme.accent, "opacity": 0.7},
             )
         )  # fmt: skip
-    shape.update_layout(showlegend=True)
     across = t("axis.keys") if view.size == 1 else t("route.axis.blocks", size=view.size)
     shape.update_xaxes(title_text=escaped(across), showgrid=False, zeroline=False)
     shape.update_yaxes(

@@ -13,6 +13,7 @@ from engine.contract.views import (
     Index,
     Levels,
     Memory,
+    Parts,
     Routing,
     Segments,
     View,
@@ -21,6 +22,7 @@ from engine.figures.base.picture import Context as Context
 from engine.figures.base.picture import Picture as Picture
 from engine.figures.structure import (
     bias,
+    branches,
     buckets,
     factors,
     gate,
@@ -45,6 +47,7 @@ BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {
     Routing: routing.pictures,
     Index: index.pictures,
     Gate: gate.pictures,
+    Parts: branches.pictures,
 }
 """View -> the pictures that show it."""
 BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [

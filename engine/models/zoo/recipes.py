@@ -72,6 +72,7 @@ LEFT_OUT: dict[str, Refusal] = {
         "made to be applied to a trained model; its polynomial is not learned"
     ),
     "gated": Refusal("it is not trained yet"),
+    "nsa": Refusal("it is not trained yet"),
     "indexer": Refusal(
         "what it fits is another attention, which a model trained so would not have"
     ),

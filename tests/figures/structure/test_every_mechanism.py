@@ -29,6 +29,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "memory_tokens": [{"segment": 8, "slots": 3}],
     "kmeans": [{"clusters": 4, "window": 8}],
     "moba": [{"block": 8, "top_k": 2}],
+    "nsa": [{"block": 8, "top_k": 2, "window": 6}],
     "indexer": [{"top_k": 4}, {"block": 8, "top_k": 2, "score": "bounds"}],
     "relative": [{"kind": kind} for kind in ("alibi", "rope", "t5", "shaw", "music")],
     "combined": [{}, {"normaliser": "entmax", "size": 8}, {"normaliser": "sigmoid"}],
