@@ -42,7 +42,7 @@ except REFUSED as error:
 
 with heads_here:
     if shown.scene.layers > 1:
-        intake.layer(shown.scene.layers, shown.scene.layer, shown.scene.pin)
+        intake.layer(shown.scene.layer_names, shown.scene.layer, shown.scene.pin)
     heads = list(range(shown.scene.attention.frame.heads))
     controls.choose(
         t("explore.head"),

@@ -50,7 +50,7 @@ with parameters_here:
         controls.parameters(shown.spec, picture.beside_map(shown).__ne__)
 with heads_here:
     if shown.layers > 1:
-        intake.layer(shown.layers, shown.layer, shown.pin)
+        intake.layer(shown.layer_names, shown.layer, shown.pin)
     choices.head_choice(shown)
 
 left, right = st.columns([3, 2], gap="large")

@@ -11,6 +11,7 @@ PHONE = {"viewport": {"width": 390, "height": 844}, "has_touch": True, "is_mobil
 PAGES = {
     "": "Home",
     "explore": "Explore",
+    "models": "Models",
     "compare": "Compare",
     "dilution": "Dilution",
     "foundations": "Foundations",

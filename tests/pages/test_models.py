@@ -94,6 +94,10 @@ def test_explore_shows_layers_over_one_text(page, kinds, kind):
     if kind == "bart":
         cross = page("explore", model=kinds(kind), text=TEXT, lang="en", layer="3").healthy()
         assert locale("en")["error.cross"] in cross.words
+        (layers,) = [x for x in opened.test.selectbox if x.label == "Layer"]
+        assert [*layers.options] == ["encoder 0", "encoder 1", "decoder 0", "decoder 1"]
+        beside = page("compare", model=kinds(kind), text=TEXT, **{"compare-what": "heads"})
+        assert len(beside.healthy().test.get("plotly_chart")) == 2
 
 
 def test_a_name_is_typed_and_remembered(page, folder):

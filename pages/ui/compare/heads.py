@@ -49,7 +49,7 @@ def page() -> None:
     first = scene(spec.replace(head=None) if spec.head == "all" else spec)
     every = [
         (layer, head)
-        for layer in range(max(1, first.layers))
+        for layer in first.layer_names or (0,)
         for head in range(first.attention.frame.heads)
     ]
     chosen = [(first.layer or 0, first.head), *beside(first, every)]
@@ -100,7 +100,7 @@ def name(first: Scene, head: Head) -> str:
     """What a head is called."""
     if first.layer is None:
         return t("head.name", head=head[1])
-    return t("dilution.head", layer=head[0], head=head[1])
+    return t("dilution.head", layer=first.layer_names[head[0]], head=head[1])
 
 
 def maps(

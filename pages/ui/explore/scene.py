@@ -1,7 +1,8 @@
 """From a spec to what a page shows: read, attend, summarise, each through the desk and kept."""
 
 import time
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
 
@@ -56,7 +57,7 @@ class Scene:
         given: Q, K and V, or a person's own weights.
         attention, summary: with hidden keys gone. cost: of the summary.
         head, query: shown. model, layers: what read the text, and how many layers it has; "" and
-            0 without one.
+            0 without one. layer_names: of those that can be shown here, as the model calls them.
         weights_only: a person's own weights, which no mechanism made.
         total_tokens: of the text, above what was read if the model's context is shorter.
         own: what the model attends with in this layer, with all that it learnt.
@@ -71,6 +72,7 @@ class Scene:
     query: int
     model: str = ""
     layers: int = 0
+    layer_names: Mapping[int, str] = field(default_factory=dict)
     layer: int | None = None
     weights_only: bool = False
     total_tokens: int | None = None
@@ -207,7 +209,7 @@ def colour_of(spec: Spec) -> Colour:
 
 def default_layer(spec: Spec, trace: Trace) -> int:
     """The layer that opens: the one where a head looks back most sharply."""
-    among = [i for i, part in enumerate(trace.parts) if part != "cross"]
+    among = list(over_one_text(trace))
     if len(among) == 1:
         return among[0]
     return among[
@@ -218,6 +220,17 @@ def default_layer(spec: Spec, trace: Trace) -> int:
             lambda made: 8,
         )
     ]
+
+
+def over_one_text(trace: Trace) -> dict[int, str]:
+    """The layers whose queries and keys are of one text, by name: the model's own numbers, and
+    their part of it where there are several."""
+    several = len(set(trace.parts)) > 1
+    return {
+        i: f"{t(f'models.part.{part}')} {name}" if several else name
+        for i, (part, name) in enumerate(zip(trace.parts, trace.names, strict=True))
+        if part != "cross"
+    }
 
 
 def scene(spec: Spec) -> Scene:
@@ -235,7 +248,7 @@ def scene(spec: Spec) -> Scene:
         if layer is None or layer >= trace.layers:
             layer = default_layer(spec, trace)
         spec = replace(spec, layer=layer)
-        if trace.parts[layer] == "cross":
+        if layer not in over_one_text(trace):
             raise Trouble(t("error.cross"))
         if trace.weights_only is not None:
             given = trace.attention(layer)
@@ -306,6 +319,7 @@ def scene(spec: Spec) -> Scene:
         spec, given, att, made, cost, head, query,
         model=trace.model.name if trace else "",
         layers=trace.layers if trace else 0,
+        layer_names=over_one_text(trace) if trace else {},
         layer=layer,
         weights_only=isinstance(given, Attention),
         total_tokens=trace.total_tokens if trace else None,

@@ -38,7 +38,8 @@ def provenance(scene: Scene) -> str:
     """Where Q, K and V came from, in words."""
     spec = scene.spec
     if spec.textual:
-        return t("badge.model", model=model_name(spec.model), layer=scene.layer)
+        name = scene.layer_names.get(scene.layer or 0, "")
+        return t("badge.model", model=model_name(spec.model), layer=name)
     if spec.source == "arrays":
         kept = contents.get(spec.content)
         return t("badge.arrays", name=shown(kept[1]) if kept else t("source.arrays.name"))

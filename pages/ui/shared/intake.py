@@ -1,6 +1,6 @@
 """The sidebar's first part: which text or arrays, read by which model."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
@@ -22,6 +22,7 @@ UPLOADS = {
 }
 FOLDED = ("heads", "dim", "noise", "needles", "seed", "causal", "layout")
 PICTURE = ("sample", "upload")  # which image, on one control
+SHORT = 3  # characters of a layer's name that fit side by side
 EDITABLE = 20_000  # characters; a longer file is not put into the box
 ENCODINGS = ("utf-8-sig", "gb18030")
 
@@ -188,11 +189,12 @@ def source(*, texts: bool = False) -> None:
                 )
 
 
-def layer(layers: int, chosen: int | None, change: Callable[..., None]) -> None:
-    """The model's layer, once it is known how many there are; `change` is called with it."""
+def layer(names: Mapping[int, str], chosen: int | None, change: Callable[..., None]) -> None:
+    """The model's layer, once it is known what they are called; `change` is called with it."""
     controls.choose(
-        t("explore.layer"), "layer", list(range(layers)), chosen, lambda i: f"{i}",
-        segments=layers <= 8, on_choose=lambda layer: change(layer=layer),
+        t("explore.layer"), "layer", list(names), chosen, names.__getitem__,
+        segments=len(names) <= 8 and max(map(len, names.values())) <= SHORT,
+        on_choose=lambda layer: change(layer=layer),
     )  # fmt: skip
 
 
