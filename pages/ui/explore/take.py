@@ -1,0 +1,56 @@
+"""What Explore and Compare show, as numbers to take away."""
+
+from collections.abc import Iterable
+
+import streamlit as st
+
+from engine.store import records, taken
+from pages.ui.explore.scene import Scene
+from pages.ui.shared.strings import t
+
+TABLES = ("csv", "parquet")
+
+
+def take(scene: Scene) -> None:
+    """Every row's statistics as a table, and with the maps as arrays."""
+    st.subheader(t("dilution.take"), anchor=False)
+    mechanism = "weights" if scene.mechanism is None else scene.mechanism.key
+    where = scene.spec.model if scene.model else scene.spec.source
+    layer = "" if scene.layer is None else f"layer {scene.layer}"
+    name = taken.name(where, layer, mechanism)
+    with st.container(key="take", horizontal=True):
+        tables([(mechanism, scene)], name)
+        st.download_button(
+            "NumPy (.npz)", file_name=f"{name}.npz", key="take-npz", on_click="ignore",
+            data=lambda: taken.arrays(
+                scene.attention, scene.summary.rows, scene.summary.maps, scene.weights,
+                head=scene.head, query=scene.query,
+            ),
+        )  # fmt: skip
+    with st.container(key="caption-take"):
+        st.text(t("take.caption"))
+
+
+def tables(shown: Iterable[tuple[str, Scene]], name: str) -> None:
+    """A button for each form of table, made when it is pressed.
+
+    Args:
+        shown: what each mechanism is called, and its scene.
+    """
+    shown = tuple(shown)
+
+    def made(form: str) -> bytes:
+        found = [
+            record
+            for called, scene in shown
+            for record in taken.rows(
+                scene.attention, scene.summary.rows, scene.head, mechanism=called
+            )
+        ]
+        return records.encoded(found, form)
+
+    for form in TABLES:
+        st.download_button(
+            "CSV" if form == "csv" else "Parquet", data=lambda form=form: made(form),
+            file_name=f"{name}-rows.{form}", key=f"take-{form}", on_click="ignore",
+        )  # fmt: skip
