@@ -175,7 +175,7 @@ def test_a_head_is_switched_off_and_the_predictions_move(page, language):
     (text,) = [json.loads(x.proto.json) for x in opened.parts]
     assert len(text["tokens"]) == len(text["weights"])
     assert text["chosen"] == max(range(len(text["weights"])), key=text["weights"].__getitem__)
-    (said,) = [x for x in opened.words if "⁨ill⁩" in x or ("第 1 层头 0：" in x and "奈特" in x)]
+    (said,) = [x for x in opened.words if "⁨ill⁩" in x or ("第 1 层头 0。" in x and "奈特" in x)]
     assert ("layer 1, head 0" in said) == (language == "en")
     assert "models-off" not in opened.said
     if language == "en":
@@ -191,7 +191,7 @@ def test_what_is_off_is_in_the_link_and_what_is_not_there_is_left_out(models):
         lang="en", **query, **{"models-hidden": "3,4,9999", "models-at": "7"}
     ).healthy()
     words = " ".join(opened.words)
-    assert "Without layer 0, head 1:" in words
+    assert "Off: layer 0, head 1." in words
     assert "1 look is cut." in words and "2 tokens are hidden." in words
     assert json.loads(opened.parts[0].proto.json)["chosen"] == 7
     assert sum(x["type"] == "line" for x in charts(opened)[0]["layout"]["shapes"]) == 2
@@ -205,11 +205,11 @@ def test_masked_tokens_are_compared_and_a_click_masks_one(page, kinds):
     opened = page("models", text="the quick fox said: hello.", **query).healthy()
     assert locale("en")["models.off.mask"] in opened.words
     masked = page("models", text="the [MASK] fox said hello.", **query).healthy()
-    assert any("for the masked token at 2" in x for x in masked.words)
+    assert any("For the masked token at 2" in x for x in masked.words)
 
 
 @pytest.mark.parametrize(
-    ("kind", "said"), [("bart", "after"), ("mpt", "can't be changed"), ("gpt2", "after")]
+    ("kind", "said"), [("bart", "After"), ("mpt", "can't be changed"), ("gpt2", "After")]
 )
 def test_switching_off_in_every_kind_of_model(page, kinds, kind, said):
     query = {"lang": "en", "models-part": "off", "models-hidden": "1"}

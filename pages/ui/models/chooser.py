@@ -20,6 +20,7 @@ from pages.ui.url.linked import follow
 
 RECENT = "models-recent"
 ACCEPTED = "models-accepted"
+OURS = "MIT"  # the project's own licence
 MOST = 8  # recent ones that are kept
 
 
@@ -117,10 +118,13 @@ def open_or_ask(name: str, facts: Facts) -> None:
 def told(name: str, facts: Facts) -> str:
     """The model in a line: its kind, its size, the memory that it needs, its licence."""
     unknown, licence, count = t("models.unknown"), facts.licence, facts.parameters
-    if name == embedded.EMBEDDED or embedded.kind_of(name) is not None:
-        licence = licence or "MIT"
+    kind, own = facts.kind, embedded.kind_of(name)
+    if name == embedded.EMBEDDED or own is not None:
+        licence = licence or OURS
+    if own is not None:
+        kind = t(f"mechanism.{own.key}.name")
     return t(
-        "models.facts", kind=facts.kind or unknown, size=quantities.memory(facts.bytes),
+        "models.facts", kind=kind or unknown, size=quantities.memory(facts.bytes),
         parameters=unknown if count is None else quantities.operations(count),
         memory=unknown if facts.memory is None else quantities.memory(facts.memory),
         licence=licence or unknown,

@@ -19,7 +19,9 @@ from pages.ui.url import linked
 TOLD = ("previous", "induction", "sink")  # of every head, to the pointer, and of the best beneath
 STANDS_OUT = ("previous", "induction", "duplicate", "sink", "separator", "retrieval")
 TALLEST = 1_400  # px
-PLACE = 80  # px of a head's place where they are few
+PLACE = 120  # px of a head's place at the most
+LOW = 56  # px of it, though there are many layers, if there is room across
+HEIGHT = 340  # px that the picture has where the sentence is to be seen under it
 WIDTH = 680  # px that the picture has on a usual screen
 EDGES = 60  # px for the names around it
 
@@ -95,7 +97,8 @@ def mosaic(
             on_pick(int(layer), int(head))
 
     several = len(set(found.trace.parts)) > 1
-    place = max(14, min(PLACE, WIDTH // max(layer.heads for layer in drawn)))
+    across = WIDTH // max(layer.heads for layer in drawn)
+    place = max(14, min(PLACE, across, max(LOW, HEIGHT // len(drawn))))
     numbers = [[number(score, x) for x in line] for line in values or ()]
     figure = layers(
         [layer.maps for layer in drawn],

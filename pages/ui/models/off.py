@@ -236,7 +236,7 @@ def off_in_words(found: Shown, changes: Changes) -> str:
     heads = sorted(changes.heads)
     said = []
     if 0 < len(heads) <= 3:
-        names = t("dilution.join").join(found.head_name(*head) for head in heads)
+        names = t("models.off.join").join(found.head_name(*head) for head in heads)
         said.append(t("models.off.says.heads", names=names))
     elif heads:
         said.append(t("models.off.says.many", count=len(heads)))

@@ -1,5 +1,7 @@
 """The model run with another mechanism in some of its layers: predictions, loss, divergence."""
 
+from typing import Any
+
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
@@ -55,7 +57,7 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
             "models-text", (trace.written or trace.read).tokens, result.divergence.tolist(), t,
             height=170, size=0.95, place="moved",
         )  # fmt: skip
-        lines = [(readable(token), *both) for token, *both in result.both[:LINES]]
+        lines = [(readable(token), was, now) for token, was, now in result.both[:LINES]]
         predictions(lines, t("models.transplant.token"))
 
 
@@ -68,7 +70,7 @@ def suited(found: Shown, trace: Trace, layers: list[int], key: str, pairs: Pairs
 def settings(found: Shown, made: Mechanism, pairs: Pairs, layers: list[int]) -> None:
     """The layers that it is put into, and its parameters."""
 
-    def change(field: str, name: str, value: object) -> None:
+    def change(field: str, name: str, value: Any) -> None:
         MODELS.choose(
             "with", spell_choice((made.key, tuple((dict(pairs) | {name: value}).items())))
         )
