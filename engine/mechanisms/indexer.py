@@ -54,6 +54,7 @@ class Indexer(Mechanism):
     paper: ClassVar[str] = "arXiv 2512.02556, 2406.10774, 2502.13189"
     complexity: ClassVar[str] = "n·top_k·block + n²·width"
     leaves_out: ClassVar[bool] = True
+    by_head: ClassVar[bool] = True
     grows: ClassVar[str] = "top_k"
     sizes: ClassVar[tuple[str, ...]] = ("top_k", "block")
     blocks_at_once: ClassVar[int] = 8

@@ -207,7 +207,7 @@ def read(text: str) -> tuple[Talk, list[Fault]]:
     faults, kept = [], []
     if len(scenes) > MOST_SCENES:
         why = Refusal(
-            "the talk has {count:,} scenes; the first {most} are read",
+            "of the talk's scenes, {count:,} in all, the first {most} are read",
             count=len(scenes), most=MOST_SCENES,
         )  # fmt: skip
         faults.append(Fault(0, why))

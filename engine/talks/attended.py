@@ -109,7 +109,8 @@ class Studio:
         trace = self.model(model).read(text, characters=by == "characters")
         if len(trace.tokens) > LONGEST:
             raise Refusal(
-                "a scene reads at most {most:,} tokens; this text has {count:,}",
+                "a scene reads at most {most, plural, one {# token} other {# tokens}}; this text "
+                "has {count:,}",
                 most=LONGEST, count=len(trace.tokens),
             )  # fmt: skip
         return trace

@@ -19,6 +19,7 @@ LEARN = {
     "additive": {}, "linformer": {"rank": 8, "projection": "fitted"}, "routing": {},
     "capsule": {"capsules": 3}, "kmeans": {"clusters": 4}, "memory_tokens": {"segment": 8},
     "relative": {"kind": "shaw"}, "combined": {"bias": "t5"}, "gated": {}, "indexer": {},
+    "nsa": {},
 }  # fmt: skip
 
 
