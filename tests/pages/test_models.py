@@ -192,11 +192,11 @@ def test_what_is_off_is_in_the_link_and_what_is_not_there_is_left_out(models):
     ).healthy()
     words = " ".join(opened.words)
     assert "Off: layer 0, head 1." in words
-    assert "1 look is cut." in words and "2 tokens are hidden." in words
+    assert "1 query–key pair is cut." in words and "2 tokens are hidden." in words
     assert json.loads(opened.parts[0].proto.json)["chosen"] == 7
     assert sum(x["type"] == "line" for x in charts(opened)[0]["layout"]["shapes"]) == 2
     opened.test.button(key="models-cut").click().run()
-    assert "2 looks are cut." in " ".join(opened.healthy().words)
+    assert "2 query–key pairs are cut." in " ".join(opened.healthy().words)
     assert opened.said["models-cut"].count(",") == 1
 
 

@@ -71,9 +71,8 @@ def settings(found: Shown, made: Mechanism, pairs: Pairs, layers: list[int]) -> 
     """The layers that it is put into, and its parameters."""
 
     def change(field: str, name: str, value: Any) -> None:
-        MODELS.choose(
-            "with", spell_choice((made.key, tuple((dict(pairs) | {name: value}).items())))
-        )
+        chosen: dict[str, Any] = {**dict(pairs), name: value}
+        MODELS.choose("with", spell_choice((made.key, tuple(chosen.items()))))
 
     every = list(range(found.trace.layers))
     left, right = st.columns([1, 1], gap="large", vertical_alignment="bottom")
