@@ -24,3 +24,9 @@ def longer(page: Page, step: int) -> None:
 def last(page: Page) -> int:
     """The step of the longest text."""
     return int(page.locator(".home-slider").get_attribute("max") or 0)
+
+
+def faults(page: Page) -> list[str]:
+    """What is wrong with the page at its top, to which a press may have moved it from."""
+    page.evaluate("document.querySelector('[data-testid=stMain]').scrollTo(0, 0)")
+    return page.evaluate(FAULTS)

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import ConsoleMessage, expect
 
-from tests.browser.home import FAULTS, last, longer
+from tests.browser.home import faults, last, longer
 
 NUMBER = re.compile(r"^(–|\d[\d,]*(\.\d)?)$")
 
@@ -39,7 +39,7 @@ def test_every_chip_draws(tab) -> None:
                 page.wait_for_selector(f".home[data-drawn^='{key} ']:not(.waiting)")
                 for step in range(last(page) + 1):
                     longer(page, step)
-                    assert page.evaluate(FAULTS) == [], (language, key, step)
+                    assert faults(page) == [], (language, key, step)
                     assert NUMBER.match(page.locator(".home-number").inner_text())
                     assert page.locator(".home-said").inner_text()
                     assert page.locator(".home-did").inner_text()

@@ -5,7 +5,7 @@ import re
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.home import FAULTS, last, longer, opened
+from tests.browser.home import faults, last, longer, opened
 
 SIZES = [(1280, 720), (1366, 768), (1440, 900), (1920, 1080), (390, 844)]
 WORDIEST = ("softmax", "delta", "transformer_xl")  # those with most to say of their families
@@ -113,7 +113,7 @@ def test_all_of_it_is_seen_at_every_size(tab, language: str) -> None:
             )
             for step in (0, 3, last(page)):  # test_every_chip goes through all of them
                 longer(page, step)
-                assert page.evaluate(FAULTS) == [], (key, width, height, step)
+                assert faults(page) == [], (key, width, height, step)
     tab.fine()
 
 
@@ -121,7 +121,7 @@ def test_the_other_theme_has_the_same_room(tab) -> None:
     page = opened(tab, "?lang=en")
     page.emulate_media(color_scheme="dark")
     longer(page, last(page))
-    assert page.evaluate(FAULTS) == []
+    assert faults(page) == []
 
 
 def test_short_and_long_stand_side_by_side(tab) -> None:

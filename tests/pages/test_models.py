@@ -52,7 +52,7 @@ def test_the_page_opens_on_the_embedded_model_with_every_head(page, language):
     assert len(chart["layout"]["images"]) == 1 and len(chart["data"][0]["customdata"]) == 24
     (said,) = [x for x in opened.words if "24" in x and "%" in x]
     assert said.startswith("24 heads in 4 layers" if language == "en" else "共 4 层 24 个头")
-    assert any(x.startswith("llama · 2.6 M") and "MIT" in x for x in opened.words)
+    assert any(x.startswith("llama · ") and "2.6 M" in x and "MIT" in x for x in opened.words)
     assert words["models.stands_out"] in opened.words
     assert "models-shows" not in opened.said
 
@@ -175,7 +175,7 @@ def test_a_head_is_switched_off_and_the_predictions_move(page, language):
     (text,) = [json.loads(x.proto.json) for x in opened.parts]
     assert len(text["tokens"]) == len(text["weights"])
     assert text["chosen"] == max(range(len(text["weights"])), key=text["weights"].__getitem__)
-    (said,) = [x for x in opened.words if "⁨ill⁩" in x or ("第 1 层头 0。" in x and "奈特" in x)]
+    (said,) = [x for x in opened.words if "⁨ill⁩" in x or ("第 1 层，头 0。" in x and "奈特" in x)]
     assert ("layer 1, head 0" in said) == (language == "en")
     assert "models-off" not in opened.said
     if language == "en":

@@ -179,7 +179,8 @@ class Home extends Component {
 
   fit() {
     if (this.closed) return;
-    const top = this.root.getBoundingClientRect().top + document.documentElement.scrollTop;
+    const scrolled = document.querySelector('[data-testid="stMain"]')?.scrollTop ?? 0; // by Streamlit
+    const top = this.root.getBoundingClientRect().top + scrolled;
     this.root.style.height = `${clamp(window.innerHeight - top - 20, 560, 1000)}px`;
     this.show();
   }

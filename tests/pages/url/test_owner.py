@@ -12,7 +12,7 @@ from engine.sources import samples
 from engine.spec.fields import LANGUAGES
 from engine.spec.picture import Spec
 from engine.spec.spelling import Field
-from pages.ui import dilution, foundations
+from pages.ui import dilution, foundations, talk
 from pages.ui.compare.heads import COMPARED
 from pages.ui.dilution.probes import PROBES
 from pages.ui.dilution.shared import LAB, SWEEP
@@ -24,8 +24,12 @@ from pages.ui.url.linked import Fields, OneOf, flag, number, one_of
 from tests.spec.test_picture import specs, values
 from tests.spec.test_sweep import LABS
 
-FIELDS = (dilution.OPEN, LAB, PROBES, ZOO, COMPARED, MODELS, foundations.OPEN, *CHOSEN.values())
+FIELDS = (
+    dilution.OPEN, LAB, PROBES, ZOO, COMPARED, MODELS, talk.OPEN, foundations.OPEN,
+    *CHOSEN.values(),
+)  # fmt: skip
 WRITTEN = {
+    "talk": st.from_regex(r"[a-z0-9_-]{1,64}", fullmatch=True),
     "lab-which": st.from_regex(r"[0-9]{1,2}\.[0-9]{1,2}", fullmatch=True),
     "compare-heads": st.from_regex(
         r"[0-9]{1,2}\.[0-9]{1,2}(,[0-9]{1,2}\.[0-9]){0,2}", fullmatch=True
