@@ -267,7 +267,7 @@ test("token names stand where there is room for each, and are data", () => {
     vals: [11, 12, 13],
     text: ["\u2068&lt;b&gt;\u2069", "\u2068c\u2069", "\u2068\u2069"],
   });
-  assert.deepEqual(ticksOf(names, 10, 1, 10, 13, 20).text, ["10", "11", "12"]);
+  assert.deepEqual(ticksOf(names, 10, 1, 10, 13, 19).text, ["10", "11", "12"]);
   assert.deepEqual(ticksOf(names, 10, 2, 10, 13, 300).text, ["10", "11", "12"]);
   assert.deepEqual(ticksOf([], 10, 1, 10, 13, 300).text, ["10", "11", "12"]);
 });
