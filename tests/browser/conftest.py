@@ -71,6 +71,22 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+def choose(page: Page, key: str, words: str) -> None:
+    """Choose from a list. One that is drawn anew while it is open closes: one opens it again, as
+    a person would."""
+    box = page.locator(f".st-key-{key} input")
+    for _ in range(3):
+        page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+        box.click()
+        page.get_by_role("option", name=words, exact=True).click()
+        try:
+            expect(box).to_have_value(words, timeout=5000)
+        except AssertionError:
+            continue
+        return
+    raise AssertionError(f"{words} can't be chosen")
+
+
 class Tab:
     """A page of the browser, with what went wrong in it and whom it asked.
 
@@ -95,19 +111,8 @@ class Tab:
         self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
 
     def choose(self, key: str, words: str) -> None:
-        """Choose from a list. A list that is drawn anew while it is open closes: one opens it
-        again, as a person would."""
-        box = self.page.locator(f".st-key-{key} input")
-        for _ in range(3):
-            self.settled()
-            box.click()
-            self.page.get_by_role("option", name=words, exact=True).click()
-            try:
-                expect(box).to_have_value(words, timeout=5000)
-            except AssertionError:
-                continue
-            return
-        raise AssertionError(f"{words} can't be chosen")
+        """Choose from a list."""
+        choose(self.page, key, words)
 
     def fine(self) -> None:
         """No script failed, and nothing outside was asked."""

@@ -6,6 +6,8 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
+from tests.browser.conftest import choose
+
 TEXT = "Odile wound the clock, and the clock struck nine. Nobody but Odile counted."
 IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
@@ -40,8 +42,7 @@ def sentence(page: Page):
 
 def pick(page: Page, field: str, words: str) -> None:
     """Choose from one of the sidebar's lists."""
-    page.locator(f".st-key-choose-{field}-en input").click()
-    page.get_by_role("option", name=words, exact=True).click()
+    choose(page, f"choose-{field}-en", words)
 
 
 def type_text(page: Page, text: str) -> None:
