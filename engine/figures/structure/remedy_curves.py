@@ -99,13 +99,18 @@ def growth(
                 hovertemplate="%{y:.3%}",
             )
         )  # fmt: skip
+    by_length(shape, n, theme, t)
+    return shape.update_yaxes(title_text=escaped(t("remedy.weight")), **SHARES)
+
+
+def by_length(shape: go.Figure, n: int, theme: Theme, t: Words) -> None:
+    """An axis of how many keys a row sees, with this text's length marked."""
     mark(shape, np.log10(n), t("remedy.now", n=n), theme, at=n)
     powers = [2**k for k in range(1, 21, 3)]
     shape.update_xaxes(
         type="log", title_text=escaped(t("remedy.length")), showgrid=False,
         tickvals=powers, ticktext=[f"{p:,}" for p in powers], hoverformat=",d",
     )  # fmt: skip
-    return shape.update_yaxes(title_text=escaped(t("remedy.weight")), **SHARES)
 
 
 def sharpness(mechanism: Mechanism, n: int, theme: Theme, t: Words) -> go.Figure:
@@ -120,12 +125,7 @@ def sharpness(mechanism: Mechanism, n: int, theme: Theme, t: Words) -> go.Figure
             go.Scatter(x=x, y=y, mode="lines", name=escaped(name), line=line,
                        hovertemplate="%{y:.2f}")
         )  # fmt: skip
-    mark(shape, np.log10(n), t("remedy.now", n=n), theme, at=n)
-    powers = [2**k for k in range(1, 21, 3)]
-    shape.update_xaxes(
-        type="log", title_text=escaped(t("remedy.length")), showgrid=False,
-        tickvals=powers, ticktext=[f"{p:,}" for p in powers], hoverformat=",d",
-    )  # fmt: skip
+    by_length(shape, n, theme, t)
     return shape.update_yaxes(title_text=escaped(t("remedy.beta")), rangemode="tozero")
 
 

@@ -94,13 +94,7 @@ class Home extends Component {
     const more = keys.filter((key) => !this.rows.has(key) && !this.asked.has(key));
     if (!more.length) return;
     for (const key of more) this.asked.add(key);
-    this.trigger("want", more);
-    setTimeout(() => {
-      // what was asked while the page ran anew may be lost
-      const lost = more.filter((key) => !this.rows.has(key) && !this.data.troubles[key]);
-      for (const key of lost) this.asked.delete(key);
-      this.want(lost);
-    }, 45_000);
+    this.trigger("want", [...this.asked]); // all: of two that meet on their way one may be lost
   }
 
   /** Those with a mechanism that this model can be read with. */
