@@ -70,9 +70,9 @@ def toggle(name: str) -> bool:
     return linked.toggle(LAB, name, t(f"dilution.{name}"), help=t(f"dilution.{name}.help"))
 
 
-def place(figure: Figure, key: str, **more: Any) -> Any:
+def place(figure: Figure, key: str) -> None:
     """A figure."""
-    return chart(figure, f"lab-chart-{key}", **more)
+    chart(figure, f"lab-chart-{key}")
 
 
 def sentence(words: str, key: str = "") -> None:

@@ -69,17 +69,15 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
         for h, mean in enumerate(means["effective_tokens"].tolist())
     ]
 
-    def picked() -> None:
-        points = st.session_state["heads"].selection.points
-        if points:
-            scene.pin(head=int(points[0]["customdata"]))
+    def picked(head: int) -> None:
+        scene.pin(head=int(head))
 
     figure = mosaic(
         scene.summary.maps[spec.pool], theme=frame.theme(), t=t, colour=spec.colour,
         signed=att.row_kind == "signed", facts=facts, height=height, columns=columns,
         most=512 if columns is None else 96, chosen=None if spec.head == "all" else scene.head,
     )  # fmt: skip
-    frame.chart(figure, "heads", on_select=picked, selection_mode="points")
+    frame.chart(figure, "heads", picked)
     words = {"colour": t(f"colour.{spec.colour}.bar"), "pool": t(f"pool.{spec.pool}")}
     with st.container(key="caption"):
         st.text(t("heads.caption", **words))

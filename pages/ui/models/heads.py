@@ -90,11 +90,9 @@ def mosaic(
     """
     drawn = found.layers
 
-    def picked() -> None:
-        points = st.session_state[key].selection.points
-        if points:
-            layer, head = points[0]["customdata"]
-            on_pick(int(layer), int(head))
+    def picked(place: list[int]) -> None:
+        layer, head = place
+        on_pick(int(layer), int(head))
 
     several = len(set(found.trace.parts)) > 1
     across = WIDTH // max(layer.heads for layer in drawn)
@@ -113,7 +111,7 @@ def mosaic(
         tints=values and tinted(values, score), numbers=numbers, chosen=chosen, off=off,
         height=min(TALLEST, place * len(drawn) + EDGES),
     )  # fmt: skip
-    frame.chart(figure, key, on_select=picked, selection_mode="points")
+    frame.chart(figure, key, picked)
 
 
 def tinted(values: Sequence[Sequence[float]], score: str) -> list[list[float]]:

@@ -1,6 +1,7 @@
 """What surrounds every page: our type and quiet, and the switch between languages."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import streamlit as st
@@ -8,17 +9,17 @@ import streamlit as st
 from engine.figures.base.theme import DARK, LIGHT, Figure, Theme
 from engine.runtime.paths import ASSETS
 from engine.spec.fields import LANGUAGES
+from pages.ui.components import chart as component
 from pages.ui.shared import controls, strings
 
 
-def chart(figure: Figure, key: str, **more: Any) -> Any:
-    """A picture in our own template, without Plotly's buttons; more as of st.plotly_chart.
+def chart(figure: Figure, key: str, on_pick: Callable[[Any], None] | None = None) -> None:
+    """A picture in our own template; `on_pick` is called with the `customdata` of what is clicked.
 
     Its height is said, so that its room is kept while the browser draws.
     """
-    config = {"displayModeBar": False}
     height = int(figure.layout.height or 450)
-    return st.plotly_chart(figure, theme=None, key=key, config=config, height=height, **more)
+    component.chart(key, figure, strings.t, height=height, on_pick=on_pick)
 
 
 def style() -> None:
