@@ -21,6 +21,9 @@ HTML = """
 </div>
 """
 
+HEIGHT = 450
+"""Of a figure that says none, in pixels."""
+
 component = registered(
     "attention_chart",
     html=HTML,
@@ -35,15 +38,15 @@ def chart(
     figure: Figure,
     t: Callable[..., str],
     *,
-    height: int,
     on_pick: Callable[[Any], None] | None = None,
 ) -> None:
-    """Draw it, with a way to save it.
+    """Draw it, with a way to save it. Its height is said beforehand, so that its room is kept.
 
     Args:
-        t: words, `component.heatmap.*`. height: of the picture, in pixels.
+        t: words, `component.heatmap.*`.
         on_pick: called with the `customdata` of a point that was clicked.
     """
+    height = int(figure.layout.height or HEIGHT)
 
     def picked() -> None:
         event: Any = st.session_state[key].pick

@@ -9,6 +9,7 @@ from engine.figures.attention.layers import layers
 from engine.models.finder import Head, ranked
 from engine.models.overview import heads_of
 from engine.text import quantities
+from pages.ui.components.chart import chart
 from pages.ui.models.fields import MODELS, SHARES, SHOWS
 from pages.ui.models.shown import Shown
 from pages.ui.shared import frame
@@ -111,7 +112,7 @@ def mosaic(
         tints=values and tinted(values, score), numbers=numbers, chosen=chosen, off=off,
         height=min(TALLEST, place * len(drawn) + EDGES),
     )  # fmt: skip
-    frame.chart(figure, key, picked)
+    chart(key, figure, t, on_pick=picked)
 
 
 def tinted(values: Sequence[Sequence[float]], score: str) -> list[list[float]]:
