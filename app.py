@@ -45,5 +45,7 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 
 
 app = st.App(
-    ROOT / "pages" / "router.py", routes=[*windows.ROUTES, *thumbnails.ROUTES, *jobs.ROUTES], lifespan=lifespan
+    ROOT / "pages" / "router.py",
+    routes=[*windows.ROUTES, *thumbnails.ROUTES, *jobs.ROUTES],
+    lifespan=lifespan,
 )

@@ -350,6 +350,8 @@ export interface ChartData {
   plotly: string;
   height: number;
   file: string;
+  /** What it shows; "" where its axes say so. */
+  alt: string;
   /** A click on a point is told. */
   picks: boolean;
   words: Words;

@@ -78,7 +78,7 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
         signed=att.row_kind == "signed", facts=facts, height=height, columns=columns,
         most=512 if columns is None else 96, chosen=None if spec.head == "all" else scene.head,
     )  # fmt: skip
-    chart("heads", figure, t, on_pick=picked)
+    chart("heads", figure, t, alt=t("explore.heads"), on_pick=picked)
     words = {"colour": t(f"colour.{spec.colour}.bar"), "pool": t(f"pool.{spec.pool}")}
     with st.container(key="caption"):
         st.text(t("heads.caption", **words))

@@ -27,4 +27,4 @@ def row_steps(scene: Scene) -> None:
     if said := numbers(row, scene.query):
         st.latex(said)
     figure = steps(row, keys=scene.attention.frame.tokens, theme=frame.theme(), t=t)
-    chart("steps", figure, t)
+    chart("steps", figure, t, alt=t("explore.steps"))

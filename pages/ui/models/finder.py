@@ -87,7 +87,7 @@ def the_list(found: Shown, order: list[Head], pattern: str, least: float) -> Non
     )  # fmt: skip
     if shares:
         figure.update_xaxes(tickformat=".0%")
-    chart("models-list", figure, t, on_pick=picked)
+    chart("models-list", figure, t, alt=t(f"pattern.{pattern}"), on_pick=picked)
 
 
 def picture(found: Shown, heads: list[Head], pattern: str) -> None:
