@@ -101,6 +101,21 @@ class Memory:
 
 
 @dataclass(frozen=True, eq=False)
+class Returns:
+    """What a memory of fixed size still gives back of each piece of a text, as more is written.
+
+    Attributes:
+        size: keys of a piece.
+        alike: (h A A) mean cosine of what the memory returns for a key of a piece (last axis) and
+            the value written with it, each less the mean value, when so many pieces are taken in;
+            NaN of those to come.
+    """
+
+    size: int
+    alike: Float[Tensor, "h A A"]
+
+
+@dataclass(frozen=True, eq=False)
 class Routing:
     """How queries were spread over paths, capsules, clusters or blocks ("routes").
 
@@ -256,5 +271,5 @@ class Erasure:
 
 View = (
     Buckets | Segments | Levels | Memory | Routing | Index | Bias | Factors
-    | Parts | Gate | Stick | Erasure
+    | Parts | Gate | Stick | Erasure | Returns
 )  # fmt: skip

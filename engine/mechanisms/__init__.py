@@ -22,6 +22,7 @@ from engine.mechanisms.gated import Gated
 from engine.mechanisms.gaussian import Gaussian
 from engine.mechanisms.hierarchical import Hierarchical
 from engine.mechanisms.indexer import Indexer
+from engine.mechanisms.infini import Infini
 from engine.mechanisms.kmeans import KMeans
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.linformer import Linformer
@@ -60,6 +61,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         Hierarchical,
         TransformerXL,
         MemoryTokens,
+        Infini,
         Delta,
         Routed,
         Capsule,

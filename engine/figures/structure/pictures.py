@@ -14,6 +14,7 @@ from engine.contract.views import (
     Levels,
     Memory,
     Parts,
+    Returns,
     Routing,
     Segments,
     View,
@@ -31,6 +32,7 @@ from engine.figures.structure import (
     local,
     memory,
     remedies,
+    returns,
     routing,
     scorings,
     segments,
@@ -48,6 +50,7 @@ BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {
     Index: index.pictures,
     Gate: gate.pictures,
     Parts: branches.pictures,
+    Returns: returns.pictures,
 }
 """View -> the pictures that show it."""
 BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [

@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
     "stick_breaking": Kind("stick_breaking", rotary=False),
     "delta": Kind("delta", rotary=False),
     "gated": Kind("gated"),
+    "infini": Kind("infini", {"segment": 64}),
     "nsa": Kind("nsa", {"block": 16, "top_k": 3, "window": 32}),
 }
 """In the order in which they are trained."""

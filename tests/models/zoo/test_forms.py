@@ -22,6 +22,8 @@ OTHERS = {
     "unsized": Kind("segmented", {"segment": 24, "integrate": "pool", "corrected": False}),
     "sparsemax": Kind("entmax", {"alpha": 2.0}),
     "three levels": Kind("hierarchical", {"levels": 3}),
+    "taken off": Kind("infini", {"segment": 12, "update": "delta"}),
+    "half": Kind("infini", {"segment": 12, "gate": "even"}),
     "open gate": Kind("gated", {"gate": "open"}),
     "even": Kind("nsa", {"block": 8, "top_k": 2, "window": 12, "gate": "even"}),
     "no slots": Kind("memory_tokens", {"slots": 0}),

@@ -19,6 +19,7 @@ from engine.mechanisms.entmax import Entmax
 from engine.mechanisms.forgetting import Forgetting
 from engine.mechanisms.gated import Gated
 from engine.mechanisms.hierarchical import Hierarchical
+from engine.mechanisms.infini import Infini
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.memory_tokens import MemoryTokens
@@ -57,6 +58,7 @@ FORMS: dict[type[Mechanism], Callable[..., Form]] = {
     Hierarchical: pieces.hierarchical,
     Segmented: pieces.segmented,
     MemoryTokens: recurrent.memory_tokens,
+    Infini: recurrent.infini,
     Gated: scored.gated,
     NSA: chosen.nsa,
 }

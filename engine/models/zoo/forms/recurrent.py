@@ -6,9 +6,10 @@ import torch
 import torch.nn.functional as F
 
 from engine.mechanisms.delta import Delta
+from engine.mechanisms.infini import Infini
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.memory_tokens import MemoryTokens, merge
-from engine.models.zoo.forms.base import Dense, Form, Given, Softmaxed, by_reference, gate
+from engine.models.zoo.forms.base import Dense, Form, Given, Mixed, Softmaxed, by_reference, gate
 
 
 def linear(mechanism: Linear, given: Given) -> Form:
@@ -70,3 +71,28 @@ def memory_tokens(mechanism: MemoryTokens, given: Given) -> Form:
     pool = torch.cat(shares, 1).to(given.k).unflatten(0, given.k.shape[:2])  # (b h tC n)
     mask = torch.cat(biases, -1).to(given.q).unflatten(0, given.k.shape[:2])
     return Softmaxed(given.q, torch.cat([given.k, pool @ given.k], 2), given.scale, mask, pool)
+
+
+def infini(mechanism: Infini, given: Given) -> Form:
+    """The memory as each segment finds it, and the row's own segment."""
+    size, n = mechanism.segment, given.n
+    at = torch.arange(n, device=given.q.device)
+    here = at // size
+    own = Softmaxed(given.q, given.k, given.scale, given.causal & (here == here[:, None]))
+    exact = torch.promote_types(given.q.dtype, torch.float32)  # features are added up
+    # elu(x) + 1, not as a sum with 1, in which small e^x would be lost
+    q, k = (torch.where(x > 0, x + 1, x.clamp_max(0).exp()).to(exact) for x in (given.q, given.k))
+    total = F.pad(k, (0, 0, 0, -n % size)).unflatten(2, (-1, size)).sum(3).cumsum(2)
+    before = F.pad(total, (0, 0, 1, 0))[:, :, here]  # (b h n d) z as the token's segment begins
+    first = (here == 0)[:, None]
+    query = (q / (q * before).sum(-1, keepdim=True).masked_fill(first, 1)).masked_fill(first, 0)
+    past = here < here[:, None]
+    w = (query @ k.mT) * past
+    if mechanism.update == "delta":  # what earlier segments take off, one triangular system
+        key = (k / (k * before).sum(-1, keepdim=True).masked_fill(first, 1)).masked_fill(first, 0)
+        w = torch.linalg.solve_triangular(
+            ((key @ k.mT) * past).to(exact), w.to(exact), upper=False, left=False,
+            unitriangular=True,
+        )  # fmt: skip
+    g = torch.sigmoid(given.learned["beta"])[:, None, None] if given.learned else w.new_tensor(0.5)
+    return Mixed(((g.to(w), Dense(w)), (1 - g.to(w), own)))
