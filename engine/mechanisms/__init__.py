@@ -24,6 +24,7 @@ from engine.mechanisms.hierarchical import Hierarchical
 from engine.mechanisms.indexer import Indexer
 from engine.mechanisms.infini import Infini
 from engine.mechanisms.kmeans import KMeans
+from engine.mechanisms.landmark import Landmark
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.linformer import Linformer
 from engine.mechanisms.lsh import Lsh
@@ -59,6 +60,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         Window,
         Segmented,
         Hierarchical,
+        Landmark,
         TransformerXL,
         MemoryTokens,
         Infini,

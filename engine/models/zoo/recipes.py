@@ -49,6 +49,7 @@ KINDS: dict[str, Kind] = {
     "delta": Kind("delta", rotary=False),
     "gated": Kind("gated"),
     "infini": Kind("infini", {"segment": 64}),
+    "landmark": Kind("landmark", {"block": 32}),
     "nsa": Kind("nsa", {"block": 16, "top_k": 3, "window": 32}),
 }
 """In the order in which they are trained."""

@@ -24,6 +24,8 @@ OTHERS = {
     "three levels": Kind("hierarchical", {"levels": 3}),
     "taken off": Kind("infini", {"segment": 12, "update": "delta"}),
     "half": Kind("infini", {"segment": 12, "gate": "even"}),
+    "few landmarks": Kind("landmark", {"block": 6, "top_k": 2}),
+    "taken apart": Kind("landmark", {"block": 6, "aggregate": "logsumexp"}),
     "open gate": Kind("gated", {"gate": "open"}),
     "even": Kind("nsa", {"block": 8, "top_k": 2, "window": 12, "gate": "even"}),
     "no slots": Kind("memory_tokens", {"slots": 0}),

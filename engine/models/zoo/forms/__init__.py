@@ -20,6 +20,7 @@ from engine.mechanisms.forgetting import Forgetting
 from engine.mechanisms.gated import Gated
 from engine.mechanisms.hierarchical import Hierarchical
 from engine.mechanisms.infini import Infini
+from engine.mechanisms.landmark import Landmark
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.memory_tokens import MemoryTokens
@@ -59,6 +60,7 @@ FORMS: dict[type[Mechanism], Callable[..., Form]] = {
     Segmented: pieces.segmented,
     MemoryTokens: recurrent.memory_tokens,
     Infini: recurrent.infini,
+    Landmark: pieces.landmark,
     Gated: scored.gated,
     NSA: chosen.nsa,
 }

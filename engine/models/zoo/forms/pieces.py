@@ -6,7 +6,9 @@ import torch
 import torch.nn.functional as F
 
 from engine.contract import QKV
+from engine.kernels.selection import largest
 from engine.mechanisms.hierarchical import Hierarchical
+from engine.mechanisms.landmark import Landmark
 from engine.mechanisms.segmented import Segmented
 from engine.models.zoo.forms.base import Dense, Form, Given, Softmaxed, by_reference, shares
 
@@ -57,3 +59,24 @@ def segmented(mechanism: Segmented, given: Given) -> Form:
     size = (holds.sum(-1).to(given.q) / len(kinds)).log().repeat(len(kinds))
     more = torch.cat([size.new_zeros(given.n), size]).expand(seen.shape)
     return Softmaxed(given.q, keys, given.scale, more.masked_fill(~seen, -torch.inf), pool)
+
+
+def landmark(mechanism: Landmark, given: Given) -> Form:
+    """Own block's keys and other blocks' landmarks, shared out inside them."""
+    size, n = mechanism.block, given.n
+    exact = torch.promote_types(given.q.dtype, torch.float32)  # sums of exponentials are compared
+    z = given.logits.to(exact).masked_fill(~given.causal, -torch.inf)
+    z = F.pad(z, (0, -n % size), value=-torch.inf).unflatten(-1, (-1, size))  # (b h n s l)
+    own = torch.arange(n, device=z.device)[:, None] // size
+    name = torch.arange(z.shape[-2], device=z.device)
+    sums = z.masked_fill((name > own)[..., None], 0).logsumexp(-1)
+    marks = sums
+    if mechanism.aggregate == "mean":
+        keys = F.pad(given.k, (0, 0, 0, -n % size)).unflatten(2, (-1, size)).mean(3)
+        marks = (given.q @ keys.mT * given.scale).to(exact)
+        marks = marks + given.learned["bias"].to(exact)[:, None, None]
+    marks = marks.masked_fill(name >= own, -torch.inf)
+    if mechanism.top_k:
+        marks = marks.masked_fill(~largest(marks.detach(), mechanism.top_k), -torch.inf)
+    top = torch.where(name == own, sums, marks).softmax(-1)
+    return Dense((top[..., None] * shares(z)).flatten(-2)[..., :n])
