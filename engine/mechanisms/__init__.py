@@ -27,6 +27,7 @@ from engine.mechanisms.kmeans import KMeans
 from engine.mechanisms.landmark import Landmark
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.linformer import Linformer
+from engine.mechanisms.log_linear import LogLinear
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.memory_tokens import MemoryTokens
 from engine.mechanisms.moba import MoBA
@@ -65,6 +66,7 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         MemoryTokens,
         Infini,
         Delta,
+        LogLinear,
         Routed,
         Capsule,
         KMeans,

@@ -12,7 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import RowKind
-from engine.contract.views import Bias, Erasure, Factors, Levels, Memory, Returns, Routing, Stick
+from engine.contract.views import (
+    Bias,
+    Erasure,
+    Factors,
+    Levels,
+    Memory,
+    Octaves,
+    Returns,
+    Routing,
+    Stick,
+)
 from engine.structure import beside
 from engine.structure.shown import Shown
 
@@ -163,6 +173,20 @@ def _(view: Returns, shown: Shown, weights: Tensor, full: Tensor | None) -> Deed
         "returned",
         {"far": float(weights[:begin].sum()), "far_full": float(full[:begin].sum())},
     )
+
+
+@did.register
+def _(view: Octaves, shown: Shown, weights: Tensor, full: Tensor | None) -> Deed:
+    level = view.level(shown.here())[0].cpu()
+    names = torch.unique(level[level >= 0])
+    if not len(names):
+        return Deed("")
+    mass = torch.stack([weights[level == name].double().sum() for name in names])
+    most = int(mass.abs().argmax())
+    return Deed(
+        "octaves", {"most": float(mass[most])},
+        numbers={"buckets": len(names), "keys": int((level == names[most]).sum())},
+    )  # fmt: skip
 
 
 @did.register

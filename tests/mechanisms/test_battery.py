@@ -197,6 +197,7 @@ LEAVING = {
     "kmeans": {"clusters": 1, "window": 1},
     "linear": {"feature_map": "relu"}, "combined": {"size": 1}, "forgetting": {},
     "stick_breaking": {}, "delta": {}, "infini": {"segment": 1},
+    "log_linear": {},
 }  # fmt: skip
 
 

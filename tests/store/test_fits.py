@@ -21,6 +21,7 @@ LEARN = {
     "relative": {"kind": "shaw"}, "combined": {"bias": "t5"}, "gated": {}, "indexer": {},
     "nsa": {},
     "infini": {},
+    "log_linear": {},
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ from engine.contract.views import (
     Index,
     Levels,
     Memory,
+    Octaves,
     Parts,
     Returns,
     Routing,
@@ -31,6 +32,7 @@ from engine.figures.structure import (
     levels,
     local,
     memory,
+    octaves,
     remedies,
     returns,
     routing,
@@ -51,6 +53,7 @@ BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {
     Gate: gate.pictures,
     Parts: branches.pictures,
     Returns: returns.pictures,
+    Octaves: octaves.pictures,
 }
 """View -> the pictures that show it."""
 BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [

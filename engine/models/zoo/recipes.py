@@ -50,6 +50,7 @@ KINDS: dict[str, Kind] = {
     "gated": Kind("gated"),
     "infini": Kind("infini", {"segment": 64}),
     "landmark": Kind("landmark", {"block": 32}),
+    "log_linear": Kind("log_linear", {"feature_map": "none"}, rotary=False),
     "nsa": Kind("nsa", {"block": 16, "top_k": 3, "window": 32}),
 }
 """In the order in which they are trained."""

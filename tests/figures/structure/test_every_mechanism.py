@@ -29,6 +29,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "memory_tokens": [{"segment": 8, "slots": 3}],
     "infini": [{"segment": 8}, {"segment": 8, "update": "delta"}],
     "landmark": [{"block": 8}, {"block": 8, "aggregate": "logsumexp"}, {"block": 8, "top_k": 2}],
+    "log_linear": [{}, {"feature_map": "none"}],
     "kmeans": [{"clusters": 4, "window": 8}],
     "moba": [{"block": 8, "top_k": 2}],
     "nsa": [{"block": 8, "top_k": 2, "window": 6}],

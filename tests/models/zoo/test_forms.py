@@ -26,6 +26,8 @@ OTHERS = {
     "half": Kind("infini", {"segment": 12, "gate": "even"}),
     "few landmarks": Kind("landmark", {"block": 6, "top_k": 2}),
     "taken apart": Kind("landmark", {"block": 6, "aggregate": "logsumexp"}),
+    "levels": Kind("log_linear", {"feature_map": "elu1"}),
+    "even levels": Kind("log_linear", {"levels": "even"}),
     "open gate": Kind("gated", {"gate": "open"}),
     "even": Kind("nsa", {"block": 8, "top_k": 2, "window": 12, "gate": "even"}),
     "no slots": Kind("memory_tokens", {"slots": 0}),

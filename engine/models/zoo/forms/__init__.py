@@ -22,6 +22,7 @@ from engine.mechanisms.hierarchical import Hierarchical
 from engine.mechanisms.infini import Infini
 from engine.mechanisms.landmark import Landmark
 from engine.mechanisms.linear import Linear
+from engine.mechanisms.log_linear import LogLinear
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.memory_tokens import MemoryTokens
 from engine.mechanisms.moba import MoBA
@@ -61,6 +62,7 @@ FORMS: dict[type[Mechanism], Callable[..., Form]] = {
     MemoryTokens: recurrent.memory_tokens,
     Infini: recurrent.infini,
     Landmark: pieces.landmark,
+    LogLinear: recurrent.log_linear,
     Gated: scored.gated,
     NSA: chosen.nsa,
 }

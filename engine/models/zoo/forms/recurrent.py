@@ -8,6 +8,7 @@ import torch.nn.functional as F
 from engine.mechanisms.delta import Delta
 from engine.mechanisms.infini import Infini
 from engine.mechanisms.linear import Linear
+from engine.mechanisms.log_linear import LogLinear, even
 from engine.mechanisms.memory_tokens import MemoryTokens, merge
 from engine.models.zoo.forms.base import Dense, Form, Given, Mixed, Softmaxed, by_reference, gate
 
@@ -96,3 +97,19 @@ def infini(mechanism: Infini, given: Given) -> Form:
         )  # fmt: skip
     g = torch.sigmoid(given.learned["beta"])[:, None, None] if given.learned else w.new_tensor(0.5)
     return Mixed(((g.to(w), Dense(w)), (1 - g.to(w), own)))
+
+
+def log_linear(mechanism: LogLinear, given: Given) -> Form:
+    """Products of features, each times what its power of two counts for the row."""
+    q, k = given.q, given.k
+    if mechanism.feature_map == "elu1":
+        q, k = (torch.where(x > 0, x + 1, x.clamp_max(0).exp()) for x in (q, k))
+    w = F.normalize(q, dim=-1) @ F.normalize(k, dim=-1).mT * given.causal
+    at = torch.arange(given.n, device=q.device)
+    level = torch.frexp((at[:, None] ^ at).double()).exponent.long()  # digits that are not alike
+    if not given.learned:
+        return Dense(w * even(int(level.max()) + 1).to(w)[level])
+    weights, b = (given.learned[x].to(given.x) for x in ("w_level", "b_level"))
+    share = F.softplus(torch.einsum("bnD,hlD->bhnl", given.x, weights) + b[:, None])
+    level = level.clamp_max(share.shape[-1] - 1)
+    return Dense(w * share.gather(-1, level.expand(*w.shape)).to(w))
