@@ -23,7 +23,10 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "linformer": [{"rank": 6}],
     "nystrom": [{"landmarks": 6}],
     "truncated_svd": [{"rank": 6}],
-    "window": [{"window": 6, "sinks": 2}],
+    "window": [
+        {"window": 6, "sinks": 2},
+        {"window": 3, "dilation": 4, "whole": True, "random": 2},
+    ],
     "segmented": [{"segment": 8}, {"segment": 8, "integrate": "attention"}],
     "transformer_xl": [{"segment": 8, "memory": 5}],
     "memory_tokens": [{"segment": 8, "slots": 3}],
