@@ -49,6 +49,10 @@ FIELDS: dict[str, Param] = {
         str, "tiny", fits=_matching(r"[^\0\n]{1,400}"),
         said=Refusal("tiny, zoo-window, a folder, owner/name"),
     ),
+    "second": Field(
+        str, "", fits=lambda value: isinstance(value, str) and len(value) <= LONGEST_TEXT,
+        said=f"≤ {LONGEST_TEXT:,}",
+    ),
     "by": Param(str, "tokens", choices=READINGS),
     "sight": Param(str, "own", choices=SIGHTS),
     "layer": Field(int, None, read=whole, fits=_count(0), said="≥ 0"),

@@ -5,10 +5,10 @@ choices are equal specs. Of a mechanism's parameters all that were chosen are ke
 the text. Reading is lenient (`read` keeps what is right and lists what is not), making strict.
 
 URL keys: `sample` `text` `file` `arrays` or `source` (where Q, K, V come from), `s.*` (its
-parameters), `model` `by` `sight` `layer` `mechanism` `m.*` (its parameters), `trained`, `with`
-(what stands beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by column), `column` `head`
-`query` `colour` `pool` `group` `block` `grouping` `hide` `zoom` `lang`. A command line takes the
-same, after `--`.
+parameters), `model` `second` `by` `sight` `layer` `mechanism` `m.*` (its parameters), `trained`,
+`with` (what stands beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by column), `column`
+`head` `query` `colour` `pool` `group` `block` `grouping` `hide` `zoom` `lang`. A command line
+takes the same, after `--`.
 """
 
 import hashlib
@@ -92,6 +92,7 @@ class Spec:
     content: str = CONTENT_FIELDS["sample"].default
     source_params: Pairs = ()
     model: str = FIELDS["model"].default
+    second: str = FIELDS["second"].default
     by: str = FIELDS["by"].default
     sight: str = FIELDS["sight"].default
     layer: int | None = FIELDS["layer"].default
@@ -180,12 +181,16 @@ class Spec:
 
     def reading_key(self) -> str:
         """What decides one pass of a model over a text, as a string for caches."""
-        return json.dumps([self.source, self.content, self.model, self.by])
+        return json.dumps([self.source, self.content, *self._read])
 
     def source_key(self) -> str:
         """What decides Q, K and V, as a string for caches."""
-        where = (self.model, self.by, self.layer) if self.textual else ()
+        where = (*self._read, self.layer) if self.textual else ()
         return json.dumps([self.source, self.content, self.source_params, where, self.sight])
+
+    @property
+    def _read(self) -> tuple[str, ...]:
+        return (self.model, self.by, *filter(None, [self.second]))
 
     def attention_key(self) -> str:
         """What decides the weights, as a string for caches."""
@@ -201,8 +206,8 @@ class Spec:
         if "mechanism" in changes and "params" not in changes:
             changes["params"] = ()
         new = replace(self, **changes)
-        if (new.source, new.content, new.source_params, new.by) == (
-            self.source, self.content, self.source_params, self.by,
+        if (new.source, new.content, new.source_params, new.by, new.second) == (
+            self.source, self.content, self.source_params, self.by, self.second,
         ):  # fmt: skip
             return new
         stale = {"query": None, "zoom": None, "hide": tuple(i for i in new.hide if i == 0)}

@@ -4,13 +4,16 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from engine.models import embedded
+from engine.models import Model, embedded
 from engine.sources import SOURCES, samples
 from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS, TEXTUAL
 from engine.spec.picture import Spec
 from engine.spec.spelling import declarations
+from pages.ui.server.desk import DESK
 from pages.ui.shared import contents, controls
+from pages.ui.shared.reading import key_of
 from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import language, t
 from pages.ui.url import state
@@ -187,6 +190,23 @@ def source(*, texts: bool = False) -> None:
                 controls.parameter(
                     spec.source, "source", "source_params", name, declared[name], values[name]
                 )
+
+
+def second(place: DeltaGenerator) -> None:
+    """The second text, where the model that is open reads two."""
+    spec = state.spec()
+    opened = DESK.kept.get(key_of(spec.model)) if spec.textual else None
+    if not isinstance(opened, Model) or opened.second is None:
+        return
+    key = f"second-{opened.second}"
+    controls.follow(key, spec.second)
+    with place:
+        st.text_area(
+            t(f"explore.second.{opened.second}"), key=key, height=100, max_chars=LONGEST_TEXT,
+            help=t(f"explore.second.{opened.second}.help"),
+            on_change=lambda: state.change(second=st.session_state[key]),
+            placeholder=t(f"explore.second.{opened.second}.hint"),
+        )  # fmt: skip
 
 
 def layer(names: Mapping[int, str], chosen: int | None, change: Callable[..., None]) -> None:
