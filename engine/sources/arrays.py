@@ -43,16 +43,18 @@ class Opened:
 
     Attributes:
         given: the chosen layer and text. notes: what was found in it, and what was left out.
-        layers: names of the layers to choose from. items: texts. keys, tokens: how many keys it
-            has, and names for them; None without names.
     """
 
     given: QKV | Attention
-    notes: tuple[Refusal, ...]
-    layers: tuple[str, ...]
-    items: int
-    keys: int
-    tokens: int | None
+    notes: tuple[Refusal, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Numbers that are held of it."""
+        given = self.given
+        if isinstance(given, QKV):
+            return given.q.numel() + given.k.numel() + given.v.numel()
+        return given.frame.heads * given.frame.n * given.frame.m
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,19 @@ class Contents:
         """Texts in the batch."""
         return self.stack.items if self.stack else 1
 
+    @property
+    def keys(self) -> int:
+        """Keys of the first layer."""
+        return self.stack.steps[0][-1].shape[3] if self.stack else 0
+
+    @property
+    def tokens(self) -> int | None:
+        """How many names of tokens there are for one text; None without."""
+        names = self.found.get("tokens")
+        if names is not None and len(names) and isinstance(names[0], (list, tuple)):
+            names = names[0]
+        return None if names is None else len(names)
+
     def open(self, layer: int = 0, item: int = 0, crop: Crop = "none") -> Opened:
         """One layer and one text.
 
@@ -83,9 +98,7 @@ class Contents:
             ValueError: there is no such layer or text, or what there is can't be shown; says why.
         """
         if self.stack is None:
-            given = _qkv(self.found, self.origin)
-            named = len(given.tokens) if given.tokens else None
-            return Opened(given, (), self.layers, 1, given.m, named)
+            return Opened(_qkv(self.found, self.origin))
         return _weights(self, layer, item, crop)
 
 
@@ -338,9 +351,7 @@ def _weights(held: Contents, layer: int, item: int, crop: Crop) -> Opened:
     v = _floats("v", held.found["v"]) if "v" in held.found else None
     given = Attention.from_weights(w, v, **frame)
     notes += _oddities(w)
-    return Opened(
-        given, tuple(notes), held.layers, held.items, keys, None if names is None else len(names)
-    )
+    return Opened(given, tuple(notes))
 
 
 def _cropped(w: Float[Tensor, "h n m"], count: int, crop: Crop) -> tuple[Tensor, float]:

@@ -182,7 +182,7 @@ def test_more_keys_than_tokens_are_cropped_on_request_and_the_mass_is_said():
     with refused("have 8 keys for 4 tokens: choose which"):
         held.open()
     opened = held.open(crop="first")
-    assert (opened.keys, opened.tokens) == (8, 4)
+    assert (held.keys, held.tokens) == (8, 4)
     assert weights(opened.given).shape == (1, 4, 4) and opened.given.frame.tokens == tuple("abcd")
     assert str(opened.notes[0]) == (
         "4 keys are cut off, with 10.0% of the weight of the rows that are left"
