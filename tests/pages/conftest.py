@@ -9,7 +9,9 @@ import torch
 from streamlit.testing.v1 import AppTest
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from engine.models import embedded
 from engine.models.training.tokenizer import train_tokenizer
+from pages.ui.server.desk import DESK, KEPT, Store
 from tests.typecheck import unchecked
 
 ROOT = Path(__file__).parents[2]
@@ -44,6 +46,14 @@ def folder(tmp_path_factory) -> str:
     LlamaForCausalLM(config).save_pretrained(place)
     tokenizer.save_pretrained(place)
     return str(place)
+
+
+@pytest.fixture
+def small(folder, monkeypatch) -> str:
+    """The small model in the embedded one's place; nothing that is kept is of the other."""
+    monkeypatch.setattr(embedded, "TINY", folder)
+    monkeypatch.setattr(DESK, "kept", Store(KEPT))
+    return folder
 
 
 class Page:

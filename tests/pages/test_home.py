@@ -20,9 +20,8 @@ from pages.ui.shared import contents
 
 
 @pytest.fixture
-def home(page, folder, monkeypatch):
+def home(page, small):
     """home(lang) opens Home with the small model in the embedded one's place."""
-    monkeypatch.setattr(embedded, "TINY", folder)
     return lambda language: page("home", lang=language)
 
 

@@ -7,17 +7,13 @@ from PIL import Image
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
-from engine.models import embedded
 from pages.ui.server import thumbnails
-from pages.ui.server.desk import DESK
 
 
 @pytest.fixture
-def ask(folder, monkeypatch):
+def ask(small):
     """ask(**query) of the route, with the small model in the embedded one's place."""
-    monkeypatch.setattr(embedded, "TINY", folder)
     thumbnails._studio.cache_clear()
-    DESK.kept.clear()
     client = TestClient(Starlette(routes=thumbnails.ROUTES))
     return lambda **query: client.get("/api/thumbnail", params=query)
 
