@@ -30,6 +30,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "segmented": [{"segment": 8}, {"segment": 8, "integrate": "attention"}],
     "transformer_xl": [{"segment": 8, "memory": 5}],
     "memory_tokens": [{"segment": 8, "slots": 3}],
+    "differential": [{}, {"version": "2"}],
     "infini": [{"segment": 8}, {"segment": 8, "update": "delta"}],
     "landmark": [{"block": 8}, {"block": 8, "aggregate": "logsumexp"}, {"block": 8, "top_k": 2}],
     "log_linear": [{}, {"feature_map": "none"}],
