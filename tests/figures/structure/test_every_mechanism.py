@@ -14,6 +14,7 @@ import engine
 from engine.contract import QKV, Layer, Refusal
 from engine.figures.base.theme import LIGHT
 from engine.figures.structure.pictures import Context, Picture, pictures
+from engine.mechanisms.relative import KINDS
 from engine.text.locale import locale, speaker
 
 N, ROW = 40, 37
@@ -38,7 +39,7 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "moba": [{"block": 8, "top_k": 2}],
     "nsa": [{"block": 8, "top_k": 2, "window": 6}],
     "indexer": [{"top_k": 4}, {"block": 8, "top_k": 2, "score": "bounds"}],
-    "relative": [{"kind": kind} for kind in ("alibi", "rope", "t5", "shaw", "music")],
+    "relative": [{"kind": kind} for kind in KINDS],
     "combined": [{}, {"normaliser": "entmax", "size": 8}, {"normaliser": "sigmoid"}],
 }
 """Parameters that cut a short text up; defaults of the others."""
