@@ -194,11 +194,11 @@ class Bias:
             the query. NaN at distances that no row sees.
         logit: (h k) mean of the whole logit by distance. pairs: (k) how many pairs that is of.
         rows: (r) rows averaged: all or a sample.
-        kind: alibi, rope, t5, shaw, music or forgetting.
+        kind: alibi, rope, yarn, prope, nope, t5, shaw, music or forgetting.
         origin: q and k are "before" the model's rotation, as "given" where it has none, or
             "rotated" already where that couldn't be told.
         half_life: (h) tokens in which ALiBi halves a weight, ln 2 / slope.
-        decay: (k) RoPE's mean of q · R k over unit q = k.
+        decay: (k) a rotation's mean of q · R k over unit q = k.
         skew: (h a a) the first queries' products with Music's embeddings, one column a distance,
             falling to 0; and the same skewed, a column a key, with what is left over above the
             diagonal.

@@ -48,6 +48,7 @@ KINDS: dict[str, Kind] = {
     "stick_breaking": Kind("stick_breaking", rotary=False),
     "delta": Kind("delta", rotary=False),
     "gated": Kind("gated"),
+    "differential2": Kind("differential", {"version": "2"}),
     "infini": Kind("infini", {"segment": 64}),
     "landmark": Kind("landmark", {"block": 32}),
     "log_linear": Kind("log_linear", {"feature_map": "none"}, rotary=False),

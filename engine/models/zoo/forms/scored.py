@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from engine.kernels import positions
-from engine.mechanisms.differential import Differential
+from engine.mechanisms.differential import Differential, neighbours
 from engine.mechanisms.forgetting import Forgetting
 from engine.mechanisms.gated import Gated
 from engine.mechanisms.relative import Relative
@@ -48,6 +48,11 @@ def ssmax(mechanism: SSMax, given: Given) -> Form:
 
 
 def differential(mechanism: Differential, given: Given) -> Form:
+    if mechanism.second:
+        other = given.q[:, neighbours(given.q.shape[1])]
+        both = (Softmaxed(q, given.k, given.scale) for q in (given.q, other))
+        share = torch.sigmoid(gate(given, "lambda"))[..., None].to(given.q)
+        return Mixed(tuple(zip((torch.ones_like(share), -share), both, strict=True)))
     half, scale = given.q.shape[-1] // 2, given.scale * 2**0.5
     first, second = (
         Softmaxed(given.q[..., at], given.k[..., at], scale)
