@@ -113,7 +113,7 @@ def choosing(found: Shown, bar: DeltaGenerator, heads: Sequence[Head]) -> None:
 
     with bar:
         st.selectbox(
-            t("models.off.head"), every(found), key="models-one", width=250, on_change=picked,
+            t("models.off.head"), every(found), key="models-one", width=215, on_change=picked,
             format_func=lambda one: found.head_name(*one), label_visibility="collapsed",
         )  # fmt: skip
 
