@@ -2,11 +2,11 @@
 
 Arrays, by name: `q` (h n d), `k` (g m d), `v` (g m e), or `weights` (h n m) with, if wanted, `v`;
 a missing head axis is one head, a leading axis of one (a batch) is dropped. Also `key_mask` or
-`attention_mask` (m), (b m), `causal`, `scale`. Weights may also stand alone, without a name, in
-stacks of layers and of texts (stacks.py). Tokens: an array of strings `tokens` in .npz, a JSON
-list under "tokens" in the metadata of .safetensors, a list in what torch saved. Files: .npz, .npy,
-.safetensors, and .pt of torch, opened with `weights_only` so that no code in it is run; pickles
-are never read.
+`attention_mask` (m), (b m), `causal` (told by the weights if not said), `scale`. Weights may also
+stand alone, without a name, in stacks of layers and of texts (stacks.py). Tokens: an array of
+strings `tokens` in .npz, a JSON list under "tokens" in the metadata of .safetensors, a list in
+what torch saved. Files: .npz, .npy, .safetensors, and .pt of torch, opened with `weights_only` so
+that no code in it is run; pickles are never read.
 """
 
 from __future__ import annotations
@@ -348,6 +348,8 @@ def _weights(held: Contents, layer: int, item: int, crop: Crop) -> Opened:
                 count=int(pad.sum()),
             )
         )
+    if "causal" not in held.found and w.shape[1] <= w.shape[2] > 1:
+        frame["causal"] |= not bool(w.triu(w.shape[2] - w.shape[1] + 1).any())
     v = _floats("v", held.found["v"]) if "v" in held.found else None
     given = Attention.from_weights(w, v, **frame)
     notes += _oddities(w)

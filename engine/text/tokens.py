@@ -8,6 +8,7 @@ import re
 import unicodedata
 from collections.abc import Iterable
 from itertools import pairwise
+from typing import Literal
 
 MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "": "∅"}
 JOINERS = (
@@ -110,3 +111,10 @@ def runs_on(text: str) -> bool:
     """Whether a text is mostly of scripts that are read as a line, not as words in a list."""
     letters = [c for c in text[:4096] if c.isalpha()]
     return 2 * sum(RUNNING.match(c) is not None for c in letters) > len(letters)
+
+
+def direction(text: str) -> Literal["ltr", "rtl"]:
+    """Which way most of a text's letters run: names of special tokens are Latin in any text."""
+    kinds = [unicodedata.bidirectional(c) for c in text[:4096]]
+    back = sum(kind in ("R", "AL") for kind in kinds)
+    return "rtl" if back > kinds.count("L") else "ltr"

@@ -237,6 +237,69 @@ def test_the_finder_reads_every_kind_of_model(page, kinds, kind):
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
+@pytest.mark.parametrize("way", ["rollout", "flow"])
+def test_what_reaches_a_token_through_all_layers_and_what_each_would_say(page, language, way):
+    query = {"models-part": "across", "models-way": way, "models-row": "4", "text": TEXT}
+    opened = page("models", lang=language, **query).healthy()
+    text = next(x for p in opened.parts if "weights" in (x := json.loads(p.proto.json)))
+    assert text["chosen"] == 4 and max(text["weights"][:5]) > 0 == max(text["weights"][5:])
+    (table,) = [
+        x.proto.body for x in opened.test.get("html") if "predictions lens" in x.proto.body
+    ]
+    assert table.count("<tr>") == 5 and table.count("<td>") == 15 and "<b>" in table
+    words = locale(language)
+    start = words[f"models.way.{way}.says"].split("{")[0]
+    assert any(x.startswith(start) for x in opened.words)
+
+
+@pytest.mark.parametrize(("kind", "said"), [
+    ("bert", "predicts no tokens"), ("mpt", "leads from"), ("bart", "leads from"),
+])  # fmt: skip
+def test_layers_of_every_kind_of_model_are_followed(page, kinds, kind, said):
+    query = {"models-part": "across", "lang": "en", "text": TEXT}
+    opened = page("models", model=kinds(kind), **query).healthy()
+    assert any(said in x for x in opened.words) and any("By rollout" in x for x in opened.words)
+
+
+def test_flow_through_a_long_text_is_refused_in_words(models):
+    query = {"models-part": "across", "models-way": "flow", "sample": "workshop", "lang": "en"}
+    assert any("at most 64 tokens" in x for x in models(**query).healthy().words)
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
+def test_one_model_on_two_texts(models, language):
+    query = {"models-part": "beside", "text": TEXT, "lang": language}
+    opened = models(**query, **{"models-other-text": "hello, the dog."}).healthy()
+    here, there = charts(opened)
+    assert here["layout"]["images"] != there["layout"]["images"]
+    words = locale(language)
+    start = (
+        words["models.beside.moves"]
+        .split("{head}")[0]
+        .replace("{score}", words["pattern.induction"])
+    )
+    assert any(x.startswith(start) for x in opened.words)
+
+
+def test_two_models_on_one_text(models, page):
+    query = {"models-part": "beside", "lang": "en", "models-shows": "previous"}
+    opened = models(**query, **{"models-other-model": "tiny"}).healthy()
+    here, there = charts(opened)
+    assert (len(here["data"][0]["x"]), len(there["data"][0]["x"])) == (8, 24)
+    (said,) = [x for x in opened.words if x.startswith("Previous token: most has layer")]
+    assert said.endswith("on the right.") and said.count("%") == 2
+    same = page("models", **query).healthy()
+    assert any("changes most is" in x and "by 0% on average" in x for x in same.words)
+
+
+def test_weights_are_weighed_by_their_values(models):
+    query = {"models-part": "one", "models-heads": "0.1", "models-row": "5", "lang": "en"}
+    plain = lines_of(models(**query).healthy())["heads"][0]["lines"]
+    opened = models(**query, **{"models-by-value": "true"}).healthy()
+    assert lines_of(opened)["heads"][0]["lines"] != plain
+
+
+@pytest.mark.parametrize("language", LANGUAGES)
 def test_a_head_is_switched_off_and_the_predictions_move(page, language):
     opened = page("models", lang=language, **{"models-part": "off"}).healthy()
     (text,) = [json.loads(x.proto.json) for x in opened.parts]

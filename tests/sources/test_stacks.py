@@ -202,6 +202,14 @@ def test_what_rows_add_up_to_is_said_where_they_are_no_shares():
     assert signed.given.row_kind == "signed" and "return_attn_probs" in str(signed.notes[-1])
 
 
+def test_weights_tell_whether_they_look_back_only():
+    own = attentions([[5, 6, 7, 8]])
+    assert arrays.contents(torch_file(own), "a.pt").open().given.frame.causal
+    assert not arrays.read(npy(square(2, 4, 4)), "a.npy").frame.causal
+    said = npz(weights=np.eye(3, dtype=np.float32), causal=False)
+    assert not arrays.read(said, "a.npz").frame.causal
+
+
 def test_rows_of_padding_that_are_not_numbers_are_empty():
     w = torch.full((1, 3, 3), torch.nan)
     w[0, 1:] = torch.tensor([[0, 1, 0], [0, 0.5, 0.5]])

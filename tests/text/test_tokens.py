@@ -2,7 +2,16 @@
 
 import pytest
 
-from engine.text.tokens import escaped, isolated, joined, joining, runs_on, shortened, shown
+from engine.text.tokens import (
+    direction,
+    escaped,
+    isolated,
+    joined,
+    joining,
+    runs_on,
+    shortened,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -55,3 +64,8 @@ def test_letters_of_a_joined_script_keep_their_forms_in_places_of_their_own():
 )
 def test_scripts_that_are_read_as_a_line(text, runs):
     assert runs_on(text) == runs
+
+
+def test_most_letters_say_which_way_a_text_runs():
+    assert direction("<|bos|>مرحبا بالعالم") == "rtl" and direction("a شكرا") == "rtl"
+    assert direction("the fox") == direction("123") == direction("他来了") == "ltr"

@@ -251,6 +251,8 @@ export interface EdgesData {
   names: Record<"from" | "to", string[]>;
   heads: HeadLines[];
   layout: "down" | "across";
+  /** Of running text. */
+  direction: "ltr" | "rtl";
   /** The query whose lines alone are shown. */
   chosen: number | null;
   height: number;

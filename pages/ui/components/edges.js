@@ -3,6 +3,7 @@
 import { curve, share, strands, strongest, through } from "./bundle.js";
 import { arrow, clamp, fill, isolated, lookOf, same } from "./common.js";
 import { Component, mounting } from "./component.js";
+import { linesOf } from "./lines.js";
 
 /** @import { End } from "./bundle.js" */
 /** @import { Given } from "./component.js" */
@@ -71,9 +72,10 @@ class Edges extends Component {
   build() {
     this.places.clear();
     for (const side of SIDES) {
+      const tokens = this.data[side];
       const line = document.createElement("div");
-      line.dir = "auto";
-      this.spans[side] = this.data[side].map((text, index) => {
+      line.dir = this.data.layout === "across" ? this.data.direction : "";
+      this.spans[side] = tokens.map((text, index) => {
         const span = document.createElement("span");
         span.textContent = text ?? "";
         span.dir = this.data.layout === "down" ? "auto" : "";
@@ -82,7 +84,9 @@ class Edges extends Component {
         this.places.set(span, { side, index });
         return span;
       });
-      line.append(...this.spans[side]);
+      // of a character that is several tokens, the others stand behind its word: letters join
+      const order = linesOf(tokens).flat();
+      line.append(...order.map((piece) => this.spans[side][piece.token]));
       const name = document.createElement("b");
       name.textContent = this.data.words[side];
       this.sides[side].replaceChildren(name, line);

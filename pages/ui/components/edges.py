@@ -7,7 +7,7 @@ from typing import Any, Literal
 import streamlit as st
 
 from engine.structure.edges import Lines
-from engine.text.tokens import flowing, joining, shown
+from engine.text.tokens import direction, flowing, joining, shown
 from pages.ui.components.looks import LOOKS, registered, script, words
 
 HTML = """
@@ -87,6 +87,7 @@ def token_lines(
                 for name, one in zip(heads, made, strict=True)
             ],
             "layout": layout,
+            "direction": direction("".join(queries)),
             "chosen": chosen,
             "height": height,
             "looks": LOOKS,

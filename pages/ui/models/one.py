@@ -10,6 +10,7 @@ from engine.measure.attention import Attention
 from engine.models.overview import heads_of
 from engine.models.trace import Side
 from engine.structure.edges import lines, within
+from engine.structure.values import ByValue, lengths
 from engine.text import quantities
 from engine.text.tokens import isolated, joined, runs_on
 from pages.ui.components.edges import token_lines
@@ -17,6 +18,7 @@ from pages.ui.components.heatmap import heatmap
 from pages.ui.models.fields import LAYOUTS, MODELS, numbers_in, spelt
 from pages.ui.models.heads import best
 from pages.ui.models.shown import Shown
+from pages.ui.server.waiting import Trouble
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 from pages.ui.url import linked
@@ -45,9 +47,8 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
         )  # fmt: skip
         linked.toggle(MODELS, "by-words", t("models.by_words"))
         linked.toggle(MODELS, "aside", t("models.aside"), help=t("models.aside.help"))
-    atts = {i: found.trace.attention(i) for i in {i for i, _ in heads}}
-    if MODELS["aside"]:
-        atts = {i: att.hide(torch.tensor([0])) for i, att in atts.items()}
+        linked.toggle(MODELS, "by-value", t("models.by_value"), help=t("models.by_value.help"))
+    atts = {i: attention(found, i) for i in {i for i, _ in heads}}
     att = atts[layer]
     row = MODELS["row"]
     if row is None or row >= att.frame.n:
@@ -63,6 +64,11 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
         the_map(found, att, layer, head, row, queries, FLAT)
     with st.container(key="sentence"):
         say(sentence(found, att, layer, head, row, queries, keys))
+    if found.opens(layer):
+        st.button(
+            t("models.one.explore"), key="models-one-explore", type="tertiary",
+            on_click=found.leave, args=(layer, head),
+        )  # fmt: skip
     with st.container(key="caption"):
         st.text(t("models.one.caption", least=quantities.share(LEAST)))
 
@@ -79,29 +85,37 @@ def chosen(found: Shown) -> list[Head]:
     return [(i, h) for i, h in some if found.trace.parts[i] == part][:MOST]
 
 
+def attention(found: Shown, layer: int) -> Attention:
+    """A layer's attention, weighed by its values and without the first token, where that is asked.
+
+    Raises:
+        Refusal: its values can't be weighed.
+    """
+    att = found.trace.attention(layer)
+    if MODELS["by-value"]:
+        if att.row_kind == "signed":
+            raise Trouble(t("models.by_value.signed"))
+        att = ByValue(att, lengths(found.trace.layer(layer)))
+    return att.hide(torch.tensor([0])) if MODELS["aside"] else att
+
+
 def every(found: Shown) -> list[Head]:
     """All heads there are."""
     return [(i, h) for i, layer in enumerate(found.layers) for h in range(layer.heads)]
 
 
 def choosing(found: Shown, bar: DeltaGenerator, heads: Sequence[Head]) -> None:
-    """The head that is large, and the way to it in Explore."""
+    """The head that is large."""
     follow("models-one", heads[0])
-    layer, head = heads[0]
 
     def picked() -> None:
         MODELS.choose("heads", spelt([st.session_state["models-one"]]))
 
     with bar:
         st.selectbox(
-            t("models.off.head"), every(found), key="models-one", width=250, on_change=picked,
+            t("models.off.head"), every(found), key="models-one", width=215, on_change=picked,
             format_func=lambda one: found.head_name(*one), label_visibility="collapsed",
         )  # fmt: skip
-        if found.opens(layer):
-            st.button(
-                t("models.one.explore"), key="models-one-explore", type="tertiary",
-                on_click=found.leave, args=(layer, head),
-            )  # fmt: skip
 
 
 def beside(found: Shown, heads: Sequence[Head]) -> None:
@@ -110,7 +124,7 @@ def beside(found: Shown, heads: Sequence[Head]) -> None:
     others = [x for x in every(found) if x != heads[0] and found.trace.parts[x[0]] == part]
     follow("models-beside", list(heads[1:]))
     st.multiselect(
-        t("models.beside"), others, key="models-beside", max_selections=MOST - 1, width=220,
+        t("models.beside"), others, key="models-beside", max_selections=MOST - 1, width=160,
         format_func=lambda one: found.head_name(*one), placeholder=t("models.beside.hint"),
         label_visibility="collapsed",
         on_change=lambda: MODELS.choose(
@@ -131,8 +145,9 @@ def the_map(
     found: Shown, att: Attention, layer: int, head: int, row: int, queries: Side, height: int
 ) -> None:
     """The head's map."""
+    ways = [MODELS[one] for one in ("aside", "by-value")]
     heatmap(
-        "models-map", att, t, name=f"{found.spec.reading_key()}:{layer}:{MODELS['aside']}",
+        "models-map", att, t, name=f"{found.spec.reading_key()}:{layer}:{ways}",
         queries=queries.tokens, head=head, query=row, height=height,
         on_query=lambda one: MODELS.choose("row", one),
     )  # fmt: skip
