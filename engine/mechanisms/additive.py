@@ -52,7 +52,7 @@ class Additive(Mechanism):
     complexity: ClassVar[str] = "n²·hidden"
     grows: ClassVar[str] = "hidden"
 
-    hidden: int = param(32, low=1, slider=(1, 128), log=True)
+    hidden: int = param(32, low=1, high=4096, slider=(1, 128), log=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
 
     def check(self, qkv: QKV) -> None:

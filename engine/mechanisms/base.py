@@ -37,6 +37,7 @@ class Mechanism(ABC):
         leaves_out: True if a row that sees keys may be left none by the mechanism: it is 0 then.
         grows: the parameter that buys fidelity to full attention with cost, "" if there is none.
         sizes: parameters that show nothing where they come near the length of the text.
+        spans: parameters that, above the text's length, say what they say at it.
         groups: the grouping of keys that its views give, "buckets" or "clusters", "" if none.
         beside_full: its place beside full softmax where nothing else is chosen, 0 for none.
         blocks_at_once: blocks of weights in float32 that a pass holds side by side.
@@ -58,6 +59,7 @@ class Mechanism(ABC):
     leaves_out: ClassVar[bool] = False
     grows: ClassVar[str] = ""
     sizes: ClassVar[tuple[str, ...]] = ()
+    spans: ClassVar[tuple[str, ...]] = ()
     groups: ClassVar[str] = ""
     beside_full: ClassVar[int] = 0
     blocks_at_once: ClassVar[int] = 4
@@ -69,6 +71,12 @@ class Mechanism(ABC):
     def __post_init__(self) -> None:
         for name, declared in params_of(type(self)).items():
             object.__setattr__(self, name, declared.check(name, getattr(self, name)))
+
+    def within(self: M, qkv: QKV) -> M:
+        """The same with no span longer than the text, so that none costs more than the text."""
+        most = max(qkv.n, qkv.m)
+        long = {name: most for name in self.spans if getattr(self, name) > most}
+        return replace(self, **long) if long else self
 
     @property
     def called(self) -> Id:
@@ -167,7 +175,7 @@ class Mechanism(ABC):
         """
         bare = replace(self, learned=None)
         bare.check(qkv)
-        return replace(bare, learned=bare.learn(qkv))
+        return replace(bare, learned=bare.within(qkv).learn(qkv))
 
     def learn(self, qkv: QKV) -> Learned | None:
         """What `fit` carries; None where nothing is learned."""

@@ -129,4 +129,5 @@ class Estimate:
 
 def estimate(mechanism: Mechanism, qkv: QKV, size: int = 512) -> Estimate:
     """What attending and summarising would cost, before anything is computed."""
+    mechanism = mechanism.within(qkv)
     return Estimate(mechanism.bytes_needed(qkv, size), mechanism.flops(qkv))

@@ -58,11 +58,12 @@ class Indexer(Mechanism):
     grows: ClassVar[str] = "top_k"
     sizes: ClassVar[tuple[str, ...]] = ("top_k", "block")
     blocks_at_once: ClassVar[int] = 8
+    spans: ClassVar[tuple[str, ...]] = ("block", "top_k")
 
     score: str = param("learned", choices=SCORES)
     block: int = param(1, low=1, slider=(1, 64), unit="tokens", log=True)
     top_k: int = param(32, low=1, slider=(1, 512), unit="blocks", log=True)
-    width: int = param(8, low=1, slider=(1, 64), log=True)
+    width: int = param(8, low=1, high=1024, slider=(1, 64), log=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
 
     def check(self, qkv: QKV) -> None:
@@ -71,6 +72,8 @@ class Indexer(Mechanism):
 
     def attend(self, qkv: QKV) -> Picked:
         self.check(qkv)
+        if (own := self.within(qkv)) is not self:
+            return own.attend(qkv)
         learned = self.learned or self.learn(qkv)
         gate = self.gate(qkv, learned)
         pattern = patterns.Blocks.of(qkv, self.block, self.top_k, gate)

@@ -50,6 +50,7 @@ class Segmented(Mechanism):
     leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "segment"
     sizes: ClassVar[tuple[str, ...]] = ("segment",)
+    spans: ClassVar[tuple[str, ...]] = ("segment",)
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
     integrate: str = param("none", choices=INTEGRATE)
@@ -69,6 +70,8 @@ class Segmented(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
+        if (own := self.within(qkv)) is not self:
+            return own.attend(qkv)
         if self.integrate != "none":
             return Integrated(qkv, self.segment, self.integrate, self.corrected)
         att = Composed(

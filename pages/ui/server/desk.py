@@ -19,6 +19,8 @@ from typing import Any, Literal, TypeVar
 import torch
 from cachetools import LRUCache
 
+from engine.runtime.watch import watched
+
 T = TypeVar("T")
 Kind = Literal["window", "result", "model", "training", "sweep"]
 
@@ -147,7 +149,15 @@ class Desk:
         ticket = self.ticket(kind, key, needs)
         with self.seat(ticket, waiting, lambda: self.kept.get(key) is not None):
             if (kept := self.kept.get(key)) is None:
-                kept = work(report)
+                share = 0.0
+
+                def done(now: float) -> None:
+                    nonlocal share
+                    share = now
+                    report(share)
+
+                with watched(lambda: report(share)):  # work that says nothing can be left, too
+                    kept = work(done)
                 self.kept.put(key, kept, size(kept))
             return kept
 

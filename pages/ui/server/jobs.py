@@ -23,6 +23,7 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.contract import Refusal
+from engine.runtime.watch import watched
 from pages.ui.server.desk import DESK, Desk, Kind, Trouble, out_of_memory
 from pages.ui.shared.finite import finite
 from pages.ui.shared.strings import language, speaker, spoken
@@ -38,8 +39,8 @@ Say = Callable[[State], None]
 """Called with a state; raises Stopped when the work is to end."""
 
 
-class Stopped(Exception):
-    """The person stopped the work, or has gone."""
+class Stopped(BaseException):
+    """The person stopped the work, or has gone; no fault, so that nothing mends it on the way."""
 
 
 class Busy(Exception):
@@ -154,7 +155,8 @@ class Jobs:
             try:
                 with self._desk.seat(ticket, waiting_for):
                     job.started = True
-                    job.result = work(job.say)
+                    with watched(job.check):
+                        job.result = work(job.say)
                 error = None
             except Stopped:
                 error = "stopped"
