@@ -137,6 +137,10 @@ class Mechanism(ABC):
         """Pairs of a head that are scored, from shapes alone."""
         return visible_pairs(qkv)
 
+    def shown(self, qkv: QKV) -> int:
+        """Pairs of a head whose weights are worked out for statistics and maps."""
+        return visible_pairs(qkv)
+
     def flops(self, qkv: QKV) -> int:
         """Floating-point operations of the output, 2 a multiply-add, exponentials not counted.
 

@@ -181,6 +181,9 @@ class Combined(Mechanism):
             case name:
                 return normalisers.Softmax(zero=name == "softmax1")
 
+    def shown(self, qkv: QKV) -> int:
+        return self.pairs(qkv)
+
     def pairs(self, qkv: QKV) -> int:
         """Those of the pattern; all, where it goes by content."""
         match self.pattern:

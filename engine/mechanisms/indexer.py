@@ -172,6 +172,9 @@ class Indexer(Mechanism):
         rows = 8 * 4 * selection.GATES + 8 * 6 * qkv.heads * min(qkv.n, ROWS) * min(qkv.m, KEYS)
         return 8 * (2 * numbers(qkv) + 3 * qkv.heads * qkv.n * self.top_k) + rows
 
+    def shown(self, qkv: QKV) -> int:
+        return self.pairs(qkv)
+
     def pairs(self, qkv: QKV) -> int:
         """Those of the chosen blocks; a ragged last block counts whole when chosen from outside
         it."""

@@ -180,6 +180,9 @@ class Lsh(Mechanism):
         at = "chunk" if self.scope == "chunk" else "n/buckets"
         return f"rounds·n·(buckets + {at} + log n)"
 
+    def shown(self, qkv: QKV) -> int:
+        return self.pairs(qkv)
+
     def pairs(self, qkv: QKV) -> int:
         """What all rounds look at, in the mean over hashes that fill the buckets evenly.
 

@@ -144,6 +144,9 @@ class Segmented(Mechanism):
     def order(self) -> str:
         return "n·segment" if self.integrate == "none" else self.complexity
 
+    def shown(self, qkv: QKV) -> int:
+        return self.pairs(qkv) if self.integrate == "none" else super().shown(qkv)
+
     def pairs(self, qkv: QKV) -> int:
         """Those inside segments."""
         return TransformerXL(self.segment, memory=0).pairs(qkv)

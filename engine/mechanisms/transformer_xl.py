@@ -67,6 +67,9 @@ class TransformerXL(Mechanism):
     def selects(self) -> bool:
         return True
 
+    def shown(self, qkv: QKV) -> int:
+        return self.pairs(qkv)
+
     def pairs(self, qkv: QKV) -> int:
         position = torch.arange(qkv.n) + qkv.frame.offset
         start = position // self.segment * self.segment

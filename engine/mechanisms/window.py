@@ -69,6 +69,9 @@ class Window(Mechanism):
         grid = qkv.grid
         return self.suited(qkv.m if grid is None else max(grid.rows, grid.cols))
 
+    def shown(self, qkv: QKV) -> int:
+        return self.pairs(qkv)
+
     def pairs(self, qkv: QKV) -> int:
         if qkv.grid is not None:
             return int(self.reach(qkv).sum())

@@ -27,12 +27,13 @@ LARGEST = 2**29
 NAMES = ("q", "k", "v", "weights", "tokens", "key_mask", "causal", "scale")
 
 
-def read(source: str | Path | bytes, name: str = "") -> QKV | Attention:
+def read(source: str | Path | bytes, name: str = "", most: int = LARGEST) -> QKV | Attention:
     """Q, K, V or weights out of a file.
 
     Args:
         source: a path, or the file's bytes.
         name: the file's name, for its ending and for the badge; the path's own by default.
+        most: bytes that it may unpack to.
 
     Raises:
         ValueError: not such a file, pickled, too large, arrays missing, of wrong shape, or not
@@ -42,14 +43,16 @@ def read(source: str | Path | bytes, name: str = "") -> QKV | Attention:
     if not isinstance(source, bytes):
         path = Path(source)
         name = name or path.name
-        if path.stat().st_size > LARGEST:
-            raise Refusal("{name} is larger than {mib} MiB", name=name, mib=LARGEST >> 20)
+        if path.stat().st_size > most:
+            raise Refusal("{name} is larger than {mib} MiB", name=name, mib=most >> 20)
         source = path.read_bytes()
     if not source:
         raise Refusal("{name} is empty", name=name or Refusal("the file"))
+    if len(source) > most:
+        raise Refusal("{name} is larger than {mib} MiB", name=name, mib=most >> 20)
     ending = Path(name).suffix.lower()
     if ending == ".npz" or (not ending and source[:2] == b"PK"):
-        found = _npz(source)
+        found = _npz(source, most)
     elif ending == ".safetensors":
         found = _safetensors(source)
     else:
@@ -59,12 +62,15 @@ def read(source: str | Path | bytes, name: str = "") -> QKV | Attention:
     return _made(found, Origin("arrays", name))
 
 
-def _npz(data: bytes) -> dict[str, Any]:
+def _npz(data: bytes, most: int) -> dict[str, Any]:
     try:
         with zipfile.ZipFile(io.BytesIO(data)) as file:
             total = sum(i.file_size for i in file.infolist())
-        if total > LARGEST:
-            raise Refusal("the arrays unpack to more than {mib} MiB", mib=LARGEST >> 20)
+            locked = any(i.flag_bits & 1 for i in file.infolist())
+        if total > most:
+            raise Refusal("the arrays unpack to more than {mib} MiB", mib=most >> 20)
+        if locked:
+            raise Refusal("the file is encrypted; save it without a password")
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
             return {k: file[k] for k in file.files if k in NAMES}
     except Refusal:
@@ -75,7 +81,7 @@ def _npz(data: bytes) -> dict[str, Any]:
                 "the file holds pickled objects, which are never read; save plain arrays"
             ) from None
         raise Refusal("not a readable .npz file: {reason}", reason=error) from None
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, SyntaxError) as error:
+    except Exception as error:  # zipfile's, zlib's and numpy's own share no type
         raise Refusal("not a readable .npz file: {reason}", reason=error) from None
 
 
@@ -94,12 +100,27 @@ def _safetensors(data: bytes) -> dict[str, Any]:
     return found
 
 
+def _numbers(name: str, x: Any) -> Tensor:
+    """An array of integers, real numbers or truths that torch knows, in this machine's order."""
+    if isinstance(x, Tensor):
+        return x
+    x = np.asarray(x)
+    if x.dtype.kind not in "biuf" or x.dtype.itemsize > 8:  # not text, dates, long doubles
+        raise Refusal("{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype)
+    return torch.as_tensor(x.astype(x.dtype.newbyteorder("="), copy=False))
+
+
 def _floats(name: str, x: Any) -> Tensor:
-    x = torch.as_tensor(np.asarray(x)) if not isinstance(x, Tensor) else x
+    x = _numbers(name, x)
     if x.is_complex() or x.dtype == torch.bool:
         raise Refusal("{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype)
-    if not x.is_floating_point():
-        x = x.float()
+    if not x.is_floating_point() or x.element_size() < 2:  # float8 is kept, not computed in
+        try:
+            x = x.float()
+        except (RuntimeError, NotImplementedError):
+            raise Refusal(
+                "{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype
+            ) from None
     while x.ndim > 3 and x.shape[0] == 1:
         x = x[0]
     if x.ndim == 2:
@@ -114,10 +135,22 @@ def _floats(name: str, x: Any) -> Tensor:
 
 
 def _scalar(name: str, x: Any) -> Any:
-    x = np.asarray(x)
-    if x.size != 1:
-        raise Refusal("{name} must be one value, not {shape}", name=name, shape=x.shape)
+    x = _numbers(name, x)
+    if x.numel() != 1:
+        raise Refusal("{name} must be one value, not {shape}", name=name, shape=tuple(x.shape))
+    if x.is_complex():
+        raise Refusal("{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype)
     return x.item()
+
+
+def _tokens(tokens: Any) -> tuple[str, ...]:
+    try:
+        tokens = tokens.tolist() if isinstance(tokens, np.ndarray) else tokens
+    except (ValueError, SystemError):  # numpy keeps numbers that are no characters
+        tokens = None
+    if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
+        raise Refusal("tokens must be a list of strings")
+    return tuple(t.encode("utf-8", "replace").decode() for t in tokens)  # no half characters
 
 
 def _made(found: dict[str, Any], origin: Origin) -> QKV | Attention:
@@ -138,13 +171,9 @@ def _made(found: dict[str, Any], origin: Origin) -> QKV | Attention:
         weights = None
         m = _floats("k", found["k"]).shape[1]
     if "tokens" in found:
-        tokens = found["tokens"]
-        tokens = tokens.tolist() if isinstance(tokens, np.ndarray) else tokens
-        if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
-            raise Refusal("tokens must be a list of strings")
-        frame["tokens"] = tuple(tokens)
+        frame["tokens"] = _tokens(found["tokens"])
     if "key_mask" in found:
-        frame["key_mask"] = torch.as_tensor(np.asarray(found["key_mask"])).bool().flatten()
+        frame["key_mask"] = _numbers("key_mask", found["key_mask"]).bool().flatten()
     frame["units"] = group_units(m)
     if weights is not None:
         v = _floats("v", found["v"]) if "v" in found else None

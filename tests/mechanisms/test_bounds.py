@@ -64,8 +64,6 @@ def test_beyond_the_text_a_span_says_what_it_says_at_its_end(key, base, name, ca
     for n, m in ((N, N), (7, N), (N, 7)):
         q, k, v = QKV.q[:, :n], QKV.k[:, :m], QKV.v[:, :m]
         given = engine.QKV(q, k, v, causal=causal)
-        far, near = (
-            engine.make(key, **base, **{name: value}).attend(given) for value in (FAR, N)
-        )
+        far, near = (engine.make(key, **base, **{name: value}).attend(given) for value in (FAR, N))
         torch.testing.assert_close(far.weights(), near.weights())
         torch.testing.assert_close(far.output, near.output)

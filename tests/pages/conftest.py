@@ -10,6 +10,7 @@ from streamlit.testing.v1 import AppTest
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.models.training.tokenizer import train_tokenizer
+from engine.text.locale import locale
 from tests.typecheck import unchecked
 
 ROOT = Path(__file__).parents[2]
@@ -99,8 +100,9 @@ class Page:
         return self.test.session_state[f"url.{group}"].value
 
     def healthy(self) -> "Page":
-        """Nothing was raised."""
+        """Nothing was raised, nor was a fault said in words."""
         assert not self.test.exception, self.test.exception
+        assert not {locale(tag)["error.fault"] for tag in ("en", "zh")} & set(self.words)
         return self
 
 

@@ -1,27 +1,41 @@
 """What can't be shown, in words, wherever on a page it comes up."""
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import streamlit as st
 
 from engine.contract import Refusal
+from pages.ui.server.desk import out_of_memory
 from pages.ui.server.waiting import Trouble
 from pages.ui.shared.strings import spoken, t
 
 REFUSED = (Trouble, Refusal)
 
+log = logging.getLogger(__name__)
+
 
 def worded(error: Exception) -> str:
     """A sentence for one of REFUSED, in the person's language."""
-    return str(error) if isinstance(error, Trouble) else t("error.refused", reason=spoken(error))
+    if isinstance(error, Trouble):
+        return str(error)
+    return t("error.refused", reason=spoken(error))
 
 
 @contextmanager
 def guarded(part: str) -> Iterator[None]:
-    """A part of a page: what is refused inside is said in its place, and the rest is drawn."""
+    """A part of a page: what is refused inside is said in its place, and the rest is drawn; so is
+    a fault of ours, which is logged."""
     try:
         yield
-    except REFUSED as error:
+    except Exception as error:
+        if isinstance(error, REFUSED):
+            words = worded(error)
+        elif out_of_memory(error):
+            words = t("error.memory")
+        else:
+            log.exception("%s could not be drawn", part)
+            words = t("error.fault")
         with st.container(key=f"trouble-{part}"):
-            st.text(worded(error))
+            st.text(words)
