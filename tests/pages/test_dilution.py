@@ -13,6 +13,7 @@ from engine.dilution import opening
 from engine.spec.fields import LANGUAGES
 from engine.store import keeping
 from engine.text.locale import locale, speaker
+from pages.ui.server.desk import DESK
 from pages.ui.server.jobs import JOBS
 from tests.text.test_words import filled
 
@@ -26,7 +27,8 @@ def lab(page, folder, monkeypatch, tmp_path):
 
     monkeypatch.setattr(embedded, "TINY", Path(folder))
     monkeypatch.setenv("ATTENTION_EXPLORER_CACHE", str(tmp_path))
-    return lambda part, **query: page("dilution", lab=part, lang="en", **query)
+    yield lambda part, **query: page("dilution", lab=part, lang="en", **query)
+    DESK.kept.clear()  # of a model that goes by another's name
 
 
 def ended(job) -> None:
