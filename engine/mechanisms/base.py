@@ -21,6 +21,8 @@ from engine.measure.attention import Attention
 M = TypeVar("M", bound="Mechanism")
 
 
+TALL = 1024
+"""Rows, and so keys beside their own, that a pass of rows works out at once, at most."""
 LARGEST = 1e20
 """Of scores: what mechanisms make of larger ones leaves what single precision holds."""
 
@@ -291,6 +293,12 @@ def numbers(qkv: QKV) -> int:
 
 def _sizes(shape: tuple[int | None, ...]) -> str | Refusal:
     return " × ".join("n" if x is None else f"{x}" for x in shape) or Refusal("none")
+
+
+def nearby_pairs(qkv: QKV, pairs: int) -> int:
+    """Pairs of a head that are worked out where rows next to each other see keys next to each
+    other: those seen, and the rest of the blocks that they lie in, at most."""
+    return min(visible_pairs(qkv), pairs + TALL * qkv.n)
 
 
 def visible_pairs(qkv: QKV) -> int:

@@ -15,7 +15,7 @@ from engine.kernels import dense, normalisers, patterns, selection
 from engine.kernels.composed import Composed
 from engine.mechanisms._distances import LEARNED, blank, fitted, tables
 from engine.mechanisms.adaptive_temperature import beta, entropy
-from engine.mechanisms.base import Mechanism, numbers, visible_pairs
+from engine.mechanisms.base import Mechanism, nearby_pairs, numbers, visible_pairs
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.moba import MoBA
 from engine.mechanisms.relative import KINDS, on_a_line, plain_logits, positioned
@@ -182,7 +182,7 @@ class Combined(Mechanism):
                 return normalisers.Softmax(zero=name == "softmax1")
 
     def shown(self, qkv: QKV) -> int:
-        return self.pairs(qkv)
+        return nearby_pairs(qkv, self.pairs(qkv))
 
     def pairs(self, qkv: QKV) -> int:
         """Those of the pattern; all, where it goes by content."""

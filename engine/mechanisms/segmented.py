@@ -23,7 +23,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.sdpa import fits_sdpa, safely, sdpa, sdpa_blocks
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, nearby_pairs
 from engine.mechanisms.transformer_xl import TransformerXL
 
 INTEGRATE = ("none", "pool", "attention", "concat")
@@ -145,7 +145,8 @@ class Segmented(Mechanism):
         return "n·segment" if self.integrate == "none" else self.complexity
 
     def shown(self, qkv: QKV) -> int:
-        return self.pairs(qkv) if self.integrate == "none" else super().shown(qkv)
+        alone = self.integrate == "none"
+        return nearby_pairs(qkv, self.pairs(qkv)) if alone else super().shown(qkv)
 
     def pairs(self, qkv: QKV) -> int:
         """Those inside segments."""

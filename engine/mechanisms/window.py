@@ -13,7 +13,7 @@ from engine.contract import QKV, param
 from engine.kernels import dense, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, nearby_pairs
 
 
 @dataclass(frozen=True)
@@ -70,7 +70,7 @@ class Window(Mechanism):
         return self.suited(qkv.m if grid is None else max(grid.rows, grid.cols))
 
     def shown(self, qkv: QKV) -> int:
-        return self.pairs(qkv)
+        return nearby_pairs(qkv, self.pairs(qkv))
 
     def pairs(self, qkv: QKV) -> int:
         if qkv.grid is not None:

@@ -83,6 +83,12 @@ class Store:
         with self._lock:
             self._values.pop(key, None)
 
+    @property
+    def held(self) -> int:
+        """Bytes of all values."""
+        with self._lock:
+            return int(self._values.currsize)
+
     def clear(self) -> None:
         """Let go of everything."""
         with self._lock:
@@ -231,6 +237,12 @@ class Desk:
             return sum(
                 kind in (None, one.kind) and visitor in (None, one.visitor) for one in self._queue
             )
+
+    def longest(self) -> float:
+        """Seconds that someone has waited, at most, for what a person waits for."""
+        with self._change:
+            came = [one.came for one in self._queue if one.kind not in LONG]
+        return time.monotonic() - min(came) if came else 0.0
 
     def running(self) -> int:
         """How many have a seat."""

@@ -1,6 +1,5 @@
 """What a person sees of the desk: what is waited for, how long it takes, and a way to stop."""
 
-import logging
 from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
@@ -13,6 +12,7 @@ from engine.mechanisms.cost import Estimate
 from engine.text import quantities
 from pages.ui.server.desk import DESK, Kind, Paced, Report, Trouble, out_of_memory
 from pages.ui.server.limits import limits
+from pages.ui.server.owner import SECONDS, fault
 from pages.ui.shared.strings import spoken, t
 
 T = TypeVar("T")
@@ -22,8 +22,6 @@ TOLD = 0.2  # seconds that a run takes at least before it tells how fast this ma
 
 SPEEDS: defaultdict[str, float] = defaultdict(lambda: 1e10)
 """Operations a second, by mechanism, as last measured."""
-
-log = logging.getLogger(__name__)
 
 
 def begin() -> None:
@@ -74,9 +72,14 @@ def obtain(
 
     paced = Paced(lambda share: say(what if isinstance(what, str) else what(share), share))
     queue = Paced(lambda ahead: say(t("gate.queued", ahead=int(ahead)), 0.0), every=0.2)
+
+    def timed(report: Report) -> T:
+        with SECONDS.labels(kind).time():
+            return work(report)
+
     try:
         return DESK.obtain(
-            key, work, size, queue, paced, needs=needs, kind=kind, seconds=seconds,
+            key, timed, size, queue, paced, needs=needs, kind=kind, seconds=seconds,
             visitor=page.session_id if page else None,
         )  # fmt: skip
     except Trouble:
@@ -86,8 +89,8 @@ def obtain(
     except Exception as error:
         if out_of_memory(error):
             raise Trouble(t("error.memory")) from error
-        log.exception("%s could not be made", key)
-        raise Trouble(t("error.fault")) from error
+        name = fault(key.partition(":")[0], error)  # the rest may be somebody's text
+        raise Trouble(t("error.fault", id=name)) from error
     finally:
         place.empty()
         stop_place.empty()

@@ -1,6 +1,5 @@
 """What can't be shown, in words, wherever on a page it comes up."""
 
-import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 
@@ -8,16 +7,16 @@ import streamlit as st
 
 from engine.contract import Refusal
 from pages.ui.server.desk import out_of_memory
+from pages.ui.server.owner import REFUSALS, fault
 from pages.ui.server.waiting import Trouble
 from pages.ui.shared.strings import spoken, t
 
 REFUSED = (Trouble, Refusal)
 
-log = logging.getLogger(__name__)
-
 
 def worded(error: Exception) -> str:
-    """A sentence for one of REFUSED, in the person's language."""
+    """A sentence for one of REFUSED, in the person's language; it counts as told."""
+    REFUSALS.inc()
     if isinstance(error, Trouble):
         return str(error)
     return t("error.refused", reason=spoken(error))
@@ -35,7 +34,6 @@ def guarded(part: str) -> Iterator[None]:
         elif out_of_memory(error):
             words = t("error.memory")
         else:
-            log.exception("%s could not be drawn", part)
-            words = t("error.fault")
+            words = t("error.fault", id=fault(part, error))
         with st.container(key=f"trouble-{part}"):
             st.text(words)
