@@ -153,7 +153,9 @@ def plan(
         for n in lengths:
             source.check(n)
         beside, params = source.beside, {"model": source.model, "layer": source.layer}
-    needed = bytes_needed(shortest, longest)
+    # what a mechanism keeps for the whole text grows as it does
+    held = max(mechanism.within(shortest).held(shortest) for mechanism in made)
+    needed = bytes_needed(shortest, longest) + held * longest // shortest.n
     bounded(needed, longest, most_bytes)
     tasks = tuple(
         Task(

@@ -91,8 +91,9 @@ class Additive(Mechanism):
         return {name: Parameter(x) for name, x in start.items()}
 
     def held(self, qkv: QKV) -> int:
-        """Queries and keys in float64, as they are and whitened."""
-        return 2 * 8 * numbers(qkv)
+        """Queries and keys in float64, as they are and whitened, and as the hidden units see
+        them."""
+        return 2 * 8 * numbers(qkv) + 4 * qkv.heads * self.hidden * (qkv.n + qkv.m)
 
     def flops(self, qkv: QKV) -> int:
         u, d, dk, e = self.hidden, qkv.q.shape[-1], qkv.k.shape[-1], qkv.v.shape[-1]

@@ -26,7 +26,8 @@ from pages.ui.components.moving import moving
 from pages.ui.dilution.shared import SWEEP, caption, label, pick, place, sentence
 from pages.ui.server.desk import DESK
 from pages.ui.server.jobs import JOBS, Busy, Say
-from pages.ui.server.waiting import Trouble, bounded
+from pages.ui.server.limits import limits
+from pages.ui.server.waiting import TOLD, Trouble, bounded
 from pages.ui.shared import frame
 from pages.ui.shared.disk import folder
 from pages.ui.shared.guard import worded
@@ -40,7 +41,7 @@ SHOWN = ("gap", "noise", "needles", "heads", "sample", "layer")  # of a source's
 READ = 4096  # tokens at most of a sample text
 QUICK = 15.0  # seconds, below which the first sweep starts by itself
 RECORD = 2_000  # bytes of a record in memory
-SPEED = 1.5e8  # scores a second, until this machine has shown its own
+SPEED = {"scores": 1.5e8}  # a second, until this machine has shown its own
 
 
 def choose(**fields: Any) -> None:
@@ -228,9 +229,12 @@ def start(
     """The button that starts, with what the tasks that are left will take."""
     if not left or job is not None:
         return
-    scores = sum(measuring.work(task) for task in left)
+    seconds = sum(measuring.work(task) for task in left) / SPEED["scores"]
+    if seconds > limits().job:
+        st.text(t("dilution.too_long", seconds=quantities.duration(seconds)))
+        return
     facts = {
-        "seconds": quantities.duration(scores / SPEED),
+        "seconds": quantities.duration(seconds),
         "memory": quantities.memory(plan.bytes),
         "bound": quantities.memory(MOST_BYTES),
         "tasks": len(left),
@@ -245,7 +249,7 @@ def start(
             return
         st.session_state["sweep-job"] = (token, choice)
 
-    if scores / SPEED < QUICK and st.session_state.get("sweep-begun") is None:
+    if seconds < QUICK and st.session_state.get("sweep-begun") is None:
         begin()  # a first picture, before anything is asked
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -264,10 +268,13 @@ def gather(plan: Plan, say: Say, chart: Any, metric: str) -> None:
     total, done, began = sum(measuring.work(task) for task in plan.tasks), 0.0, time.monotonic()
     for task in plan.tasks:
         say({"share": done / total})
+        start = time.monotonic()
         new = opening.records(task, plan.make, folder("sweeps"))
         DESK.kept.put(("records", task), new, RECORD * len(new))
         made += new
         done += measuring.work(task)
+        if (spent := time.monotonic() - start) > TOLD:  # made, and not found on disk
+            SPEED["scores"] = measuring.work(task) / spent
         left = (time.monotonic() - began) * (total - done) / done
         words = f"n = {task.n:,} · {quantities.duration(left)}"
         say(change(chart(made, metric), words, done / total))

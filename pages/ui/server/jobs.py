@@ -137,7 +137,7 @@ class Jobs:
                 if job.session and (other.session, other.kind) == (job.session, kind):
                     other.stopping = True
             self._jobs[token] = job
-            ticket = self._desk.ticket(kind, needs=needs)
+            ticket = self._desk.ticket(kind, needs=needs, visitor=job.session or None)
 
         tag, words = language(), speaker()  # a thread has no page to ask
         said = -1

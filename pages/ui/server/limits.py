@@ -15,12 +15,14 @@ class Limits:
     """Bounds of one visitor's wishes.
 
     Attributes:
-        work: bytes that one result may need while it is made. seconds: that it may take.
+        work: bytes that one result may need while it is made. seconds: that it may take; job: that
+            a sweep may take, which runs beside.
         upload: bytes that an upload may unpack to. text: characters of one text.
     """
 
     work: int
     seconds: float
+    job: float
     upload: int
     text: int
 
@@ -32,8 +34,8 @@ def _memory() -> int:
         return 16 * GIB
 
 
-OWN = Limits(_memory(), inf, GIB // 2, 2_000_000)
-PUBLIC = Limits(2 * GIB, 60.0, GIB // 16, 200_000)
+OWN = Limits(_memory(), inf, inf, GIB // 2, 2_000_000)
+PUBLIC = Limits(3 * GIB, 60.0, 600.0, GIB // 16, 200_000)
 
 
 def limits() -> Limits:
