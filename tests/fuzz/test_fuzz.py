@@ -65,7 +65,7 @@ def test_any_layer_is_attended_or_refused(count):
 
 
 @pytest.mark.parametrize("name", PAGES)
-@whole(3, 500)
+@whole(2, 500)
 def test_any_address_is_shown_or_said(count, name):
     draw = random.Random(f"14 {name}")
     for i in range(count):
