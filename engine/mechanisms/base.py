@@ -8,7 +8,6 @@ from math import inf
 from typing import ClassVar, TypeVar
 
 import numpy as np
-import torch
 from jaxtyping import Float
 from numpy.typing import ArrayLike
 from torch import Tensor
@@ -24,9 +23,8 @@ M = TypeVar("M", bound="Mechanism")
 
 TALL = 1024
 """Rows, and so keys beside their own, that a pass of rows works out at once, at most."""
-LARGEST = {False: 2.0**16, True: 2.0**45}
-"""Of logits, in single and in double precision: of larger ones a share is no longer known to two
-digits, since numbers next to each other differ by a hundredth."""
+LARGEST = 1e20
+"""Of scores: what mechanisms make of larger ones leaves what single precision holds."""
 
 
 @dataclass(frozen=True)
@@ -101,7 +99,11 @@ class Mechanism(ABC):
                 n=qkv.n,
                 m=qkv.m,
             )
-        self._check_logits(qkv)
+        if not (most := qkv.largest_score()) <= LARGEST:
+            raise Refusal(
+                "q, k and scale may make scores of {most:.0e}; up to {largest:.0e} is allowed",
+                most=most, largest=LARGEST,
+            )  # fmt: skip
         found = {} if self.learned is None else self.learned.weights
         for name, shape in self.takes(qkv).items() if found else ():
             given = tuple(found[name].shape) if name in found else ()
@@ -115,22 +117,6 @@ class Mechanism(ABC):
                     given=_sizes(given),
                     shape=_sizes(shape),
                 )
-
-    def _check_logits(self, qkv: QKV) -> None:
-        most, largest = qkv.largest_score(), LARGEST[qkv.dtype == torch.float64]
-        if not most <= largest:
-            raise Refusal(
-                "q, k and scale may make scores of {most:.0e}; up to {largest:.0e} is allowed",
-                most=most, largest=largest,
-            )  # fmt: skip
-        sharp = self.inverse_temperature(qkv.m, [0.0, np.log(max(1, qkv.m))])
-        by = 1.0 if sharp is None else float(np.max(sharp))
-        if not by * min(most, inf if qkv.softcap is None else qkv.softcap) <= largest:
-            raise Refusal(
-                "scores of up to {most:.0e} would be sharpened {by:.0e} times; up to "
-                "{largest:.0e} is allowed",
-                most=most, by=by, largest=largest,
-            )  # fmt: skip
 
     @abstractmethod
     def attend(self, qkv: QKV) -> Attention:

@@ -93,7 +93,7 @@ def parameters_in(file: Path) -> int:
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
         if length > file.stat().st_size:
-            raise ValueError("a header longer than its file")
+            raise ModelError("the weights of '{name}' are damaged", name=file.name)
         header = json.loads(opened.read(length))
     return sum(prod(x["shape"]) for name, x in header.items() if name != "__metadata__")
 

@@ -6,6 +6,7 @@ import re
 
 import numpy as np
 import pytest
+import torch
 
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
@@ -264,3 +265,40 @@ def test_what_mixes_positions_first_looks_both_ways_and_says_so(explore) -> None
     assert page.spec.sight == "own" and "sight" not in page.said
     assert any("blends all positions" in words for words in page.words)
     assert page.parts
+
+
+def saved(found) -> bytes:
+    out = io.BytesIO()
+    torch.save(found, out)
+    return out.getvalue()
+
+
+def test_attentions_of_a_batch_ask_which_layer_and_text(explore):
+    draw = torch.Generator().manual_seed(0)
+    layers = [torch.rand(2, 4, 6, 6, generator=draw).mul(3).softmax(-1) for _ in range(3)]
+    for layer in layers:
+        layer[1, :, :, 4:] = 0
+        layer[1] /= layer[1].sum(-1, keepdim=True)
+    key = contents.keep(saved(tuple(layers)), "attentions.pt")
+    opened = explore(arrays=key, lang="en").healthy()
+    groups = {x.label: x for x in opened.test.button_group}
+    assert "Text of the batch" in groups
+    groups["Layer"].set_value(2).run()
+    assert opened.healthy().said["layer"] == "2" and "item" not in opened.said
+    groups = {x.label: x for x in opened.test.button_group}
+    groups["Text of the batch"].set_value(1).run()
+    assert opened.healthy().said["item"] == "1"
+    assert any("2 positions are padding" in x for x in opened.words)
+    chinese = explore(arrays=key, lang="zh", layer="2", item="1").healthy()
+    assert any("2 个位置是填充" in x for x in chinese.words)
+
+
+def test_keys_without_a_token_are_cropped_when_a_person_says_which(explore):
+    w = torch.ones(1, 8, 8) / 8
+    key = contents.keep(saved({"weights": w, "tokens": list("abcd")}), "flash.pt")
+    opened = explore(arrays=key, lang="en")
+    assert any("8 keys for 4 tokens: choose which" in x for x in opened.words)
+    (crop,) = [x for x in opened.test.button_group if x.label == "4 tokens, but 8 keys: keep"]
+    crop.set_value("first").run()
+    assert opened.healthy().said["crop"] == "first"
+    assert any("4 keys are cut off, with 50.0% of the weight" in x for x in opened.words)

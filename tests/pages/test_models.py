@@ -97,6 +97,77 @@ def test_explore_shows_layers_over_one_text(page, kinds, kind):
         assert len(beside.healthy().figures) == 2
 
 
+def lines_of(opened):
+    """What the component of token lines is given."""
+    found = [json.loads(x.proto.json) for x in opened.parts]
+    (own,) = [x for x in found if "layout" in x]
+    return own
+
+
+def test_a_second_text_is_written_by_a_decoder_and_looked_at_across(page, kinds):
+    query = {"model": kinds("bart"), "text": TEXT, "lang": "en"}
+    opened = page("models", **query, second="the dog said").healthy()
+    words = " ".join(opened.words)
+    assert "The decoder is given the same text" not in words
+    (second,) = [x for x in opened.test.text_area if x.key == "second-decoder"]
+    assert second.value == "the dog said"
+    crossed = page("models", **query, second="the dog said", **{
+        "models-part": "one", "models-heads": "3.1,3.2,0.0"
+    }).healthy()  # fmt: skip
+    own = lines_of(crossed)
+    assert [x["name"] for x in own["heads"]] == [
+        "cross-attention layer 0, head 1", "cross-attention layer 0, head 2",
+    ]  # fmt: skip
+    assert own["from"] != own["to"] and "dog" in "".join(own["from"])
+    assert len(own["to"]) > len(own["from"])
+    assert not [x for x in crossed.test.button if x.key == "models-one-explore"]
+    assert any(x.startswith("cross-attention layer 0, head 1: “") for x in crossed.words)
+    second = next(x for x in crossed.test.text_area if x.key == "second-decoder")
+    second.set_value("the quick fox").run()
+    assert crossed.healthy().said["second"] == "the quick fox"
+
+
+def test_a_pair_is_read_as_one_and_its_texts_look_at_each_other(page, kinds):
+    query = {"model": kinds("bert"), "text": "the fox?", "lang": "en", "models-part": "one"}
+    alone = page("models", **query).healthy()
+    assert len(lines_of(alone)["from"]) == 5
+    pair = page("models", second="hello dog.", **query).healthy()
+    assert lines_of(pair)["from"] == [
+        "[CLS]", "the", "␣fox", "?", "[SEP]", "hello", "␣dog", ".", "[SEP]",
+    ]  # fmt: skip
+    (said,) = [x for x in pair.words if "of its weight to the second" in x]
+    assert said.count("%") >= 4
+    explore = page("explore", second="hello dog.", **query).healthy()
+    assert [x.value for x in explore.test.text_area if x.key == "second-pair"] == ["hello dog."]
+
+
+def test_lines_run_between_words_and_what_is_set_aside_is_said(models):
+    query = {"models-part": "one", "models-heads": "0.1", "models-row": "5", "lang": "en"}
+    opened = models(**query).healthy()
+    tokens = lines_of(opened)
+    assert tokens["layout"] == "down" and tokens["chosen"] == 5
+    assert tokens["from"] == tokens["to"] and not any(tokens["heads"][0]["aside"])
+    opened.test.toggle(key="models-by-words").set_value(True).run()
+    opened.test.toggle(key="models-aside").set_value(True).run()
+    words = lines_of(opened.healthy())
+    assert len(words["from"]) < len(tokens["from"]) and max(words["heads"][0]["aside"]) > 0
+    assert any("was on the first token, and is set aside" in x for x in opened.words)
+    zh = models(**query | {"sample": "ferry", "lang": "zh"}).healthy()
+    assert lines_of(zh)["layout"] == "across"
+    opened.test.multiselect(key="models-beside").set_value([(1, 0), (1, 3)]).run()
+    assert [x["name"] for x in lines_of(opened.healthy())["heads"]] == [
+        "layer 0, head 1", "layer 1, head 0", "layer 1, head 3",
+    ]  # fmt: skip
+
+
+def test_of_a_long_text_lines_show_a_stretch(models):
+    query = {"models-part": "one", "sample": "workshop", "lang": "en", "models-from-token": "50"}
+    opened = models(**query).healthy()
+    own = lines_of(opened)
+    assert len(own["from"]) == len(own["to"]) == 160
+    assert max(own["heads"][0]["outside"]) > 0
+
+
 def test_a_name_is_typed_and_remembered(page, folder):
     opened = page("models", lang="en", **{"models-from": "name"}).healthy()
     opened.test.text_input(key="models-typed").set_value(f" '{folder}' ").run()

@@ -74,7 +74,8 @@ class Chart extends Component {
     const own = { autosize: true, width: undefined, height };
     const config = { displayModeBar: false, responsive: false };
     await window.Plotly.react(this.plot, data, { ...layout, ...own }, config);
-    this.plot.setAttribute("aria-label", this.named(layout));
+    this.plot.setAttribute("role", "img");
+    this.plot.setAttribute("aria-label", this.data.alt || this.named(layout));
     if (first) this.plot.on("plotly_click", ({ points }) => this.pick(points));
   }
 

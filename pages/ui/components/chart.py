@@ -16,10 +16,13 @@ from pages.ui.server.windows import PLOTLY
 
 HTML = """
 <div class="ct">
-  <div class="ct-plot" role="img"></div>
+  <div class="ct-plot"></div>
   <div class="ct-save"><button data-do="png"></button><button data-do="svg"></button></div>
 </div>
 """
+
+HEIGHT = 450
+"""Of a figure that says none, in pixels."""
 
 component = registered(
     "attention_chart",
@@ -35,15 +38,16 @@ def chart(
     figure: Figure,
     t: Callable[..., str],
     *,
-    height: int,
+    alt: str = "",
     on_pick: Callable[[Any], None] | None = None,
 ) -> None:
-    """Draw it, with a way to save it.
+    """Draw it, with a way to save it. Its height is said beforehand, so that its room is kept.
 
     Args:
-        t: words, `component.heatmap.*`. height: of the picture, in pixels.
+        t: words, `component.heatmap.*`. alt: what it shows, where its axes have no titles.
         on_pick: called with the `customdata` of a point that was clicked.
     """
+    height = int(figure.layout.height or HEIGHT)
 
     def picked() -> None:
         event: Any = st.session_state[key].pick
@@ -57,6 +61,7 @@ def chart(
             "plotly": PLOTLY,
             "height": height,
             "file": f"attention-{key}",
+            "alt": alt,
             "picks": on_pick is not None,
             "words": words(t, "heatmap", ("png", "png_help", "svg", "svg_help", "failed")),
         },

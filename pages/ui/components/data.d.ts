@@ -13,6 +13,7 @@ export interface Look {
   weight: string[];
   signed: string[];
   tints: string[];
+  lines: string[];
 }
 export type Looks = Record<"light" | "dark", Look>;
 
@@ -234,6 +235,37 @@ export interface Piece {
   sliver: boolean;
 }
 
+// -- edges ------------------------------------------------------------------------------------
+
+/** Lines of one head: query, key and weight in turn; and what each query gave elsewhere. */
+export interface HeadLines {
+  name: string;
+  lines: number[];
+  aside: number[];
+  outside: number[];
+}
+export interface EdgesData {
+  /** null: a further byte of the character before it. */
+  from: (string | null)[];
+  to: (string | null)[];
+  names: Record<"from" | "to", string[]>;
+  heads: HeadLines[];
+  layout: "down" | "across";
+  /** The query whose lines alone are shown. */
+  chosen: number | null;
+  height: number;
+  looks: Looks;
+  words: Words;
+}
+
+/** One line. */
+export interface Strand {
+  head: number;
+  q: number;
+  k: number;
+  weight: number;
+}
+
 // -- patches ----------------------------------------------------------------------------------
 
 export interface PatchesData {
@@ -350,6 +382,8 @@ export interface ChartData {
   plotly: string;
   height: number;
   file: string;
+  /** What it shows; "" where its axes say so. */
+  alt: string;
   /** A click on a point is told. */
   picks: boolean;
   words: Words;

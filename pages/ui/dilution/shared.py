@@ -15,7 +15,7 @@ from engine.sources import samples
 from engine.spec import sweep
 from engine.spec.spelling import Field, doublings
 from engine.spec.sweep import Lab
-from pages.ui.shared.frame import chart
+from pages.ui.components.chart import chart
 from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
@@ -72,7 +72,7 @@ def toggle(name: str) -> bool:
 
 def place(figure: Figure, key: str) -> None:
     """A figure."""
-    chart(figure, f"lab-chart-{key}")
+    chart(f"lab-chart-{key}", figure, t)
 
 
 def sentence(words: str, key: str = "") -> None:

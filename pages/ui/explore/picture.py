@@ -6,6 +6,7 @@ import streamlit as st
 
 from engine.figures.attention.mosaic import mosaic
 from engine.spec.fields import COLOURS, POOLS
+from pages.ui.components.chart import chart
 from pages.ui.components.heatmap import heatmap
 from pages.ui.components.tokens import token_text
 from pages.ui.explore import glance, vision
@@ -77,7 +78,7 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
         signed=att.row_kind == "signed", facts=facts, height=height, columns=columns,
         most=512 if columns is None else 96, chosen=None if spec.head == "all" else scene.head,
     )  # fmt: skip
-    frame.chart(figure, "heads", picked)
+    chart("heads", figure, t, alt=t("explore.heads"), on_pick=picked)
     words = {"colour": t(f"colour.{spec.colour}.bar"), "pool": t(f"pool.{spec.pool}")}
     with st.container(key="caption"):
         st.text(t("heads.caption", **words))

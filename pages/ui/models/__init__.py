@@ -4,11 +4,12 @@ from collections.abc import Callable
 
 from streamlit.delta_generator import DeltaGenerator
 
-from pages.ui.models import finder, heads, off, transplanted
+from pages.ui.models import finder, heads, off, one, transplanted
 from pages.ui.models.shown import Shown
 
 PARTS: dict[str, Callable[[Shown, DeltaGenerator], None]] = {
     "heads": heads.draw,
+    "one": one.draw,
     "finder": finder.draw,
     "off": off.draw,
     "transplant": transplanted.draw,

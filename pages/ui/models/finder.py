@@ -9,6 +9,7 @@ from engine.models import finder
 from engine.models.finder import Head, ranked
 from engine.models.overview import heads_of
 from engine.text import quantities
+from pages.ui.components.chart import chart
 from pages.ui.models.fields import FOUND, MODELS, SHARES
 from pages.ui.models.heads import mosaic, number
 from pages.ui.models.shown import Shown
@@ -86,7 +87,7 @@ def the_list(found: Shown, order: list[Head], pattern: str, least: float) -> Non
     )  # fmt: skip
     if shares:
         figure.update_xaxes(tickformat=".0%")
-    frame.chart(figure, "models-list", picked)
+    chart("models-list", figure, t, alt=t(f"pattern.{pattern}"), on_pick=picked)
 
 
 def picture(found: Shown, heads: list[Head], pattern: str) -> None:

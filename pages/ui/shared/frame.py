@@ -1,25 +1,13 @@
 """What surrounds every page: our type and quiet, and the switch between languages."""
 
 import json
-from collections.abc import Callable
-from typing import Any
 
 import streamlit as st
 
-from engine.figures.base.theme import DARK, LIGHT, Figure, Theme
+from engine.figures.base.theme import DARK, LIGHT, Theme
 from engine.runtime.paths import ASSETS
 from engine.spec.fields import LANGUAGES
-from pages.ui.components import chart as component
 from pages.ui.shared import controls, strings
-
-
-def chart(figure: Figure, key: str, on_pick: Callable[[Any], None] | None = None) -> None:
-    """A picture in our own template; `on_pick` is called with the `customdata` of what is clicked.
-
-    Its height is said, so that its room is kept while the browser draws.
-    """
-    height = int(figure.layout.height or 450)
-    component.chart(key, figure, strings.t, height=height, on_pick=on_pick)
 
 
 def style() -> None:
