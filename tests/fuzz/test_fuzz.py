@@ -87,7 +87,7 @@ def test_any_upload_is_read_or_refused(count):
         with unchecked(), warnings.catch_warnings():
             warnings.simplefilter("ignore")
             try:
-                found = arrays.read(data, name, 2**24)
+                found = arrays.read(data, name, most=2**24)
                 if isinstance(found, engine.QKV):
                     found = engine.attend(found, "softmax")
                 found.summary(4)

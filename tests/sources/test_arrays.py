@@ -153,7 +153,7 @@ def test_numbers_in_other_orders_and_sizes_are_read():
 
 def test_a_bound_of_ones_own_is_kept():
     with refused(match="unpack to more than 1 MiB"):
-        arrays.read(squeezed(), "a.npz", 2**20)
+        arrays.read(squeezed(), "a.npz", most=2**20)
 
 
 def squeezed() -> bytes:
