@@ -8,6 +8,7 @@ from pages.ui.models.shown import leave_if_asked, shown
 from pages.ui.server.waiting import Trouble
 from pages.ui.shared import controls, intake
 from pages.ui.shared.guard import REFUSED, guarded, worded
+from pages.ui.shared.reading import facts_of
 from pages.ui.shared.strings import t
 from pages.ui.url import linked, state
 
@@ -21,12 +22,12 @@ chooser.choose()
 try:
     if not spec.textual:
         raise Trouble(t("models.text"))
-    facts = chooser.facts_of(spec.model)
+    facts = facts_of(spec.model)
     with st.container(key="badge", gap=None):
         st.text(chooser.told(spec.model, facts))
         notes = st.container(gap=None)
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
-        chooser.open_or_ask(spec.model, facts)
+        chooser.opened(spec.model)
         intake.second(second_here)
         found = shown(spec)
 except REFUSED as error:

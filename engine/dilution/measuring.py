@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import groupby
 from pathlib import Path
 from typing import cast
@@ -12,7 +13,8 @@ import numpy as np
 import torch
 from jaxtyping import Float
 
-from engine.contract import Choice, Pairs
+from engine import mechanisms
+from engine.contract import QKV, Choice, Pairs
 from engine.dilution.calibrate import Calibrated
 from engine.dilution.sweep import (
     SAMPLED,
@@ -28,11 +30,14 @@ from engine.dilution.sweep import (
     plan,
     sampled_rows,
 )
+from engine.mechanisms import cost
 from engine.mechanisms.softmax import Softmax
 from engine.sources import planted
 
 STARTING, CALIBRATING = 1e6, 2e7
 """What a task takes whatever its length, and what it takes to be calibrated, in scores."""
+ALIKE, WIDE = 1024, 64
+"""Keys and width at which a mechanism's work is set against softmax's."""
 NOISE_ROWS, DRAWN = 256, 128
 """Rows that are looked at for each noise and length; for each draw beside a curve."""
 
@@ -53,7 +58,20 @@ def work(task: Task) -> float:
     """Scores that a task has to compute, about: what it takes is proportional to them."""
     heads = dict(task.source_params).get("heads", 4)
     rows = task.n if task.n <= SAMPLED else min(task.rows, task.n)
-    return float(heads) * rows * task.n + (CALIBRATING if task.match else STARTING)
+    each = _against_softmax(task.mechanism, task.params)
+    return float(heads) * rows * task.n * each + (CALIBRATING if task.match else STARTING)
+
+
+@lru_cache(1024)
+def _against_softmax(key: str, params: Pairs) -> float:
+    """What a score costs under a mechanism, beside one of softmax, and at least as much."""
+    one = torch.ones(1, 1, 1).expand(1, ALIKE, WIDE)
+    qkv = QKV(one, one, one)
+    own, plain = (
+        cost.estimate(mechanism, qkv).work
+        for mechanism in (mechanisms.make(key, **dict(params)), mechanisms.make("softmax"))
+    )
+    return max(1.0, own / plain)
 
 
 @dataclass(frozen=True)

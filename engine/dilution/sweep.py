@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
@@ -18,13 +17,14 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from filelock import FileLock
 from jaxtyping import Int
 from torch import Tensor
 
 from engine import mechanisms
 from engine.contract import QKV, Refusal, one_of
+from engine.dilution import keeping
 from engine.dilution.calibrate import Calibrated, calibrate
+from engine.dilution.keeping import Record, stored
 from engine.measure.metrics import RowStats
 from engine.mechanisms import cost
 from engine.mechanisms.base import Mechanism
@@ -44,7 +44,6 @@ from one length to the next."""
 FORM = 3
 """Of the records on disk; raised when their meaning changes."""
 
-Record = dict[str, Any]
 Match = Literal["", "entropy", "needle_mass"]
 """What mechanisms are calibrated to share at the start; "" for nothing."""
 Made = Callable[[int, int], QKV]
@@ -154,7 +153,9 @@ def plan(
         for n in lengths:
             source.check(n)
         beside, params = source.beside, {"model": source.model, "layer": source.layer}
-    needed = bytes_needed(shortest, longest)
+    # what a mechanism keeps for the whole text grows as it does
+    held = max(mechanism.within(shortest).held(shortest) for mechanism in made)
+    needed = bytes_needed(shortest, longest) + held * longest // shortest.n
     bounded(needed, longest, most_bytes)
     tasks = tuple(
         Task(
@@ -240,23 +241,11 @@ def kept(task: Task, make: Made | None, folder: str | Path | None) -> list[Recor
     path = Path(folder) / f"{task.digest()}.json"
     if (records := stored(path)) is not None:
         return records
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(path.with_suffix(".lock")):
-        if (records := stored(path)) is not None:
-            return records
-        records = measure(task, make)
-        part = path.with_suffix(f".{os.getpid()}.part")
-        part.write_text(json.dumps(records), "utf-8")
-        part.replace(path)
+    with keeping.alone_at(path):
+        if (records := stored(path)) is None:
+            records = measure(task, make)
+            keeping.keep(path, records)
     return records
-
-
-def stored(path: Path) -> list[Record] | None:
-    """The records in a file; None if it is not there or not whole."""
-    try:
-        return json.loads(path.read_text("utf-8"))
-    except (FileNotFoundError, json.JSONDecodeError):
-        return None
 
 
 def measure(task: Task, make: Made | None = None) -> list[Record]:

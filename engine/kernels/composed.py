@@ -116,7 +116,7 @@ class Composed(Rows, Attention):
         allowed = self.allowed(rows, cols)
         if allowed is not None:
             weights.masked_fill_(~allowed, -torch.inf)
-        return weights.exp_()
+        return weights.clamp_(max=0).exp_()  # a logit far up may round to above its row's sum
 
     def tempered(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
         """Logits over the temperature, rounded as by the pass that finds log-sum-exps."""

@@ -267,6 +267,8 @@ class Stored(Attention):
                 weights=tuple(w.shape),
             )
         super().__init__(Frame(heads=heads, n=n, m=m, **frame))
+        if self.frame.causal and bool(w.triu(self.frame.offset + 1).any()):
+            raise Refusal("weights are said to be causal, but weigh keys after the query")
         self.w, self.v = w, v
         self.row_kind = kind_of(w)
         self.has_output = v is not None

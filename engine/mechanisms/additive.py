@@ -52,7 +52,7 @@ class Additive(Mechanism):
     complexity: ClassVar[str] = "n²·hidden"
     grows: ClassVar[str] = "hidden"
 
-    hidden: int = param(32, low=1, slider=(1, 128), log=True)
+    hidden: int = param(32, low=1, high=4096, slider=(1, 128), log=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
 
     def check(self, qkv: QKV) -> None:
@@ -91,8 +91,9 @@ class Additive(Mechanism):
         return {name: Parameter(x) for name, x in start.items()}
 
     def held(self, qkv: QKV) -> int:
-        """Queries and keys in float64, as they are and whitened."""
-        return 2 * 8 * numbers(qkv)
+        """Queries and keys in float64, as they are and whitened, and as the hidden units see
+        them."""
+        return 2 * 8 * numbers(qkv) + 4 * qkv.heads * self.hidden * (qkv.n + qkv.m)
 
     def flops(self, qkv: QKV) -> int:
         u, d, dk, e = self.hidden, qkv.q.shape[-1], qkv.k.shape[-1], qkv.v.shape[-1]

@@ -21,6 +21,8 @@ from engine.measure.attention import Attention
 M = TypeVar("M", bound="Mechanism")
 
 
+TALL = 1024
+"""Rows, and so keys beside their own, that a pass of rows works out at once, at most."""
 LARGEST = 1e20
 """Of scores: what mechanisms make of larger ones leaves what single precision holds."""
 
@@ -37,6 +39,7 @@ class Mechanism(ABC):
         leaves_out: True if a row that sees keys may be left none by the mechanism: it is 0 then.
         grows: the parameter that buys fidelity to full attention with cost, "" if there is none.
         sizes: parameters that show nothing where they come near the length of the text.
+        spans: parameters that, above the text's length, say what they say at it.
         groups: the grouping of keys that its views give, "buckets" or "clusters", "" if none.
         beside_full: its place beside full softmax where nothing else is chosen, 0 for none.
         blocks_at_once: blocks of weights in float32 that a pass holds side by side.
@@ -58,6 +61,7 @@ class Mechanism(ABC):
     leaves_out: ClassVar[bool] = False
     grows: ClassVar[str] = ""
     sizes: ClassVar[tuple[str, ...]] = ()
+    spans: ClassVar[tuple[str, ...]] = ()
     groups: ClassVar[str] = ""
     beside_full: ClassVar[int] = 0
     blocks_at_once: ClassVar[int] = 4
@@ -69,6 +73,12 @@ class Mechanism(ABC):
     def __post_init__(self) -> None:
         for name, declared in params_of(type(self)).items():
             object.__setattr__(self, name, declared.check(name, getattr(self, name)))
+
+    def within(self: M, qkv: QKV) -> M:
+        """The same with no span longer than the text, so that none costs more than the text."""
+        most = max(qkv.n, qkv.m)
+        long = {name: most for name in self.spans if getattr(self, name) > most}
+        return replace(self, **long) if long else self
 
     @property
     def called(self) -> Id:
@@ -129,6 +139,10 @@ class Mechanism(ABC):
         """Pairs of a head that are scored, from shapes alone."""
         return visible_pairs(qkv)
 
+    def shown(self, qkv: QKV) -> int:
+        """Pairs of a head whose weights are worked out for statistics and maps."""
+        return visible_pairs(qkv)
+
     def flops(self, qkv: QKV) -> int:
         """Floating-point operations of the output, 2 a multiply-add, exponentials not counted.
 
@@ -167,7 +181,7 @@ class Mechanism(ABC):
         """
         bare = replace(self, learned=None)
         bare.check(qkv)
-        return replace(bare, learned=bare.learn(qkv))
+        return replace(bare, learned=bare.within(qkv).learn(qkv))
 
     def learn(self, qkv: QKV) -> Learned | None:
         """What `fit` carries; None where nothing is learned."""
@@ -279,6 +293,12 @@ def numbers(qkv: QKV) -> int:
 
 def _sizes(shape: tuple[int | None, ...]) -> str | Refusal:
     return " × ".join("n" if x is None else f"{x}" for x in shape) or Refusal("none")
+
+
+def nearby_pairs(qkv: QKV, pairs: int) -> int:
+    """Pairs of a head that are worked out where rows next to each other see keys next to each
+    other: those seen, and the rest of the blocks that they lie in, at most."""
+    return min(visible_pairs(qkv), pairs + TALL * qkv.n)
 
 
 def visible_pairs(qkv: QKV) -> int:

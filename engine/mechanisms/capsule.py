@@ -44,8 +44,8 @@ class Capsule(Mechanism):
     blocks_at_once: ClassVar[int] = 6
     by_head: ClassVar[bool] = True
 
-    capsules: int = param(4, low=1, slider=(1, 12))
-    iterations: int = param(3, low=1, slider=(1, 10))
+    capsules: int = param(4, low=1, high=256, slider=(1, 12))
+    iterations: int = param(3, low=1, high=200, slider=(1, 10))
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
 
     def learn(self, qkv: QKV) -> Learned:

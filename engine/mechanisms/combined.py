@@ -15,7 +15,7 @@ from engine.kernels import dense, normalisers, patterns, selection
 from engine.kernels.composed import Composed
 from engine.mechanisms._distances import LEARNED, blank, fitted, tables
 from engine.mechanisms.adaptive_temperature import beta, entropy
-from engine.mechanisms.base import Mechanism, numbers, visible_pairs
+from engine.mechanisms.base import Mechanism, nearby_pairs, numbers, visible_pairs
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.moba import MoBA
 from engine.mechanisms.relative import KINDS, on_a_line, plain_logits, positioned
@@ -48,13 +48,14 @@ class Combined(Mechanism):
     by_head: ClassVar[bool] = True
     selection_causal: ClassVar[bool] = False
     sizes: ClassVar[tuple[str, ...]] = ("size",)
+    spans: ClassVar[tuple[str, ...]] = ("size",)
 
     pattern: str = param("window", choices=PATTERNS)
     bias: str = param("alibi", choices=("none", *KINDS))
     scale: str = param("ssmax", choices=("none", "ssmax", "adaptive"))
     normaliser: str = param("softmax", choices=("softmax", "entmax", "softmax1", "sigmoid"))
     size: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
-    count: int = param(8, low=1, slider=(1, 64), log=True)
+    count: int = param(8, low=1, high=256, slider=(1, 64), log=True)
     s: float = param(0.43, low=0.0, slider=(0.05, 2.0), step=0.01)
     alpha: float = param(1.5, low=1.0, slider=(1.0, 2.0), step=0.05)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
@@ -154,7 +155,7 @@ class Combined(Mechanism):
                 return torch.ones(qkv.n, qkv.m, dtype=torch.bool, device=qkv.device)
 
     def _pattern(self, qkv: QKV) -> patterns.Pattern:
-        size, count = self.size, self.count
+        size, count = self.within(qkv).size, self.count
         match self.pattern:
             case "window":
                 return patterns.near(qkv.frame, size)
@@ -179,6 +180,9 @@ class Combined(Mechanism):
                 return normalisers.Sigmoid()
             case name:
                 return normalisers.Softmax(zero=name == "softmax1")
+
+    def shown(self, qkv: QKV) -> int:
+        return nearby_pairs(qkv, self.pairs(qkv))
 
     def pairs(self, qkv: QKV) -> int:
         """Those of the pattern; all, where it goes by content."""

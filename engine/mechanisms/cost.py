@@ -21,6 +21,8 @@ ENOUGH = 0.4
 """Seconds of runs after which the quickest is taken."""
 MOST = 5
 """Runs at most."""
+EACH = 64
+"""Operations that statistics and maps take of each weight, about."""
 
 
 @dataclass(frozen=True)
@@ -120,13 +122,21 @@ def _peak(mechanism: Mechanism, qkv: QKV) -> int:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What a summary will cost: bytes at most above inputs, on one thread, and operations of the
-    output."""
+    """What a summary will cost, from shapes alone.
+
+    Attributes:
+        bytes: at most, above inputs, on one thread. flops: of the output.
+        work: of the output and of all that statistics and maps take, about.
+    """
 
     bytes: int
     flops: int
+    work: int = 0
 
 
 def estimate(mechanism: Mechanism, qkv: QKV, size: int = 512) -> Estimate:
     """What attending and summarising would cost, before anything is computed."""
-    return Estimate(mechanism.bytes_needed(qkv, size), mechanism.flops(qkv))
+    mechanism = mechanism.within(qkv)
+    flops, width = mechanism.flops(qkv), qkv.k.shape[-1]
+    again = qkv.heads * mechanism.shown(qkv) * (2 * width + EACH)
+    return Estimate(mechanism.bytes_needed(qkv, size), flops, flops + again)

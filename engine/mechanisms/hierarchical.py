@@ -48,6 +48,7 @@ class Hierarchical(Mechanism):
     paper: ClassVar[str] = "Yang et al., NAACL 2016"
     complexity: ClassVar[str] = "n²; pruned: n·(units + open·children)"
     blocks_at_once: ClassVar[int] = 6
+    spans: ClassVar[tuple[str, ...]] = ("open",)
 
     levels: int = param(3, low=1, slider=(1, 3), step=1)
     aggregate: str = param("mean", choices=AGGREGATES)
@@ -79,6 +80,8 @@ class Hierarchical(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
+        if (own := self.within(qkv)) is not self:
+            return own.attend(qkv)
         down = Down(qkv, Tree.of(qkv.frame, self.levels), self.aggregate, self.open)
         if self.aggregate == "logsumexp" and not self.open:  # the same weights by a shorter way
             return Composed(qkv, patterns.Everything(), views=lambda: down.views)

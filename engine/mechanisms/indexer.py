@@ -58,11 +58,12 @@ class Indexer(Mechanism):
     grows: ClassVar[str] = "top_k"
     sizes: ClassVar[tuple[str, ...]] = ("top_k", "block")
     blocks_at_once: ClassVar[int] = 8
+    spans: ClassVar[tuple[str, ...]] = ("block", "top_k")
 
     score: str = param("learned", choices=SCORES)
     block: int = param(1, low=1, slider=(1, 64), unit="tokens", log=True)
     top_k: int = param(32, low=1, slider=(1, 512), unit="blocks", log=True)
-    width: int = param(8, low=1, slider=(1, 64), log=True)
+    width: int = param(8, low=1, high=1024, slider=(1, 64), log=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
 
     def check(self, qkv: QKV) -> None:
@@ -71,6 +72,8 @@ class Indexer(Mechanism):
 
     def attend(self, qkv: QKV) -> Picked:
         self.check(qkv)
+        if (own := self.within(qkv)) is not self:
+            return own.attend(qkv)
         learned = self.learned or self.learn(qkv)
         gate = self.gate(qkv, learned)
         pattern = patterns.Blocks.of(qkv, self.block, self.top_k, gate)
@@ -168,6 +171,9 @@ class Indexer(Mechanism):
         """Keys in float64 as the index has them, what is chosen, and scores of a few rows."""
         rows = 8 * 4 * selection.GATES + 8 * 6 * qkv.heads * min(qkv.n, ROWS) * min(qkv.m, KEYS)
         return 8 * (2 * numbers(qkv) + 3 * qkv.heads * qkv.n * self.top_k) + rows
+
+    def shown(self, qkv: QKV) -> int:
+        return self.pairs(qkv)
 
     def pairs(self, qkv: QKV) -> int:
         """Those of the chosen blocks; a ragged last block counts whole when chosen from outside

@@ -59,7 +59,7 @@ class KMeans(Mechanism):
     groups: ClassVar[str] = "clusters"
     sizes: ClassVar[tuple[str, ...]] = ("window",)
 
-    clusters: int = param(8, low=1, slider=(1, 64), log=True)
+    clusters: int = param(8, low=1, high=256, slider=(1, 64), log=True)
     window: int = param(32, low=1, slider=(4, 512), unit="tokens", log=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
 

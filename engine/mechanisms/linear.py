@@ -51,7 +51,7 @@ class Linear(Mechanism):
     leaves_out: ClassVar[bool] = True
 
     feature_map: str = param("elu1", choices=FEATURE_MAPS)
-    features: int = param(256, low=1, slider=(16, 1024), log=True)
+    features: int = param(256, low=1, high=8192, slider=(16, 1024), log=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
 
     def check(self, qkv: QKV) -> None:

@@ -57,8 +57,8 @@ class Lsh(Mechanism):
     selection_causal: ClassVar[bool] = False  # the mean, and where chunks begin, are of all keys
 
     scope: str = param("bucket", choices=("bucket", "chunk"))
-    buckets: int = param(16, low=1, slider=(1, 128), log=True)
-    rounds: int = param(4, low=1, slider=(1, 16))
+    buckets: int = param(16, low=1, high=4096, slider=(1, 128), log=True)
+    rounds: int = param(4, low=1, high=32, slider=(1, 16))
     chunk: int = param(64, low=1, slider=(8, 512), unit="tokens", log=True)
     shared_qk: bool = param(False)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
@@ -184,6 +184,9 @@ class Lsh(Mechanism):
         at = "chunk" if self.scope == "chunk" else "n/buckets"
         return f"rounds·n·(buckets + {at} + log n)"
 
+    def shown(self, qkv: QKV) -> int:
+        return self.pairs(qkv)
+
     def pairs(self, qkv: QKV) -> int:
         """What all rounds look at, in the mean over hashes that fill the buckets evenly.
 
@@ -198,8 +201,10 @@ class Lsh(Mechanism):
         return round(self.rounds * share) + own
 
     def held(self, qkv: QKV) -> int:
-        """What each round says of each query and key, and keys and values by head."""
-        return 64 * self.rounds * qkv.heads * (qkv.n + qkv.m) + 8 * numbers(qkv)
+        """What each round says of each query and key, its axes, and keys and values by head."""
+        axes = 2 * self.rounds * qkv.q.shape[-1] * -(-self.buckets // 2)
+        said = 64 * self.rounds * qkv.heads * (qkv.n + qkv.m)
+        return said + 8 * (axes + numbers(qkv))
 
     def flops(self, qkv: QKV) -> int:
         """Products in the hash, and two a pair that a round looks at or that is its own."""

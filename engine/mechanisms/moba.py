@@ -40,6 +40,7 @@ class MoBA(Mechanism):
     leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "top_k"
     sizes: ClassVar[tuple[str, ...]] = ("block",)
+    spans: ClassVar[tuple[str, ...]] = ("block", "top_k")
 
     block: int = param(16, low=1, slider=(4, 512), unit="tokens", log=True)
     top_k: int = param(3, low=1, slider=(1, 32), unit="blocks", log=True)
@@ -50,6 +51,8 @@ class MoBA(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
+        if (own := self.within(qkv)) is not self:
+            return own.attend(qkv)
         pattern = patterns.Blocks.of(qkv, self.block, self.top_k)
         gathered = qkv.mask is None and qkv.bias is None
         return Composed(

@@ -57,6 +57,7 @@ class NSA(Mechanism):
     grows: ClassVar[str] = "top_k"
     sizes: ClassVar[tuple[str, ...]] = ("block", "window")
     blocks_at_once: ClassVar[int] = 10
+    spans: ClassVar[tuple[str, ...]] = ("block", "top_k", "window")
 
     block: int = param(16, low=1, slider=(4, 128), unit="tokens", log=True)
     top_k: int = param(3, low=1, slider=(1, 32), unit="blocks", log=True)
@@ -76,6 +77,8 @@ class NSA(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
+        if (own := self.within(qkv)) is not self:
+            return own.attend(qkv)
         learned = self.learned or self.learn(qkv)
         att = Branched(qkv, self, gates(qkv, learned))
         att.fidelity = learned and learned.fidelity

@@ -58,6 +58,7 @@ class Routed(Mechanism):
     complexity: ClassVar[str] = "n² + n·width + n²/width"
     sizes: ClassVar[tuple[str, ...]] = ("width",)
     blocks_at_once: ClassVar[int] = 8
+    spans: ClassVar[tuple[str, ...]] = ("width",)
 
     paths: int = param(4, low=1, high=4, slider=(1, 4))
     top_k: int = param(4, low=1, slider=(1, 4))
@@ -67,11 +68,12 @@ class Routed(Mechanism):
 
     def ways(self, qkv: QKV) -> list[Composed]:
         """The paths, each an attention of its own."""
+        width = self.within(qkv).width
         strided = Composed(
-            qkv, patterns.Strided(self.width), output=lambda: _by_residues(strided, self.width)
+            qkv, patterns.Strided(width), output=lambda: _by_residues(strided, width)
         )
-        top = Composed(qkv, patterns.Everything(), normaliser=TopK(self.width))
-        near = Window(window=self.width, sinks=0).attend(qkv)
+        top = Composed(qkv, patterns.Everything(), normaliser=TopK(width))
+        near = Window(window=width, sinks=0).attend(qkv)
         return [Softmax().attend(qkv), near, strided, top][: self.paths]
 
     def learn(self, qkv: QKV) -> Learned:

@@ -23,7 +23,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.sdpa import fits_sdpa, safely, sdpa, sdpa_blocks
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, nearby_pairs
 from engine.mechanisms.transformer_xl import TransformerXL
 
 INTEGRATE = ("none", "pool", "attention", "concat")
@@ -50,6 +50,7 @@ class Segmented(Mechanism):
     leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "segment"
     sizes: ClassVar[tuple[str, ...]] = ("segment",)
+    spans: ClassVar[tuple[str, ...]] = ("segment",)
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
     integrate: str = param("none", choices=INTEGRATE)
@@ -69,6 +70,8 @@ class Segmented(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
+        if (own := self.within(qkv)) is not self:
+            return own.attend(qkv)
         if self.integrate != "none":
             return Integrated(qkv, self.segment, self.integrate, self.corrected)
         att = Composed(
@@ -140,6 +143,10 @@ class Segmented(Mechanism):
     @property
     def order(self) -> str:
         return "n·segment" if self.integrate == "none" else self.complexity
+
+    def shown(self, qkv: QKV) -> int:
+        alone = self.integrate == "none"
+        return nearby_pairs(qkv, self.pairs(qkv)) if alone else super().shown(qkv)
 
     def pairs(self, qkv: QKV) -> int:
         """Those inside segments."""

@@ -14,7 +14,7 @@ from engine.kernels import dense, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
 from engine.measure import ages
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, nearby_pairs
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,9 @@ class TransformerXL(Mechanism):
     @property
     def selects(self) -> bool:
         return True
+
+    def shown(self, qkv: QKV) -> int:
+        return nearby_pairs(qkv, self.pairs(qkv))
 
     def pairs(self, qkv: QKV) -> int:
         position = torch.arange(qkv.n) + qkv.frame.offset

@@ -15,7 +15,7 @@ from engine.kernels import dense, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
 from engine.kernels.sparse import Sparse, drawn
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, nearby_pairs
 
 
 @dataclass(frozen=True)
@@ -112,6 +112,9 @@ class Window(Mechanism):
     def held(self, qkv: QKV) -> int:
         """Random keys."""
         return 3 * 8 * qkv.n * self.random
+
+    def shown(self, qkv: QKV) -> int:
+        return nearby_pairs(qkv, self.pairs(qkv))
 
     def pairs(self, qkv: QKV) -> int:
         """With dilation, global or random keys at most: some of these may be the same."""

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 
 from engine.contract import Pairs, params_of
 from engine.mechanisms import MECHANISMS, make
+from engine.models.masks import ModelError
 from engine.models.zoo.recipes import KINDS, Kind
 from engine.runtime.paths import TINY, ZOO
+from engine.runtime.public import listed, public
 
 EMBEDDED = "tiny"
 PREFIX = "zoo-"
@@ -17,10 +19,21 @@ REFERENCE = f"{PREFIX}softmax"
 
 
 def folder_of(name: str) -> str:
-    """A model's folder by its name here; any other name (a folder, a hub id) as it is."""
+    """A model's folder by its name here; any other name (a folder, a hub id) as it is.
+
+    Raises:
+        ModelError: strangers are served, and it is none of those put up for them: told alike of
+            a folder that is there and of one that isn't.
+    """
     if name == EMBEDDED:
         return str(TINY)
-    return str(ZOO / name.removeprefix(PREFIX)) if kind_of(name) else name
+    if kind_of(name):
+        return str(ZOO / name.removeprefix(PREFIX))
+    if name in (own := listed()):
+        return own[name]
+    if public():
+        raise ModelError("this server reads only the models that it lists")
+    return name
 
 
 def kind_of(name: str) -> Kind | None:

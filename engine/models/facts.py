@@ -19,6 +19,7 @@ from engine.models.files import (
     unreachable,
 )
 from engine.models.loading import dtype_of
+from engine.models.masks import ModelError
 from engine.runtime.devices import pick
 
 Place = Literal["here", "hub"]
@@ -58,9 +59,12 @@ def describe(said: str) -> Facts:
     if folder is not None:
         settings = settings_in(folder, name)
         weights = list(folder.glob("*.safetensors"))
-        parameters = sum(map(parameters_in, weights))
-        licence = settings.get("license") or licence_in(folder / "README.md")
-        size = sum(file.stat().st_size for file in weights)
+        try:
+            parameters = sum(map(parameters_in, weights))
+            licence = settings.get("license") or licence_in(folder / "README.md")
+            size = sum(file.stat().st_size for file in weights)
+        except Exception as error:  # what is not what it is called fails in many ways
+            raise ModelError("the weights of '{name}' are damaged", name=name) from error
         return _facts(name, "here", settings, size, parameters, str(licence))
     try:
         info = on_hub(name, revision, files_metadata=True)
@@ -88,6 +92,8 @@ def parameters_in(file: Path) -> int:
     """How many numbers a file of weights holds, by its header (safetensors format)."""
     with file.open("rb") as opened:
         (length,) = struct.unpack("<Q", opened.read(8))
+        if length > file.stat().st_size:
+            raise ModelError("the weights of '{name}' are damaged", name=file.name)
         header = json.loads(opened.read(length))
     return sum(prod(x["shape"]) for name, x in header.items() if name != "__metadata__")
 

@@ -20,6 +20,9 @@ WANTED = [
 TOKENIZERS = ("vocab", "spiece", "sentencepiece", "tekken", "merges", "source", "bpe.")
 INDEX = "model.safetensors.index.json"
 """Names the files of weights that are in several."""
+LAYERS, WIDEST = 1_024, 2**22
+"""Of a network, at most: layers, and any other size."""
+SIZES = r"layers?$|size$|dim$|heads$|width$|experts$|d_model$|d_ff$|n_embd$"
 POINTER = b"version https://git-lfs"
 
 
@@ -57,12 +60,15 @@ def here(said: str) -> tuple[Path | None, str, str | None]:
         ModelError: it is no folder, and can be no name on the hub.
     """
     where = said.strip().strip("'\"`").strip()
-    path = Path(where).expanduser()
-    if where and path.is_dir():
-        folder = _snapshot(path.resolve())
-        return folder, _called(folder), None
-    if path.is_file():
-        raise ModelError("'{where}' is a file; a model is a folder", where=where)
+    try:
+        path = Path(where).expanduser()
+        if where and path.is_dir():
+            folder = _snapshot(path.resolve())
+            return folder, _called(folder), None
+        if path.is_file():
+            raise ModelError("'{where}' is a file; a model is a folder", where=where)
+    except (OSError, RuntimeError, UnicodeError):  # no such user, too long a name, …
+        raise ModelError("there is no folder '{where}'", where=where) from None
     name, revision = _hub_name(where)
     return _kept(name, revision), name, revision
 
@@ -266,16 +272,42 @@ def tokenizer_folder(folder: Path, settings: dict[str, Any]) -> Path:
     return folder / where if isinstance(where, str) else folder
 
 
+def _check_sizes(settings: dict[str, Any], name: str) -> None:
+    """Raises ModelError for a network that no model has: it would be built before its weights are
+    looked at."""
+    for key, value in settings.items():
+        if isinstance(value, dict):
+            _check_sizes(value, name)
+        most = LAYERS if "layer" in key else WIDEST
+        if (
+            re.search(SIZES, key)
+            and isinstance(value, (int, float))
+            and not -most <= value <= most
+        ):
+            raise ModelError(
+                "config.json of '{name}' says {key} = {value:,}; at most {most:,} is read",
+                name=name, key=key, value=value, most=most,
+            )  # fmt: skip
+
+
 def settings_in(folder: Path, name: str) -> dict[str, Any]:
     """The model's config.json, if the folder holds all that is needed."""
+    try:
+        return _settings_in(folder, name)
+    except OSError as error:
+        raise ModelError("the folder of '{name}' can't be read", name=name) from error
+
+
+def _settings_in(folder: Path, name: str) -> dict[str, Any]:
     settings: Any = {}
     if (config := folder / "config.json").exists():
         try:
             settings = json.loads(config.read_text(encoding="utf-8"))
-        except ValueError:
+        except (ValueError, RecursionError):
             settings = None
     if not isinstance(settings, dict):
         raise ModelError("config.json of '{name}' is broken: it is no JSON", name=name)
+    _check_sizes(settings, name)
     shared = tokenizer_folder(folder, settings)
     elsewhere = [f.name for f in shared.iterdir()] if shared.is_dir() else ()
     check_files([f.name for f in folder.iterdir()], name, elsewhere)

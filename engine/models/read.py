@@ -21,6 +21,9 @@ from engine.models.pieces import Coded, Pieces
 from engine.models.proof import Proof, asking, prove, returned, two_sided, vocabulary
 from engine.models.trace import Side, Trace, chosen
 
+SPACIOUS, SPARE = 16, 64
+"""Of a long text so many characters are encoded for each token that is read, and for some more."""
+
 
 @dataclass(eq=False)
 class Model:
@@ -133,9 +136,10 @@ class Model:
             raise ModelError("{name} reads one text at a time", name=self.name)
         if second is not None and kind == "pair":
             coded = self.pieces.pair(text, second)
+            total = len(coded.ids)
         else:
-            coded = self.pieces.encode(text, characters)
-        total = len(coded.ids)
+            limits = [x for x in (max_tokens, self.context) if x is not None]
+            coded, total = self._begun(text, min(limits, default=None), characters)
         limit = min(x for x in (max_tokens, self.context, total) if x is not None)
         if limit < total and second is not None and kind == "pair":
             raise ModelError(
@@ -144,7 +148,7 @@ class Model:
                 count=total,
                 limit=limit,
             )
-        read = self._side(coded.beginning(limit), total)
+        read = self._side(coded.beginning(limit), total, len(coded.text) < len(text))
         written = self._written(second, max_tokens) if kind == "decoder" else None
         return self.run(read, written, Recorder(keep=layers, on_layer=on_layer))
 
@@ -220,8 +224,20 @@ class Model:
         """What a layer knew when it was seen (contract.Layer)."""
         return seen.layer(rotary=self.rotary)
 
-    def _side(self, coded: Coded, total: int) -> Side:
-        return Side(coded, self.pieces.named(coded), total)
+    def _begun(self, text: str, limit: int | None, characters: bool) -> tuple[Coded, int]:
+        """The tokens of a text, and how many it has. Of one far longer than what is read, only a
+        beginning is encoded, and the number follows from that: two digits of it."""
+        size = len(text) if limit is None else SPACIOUS * (limit + SPARE)
+        while size < len(text):
+            coded = self.pieces.encode(text[:size], characters)
+            if (count := len(coded.ids)) >= (limit or 0) + SPARE:
+                return coded, max(count, int(float(f"{count / size * len(text):.1e}")))
+            size *= 4  # few tokens for so many characters
+        coded = self.pieces.encode(text, characters)
+        return coded, len(coded.ids)
+
+    def _side(self, coded: Coded, total: int, about: bool = False) -> Side:
+        return Side(coded, self.pieces.named(coded), total, about)
 
     def _written(self, text: str | None, limit: int | None) -> Side:
         """What a decoder reads: the token that it starts with, then the text without its end."""

@@ -45,12 +45,13 @@ class Side:
 
     Attributes:
         coded: its tokens, as many as were read. tokens: what they are called.
-        total: how many the text has.
+        total: how many the text has. about: not to the token, of a far longer one.
     """
 
     coded: Coded
     tokens: tuple[str, ...]
     total: int
+    about: bool = False
 
     @cached_property
     def units(self) -> Mapping[str, Int[Tensor, "u 2"]]:

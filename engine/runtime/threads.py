@@ -17,11 +17,13 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor, wait
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from typing import TypeVar
 
 import torch
+
+from engine.runtime.watch import EVERY, watched, watching
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -30,6 +32,10 @@ _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _size = 0
 _here: ContextVar[bool] = ContextVar("here", default=False)
+
+
+class _Ended(BaseException):
+    """Whoever asked wants no more."""
 
 
 def workers(device: torch.device) -> int:
@@ -62,7 +68,8 @@ def in_order(
 
     What a consumer raises ends the rest. `take` is called in order, one result at a time. It, the
     jobs and the iterator that makes them run in the workers, which share no operation with
-    others, in the caller's inference and gradient modes, which torch keeps for each thread.
+    others, in the caller's inference and gradient modes, which torch keeps for each thread. Where
+    the caller is watched (`watch`), so is the waiting, and the workers end with it.
     """
     count = workers(device)
     if count == 1:
@@ -72,11 +79,17 @@ def in_order(
     places, drawing, taking = enumerate(jobs), threading.Lock(), threading.Lock()
     made: dict[int, T] = {}
     due = 0
+    look, ended = watching(), threading.Event()
+
+    def wanted() -> None:
+        if ended.is_set():
+            raise _Ended
 
     def turn() -> list[tuple[int, U]] | None:
         """Run the next job, and take the results that are due; None if there is no job."""
         nonlocal due
-        with torch.inference_mode(inference), torch.set_grad_enabled(gradients):
+        seen = nullcontext() if look is None else watched(wanted)
+        with torch.inference_mode(inference), torch.set_grad_enabled(gradients), seen:
             with drawing:
                 drawn = next(places, None)
             if drawn is None:
@@ -98,6 +111,8 @@ def in_order(
     try:
         turns.extend(pool.submit(turn) for _ in range(count + 1))
         while turns:
+            while look is not None and not wait((turns[0],), EVERY).done:
+                look()
             if (taken := turns.popleft().result()) is None:
                 continue
             turns.append(pool.submit(turn))
@@ -106,6 +121,7 @@ def in_order(
                 yield ready.pop(told)
                 told += 1
     finally:
+        ended.set()
         for one in turns:
             one.cancel()
         wait(turns)

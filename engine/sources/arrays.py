@@ -66,6 +66,13 @@ class Contents:
     origin: Origin
 
     @property
+    def bytes(self) -> int:
+        """Of all arrays."""
+        steps = [x for layer in self.stack.steps for x in layer] if self.stack else []
+        held = [x for x in (*self.found.values(), *steps) if isinstance(x, Tensor)]
+        return sum(x.numel() * x.element_size() for x in held)
+
+    @property
     def layers(self) -> tuple[str, ...]:
         """Names of the layers."""
         return self.stack.names if self.stack else ("0",)
@@ -103,40 +110,43 @@ class Contents:
 
 
 def read(
-    source: str | Path | bytes, name: str = "", layer: int = 0, item: int = 0, crop: Crop = "none"
-) -> QKV | Attention:
+    source: str | Path | bytes, name: str = "", layer: int = 0, item: int = 0,
+    crop: Crop = "none", most: int = LARGEST,
+) -> QKV | Attention:  # fmt: skip
     """Q, K, V or weights out of a file.
 
     Args:
         source: a path, or the file's bytes.
         name: the file's name, for its ending and for the badge; the path's own by default.
-        layer, item, crop: as of `Contents.open`.
+        layer, item, crop: as of `Contents.open`. most: bytes that it may unpack to.
 
     Raises:
         ValueError: not such a file, pickled, too large, arrays missing, of wrong shape, or not
             finite; says which.
         OSError: the path can't be read.
     """
-    return contents(source, name).open(layer, item, crop).given
+    return contents(source, name, most).open(layer, item, crop).given
 
 
-def contents(source: str | Path | bytes, name: str = "") -> Contents:
+def contents(source: str | Path | bytes, name: str = "", most: int = LARGEST) -> Contents:
     """What a file holds; arguments and errors as of `read`."""
     if not isinstance(source, bytes):
         path = Path(source)
         name = name or path.name
-        if path.stat().st_size > LARGEST:
-            raise Refusal("{name} is larger than {mib} MiB", name=name, mib=LARGEST >> 20)
+        if path.stat().st_size > most:
+            raise Refusal("{name} is larger than {mib} MiB", name=name, mib=most >> 20)
         source = path.read_bytes()
     if not source:
         raise Refusal("{name} is empty", name=name or Refusal("the file"))
+    if len(source) > most:
+        raise Refusal("{name} is larger than {mib} MiB", name=name, mib=most >> 20)
     ending = Path(name).suffix.lower()
     if ending == ".npy":
         found: Any = _npy(source)
     elif ending in SAVED:
-        found = _torch(source)
+        found = _torch(source, most)
     elif ending == ".npz" or (not ending and source[:2] == b"PK"):
-        found = _npz(source)
+        found = _npz(source, most)
     elif ending == ".safetensors":
         found = _safetensors(source)
     else:
@@ -144,6 +154,14 @@ def contents(source: str | Path | bytes, name: str = "") -> Contents:
             "{name} is none of .npz, .npy, .safetensors and .pt; other kinds are not read",
             name=name,
         )
+    if isinstance(found, np.ndarray):
+        found = _numbers("weights", found)
+    elif isinstance(found, Mapping):  # what is asked for by name has to be numbers
+        found = {
+            k: x if k in ASIDE or not isinstance(x, np.ndarray) else _numbers(k, x)
+            for k, x in found.items()
+            if k in (*NAMED, *ASIDE, "weights") or not isinstance(x, np.ndarray) or _plain(x)
+        }
     named = dict(found) if isinstance(found, Mapping) else {}
     aside = {k: named[k] for k in ASIDE if k in named}
     stacked = None
@@ -163,7 +181,7 @@ def _npy(data: bytes) -> np.ndarray:
     except ValueError as error:
         _pickled(error)
         raise Refusal("not a readable .npy file: {reason}", reason=error) from None
-    except (OSError, EOFError, SyntaxError) as error:
+    except Exception as error:  # numpy's own share no type
         raise Refusal("not a readable .npy file: {reason}", reason=error) from None
 
 
@@ -174,9 +192,9 @@ def _pickled(error: ValueError) -> None:
         ) from None
 
 
-def _torch(data: bytes) -> Any:
+def _torch(data: bytes, most: int) -> Any:
     """What torch saved, as plain tensors, numbers, lists and dictionaries alone."""
-    _unpacks(data)
+    _unpacks(data, most)
     try:
         found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
     except Exception as error:  # pickle, zip and torch each have their own
@@ -184,11 +202,11 @@ def _torch(data: bytes) -> Any:
             "the file is not one of plain tensors: save `outputs.attentions` itself by "
             "torch.save, and not all of the outputs"
         ) from error
-    _bounded(found)
+    _bounded(found, most)
     return found
 
 
-def _bounded(found: Any) -> None:
+def _bounded(found: Any, most: int) -> None:
     """Tensors may claim to be larger than what was stored of them."""
     parts = list(found.values()) if isinstance(found, Mapping) else found
     total = 0
@@ -196,25 +214,28 @@ def _bounded(found: Any) -> None:
         total = parts.numel() * parts.element_size()
     elif isinstance(parts, (list, tuple)):
         for part in parts:
-            _bounded(part)
+            _bounded(part, most)
             total += part.numel() * part.element_size() if isinstance(part, Tensor) else 0
-    if total > LARGEST:
-        raise Refusal("the arrays unpack to more than {mib} MiB", mib=LARGEST >> 20)
+    if total > most:
+        raise Refusal("the arrays unpack to more than {mib} MiB", mib=most >> 20)
 
 
-def _unpacks(data: bytes) -> None:
+def _unpacks(data: bytes, most: int) -> None:
     if data[:2] == b"PK":
         try:
             with zipfile.ZipFile(io.BytesIO(data)) as file:
                 total = sum(i.file_size for i in file.infolist())
+                locked = any(i.flag_bits & 1 for i in file.infolist())
         except zipfile.BadZipFile:
             return
-        if total > LARGEST:
-            raise Refusal("the arrays unpack to more than {mib} MiB", mib=LARGEST >> 20)
+        if total > most:
+            raise Refusal("the arrays unpack to more than {mib} MiB", mib=most >> 20)
+        if locked:
+            raise Refusal("the file is encrypted; save it without a password")
 
 
-def _npz(data: bytes) -> dict[str, Any]:
-    _unpacks(data)
+def _npz(data: bytes, most: int) -> dict[str, Any]:
+    _unpacks(data, most)
     try:
         zipfile.ZipFile(io.BytesIO(data)).close()
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
@@ -222,7 +243,7 @@ def _npz(data: bytes) -> dict[str, Any]:
     except ValueError as error:
         _pickled(error)
         raise Refusal("not a readable .npz file: {reason}", reason=error) from None
-    except (zipfile.BadZipFile, OSError, EOFError, KeyError, SyntaxError) as error:
+    except Exception as error:  # zipfile's, zlib's and numpy's own share no type
         raise Refusal("not a readable .npz file: {reason}", reason=error) from None
 
 
@@ -241,12 +262,31 @@ def _safetensors(data: bytes) -> dict[str, Any]:
     return found
 
 
+def _numbers(name: str, x: Any) -> Tensor:
+    """An array of integers, real numbers or truths that torch knows, in this machine's order."""
+    if isinstance(x, Tensor):
+        return x
+    if not _plain(x := np.asarray(x)):
+        raise Refusal("{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype)
+    return torch.as_tensor(x.astype(x.dtype.newbyteorder("="), copy=False))
+
+
+def _plain(x: np.ndarray) -> bool:
+    """Whether torch knows its numbers: no text, dates, complex or long doubles."""
+    return x.dtype.kind in "biuf" and x.dtype.itemsize <= 8
+
+
 def _floats(name: str, x: Any) -> Tensor:
-    x = torch.as_tensor(np.asarray(x)) if not isinstance(x, Tensor) else x
+    x = _numbers(name, x)
     if x.is_complex() or x.dtype == torch.bool:
         raise Refusal("{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype)
-    if not x.is_floating_point():
-        x = x.float()
+    if not x.is_floating_point() or x.element_size() < 2:  # float8 is kept, not computed in
+        try:
+            x = x.float()
+        except (RuntimeError, NotImplementedError):
+            raise Refusal(
+                "{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype
+            ) from None
     while x.ndim > 3 and x.shape[0] == 1:
         x = x[0]
     if x.ndim == 2:
@@ -261,10 +301,25 @@ def _floats(name: str, x: Any) -> Tensor:
 
 
 def _scalar(name: str, x: Any) -> Any:
-    x = np.asarray(x)
-    if x.size != 1:
-        raise Refusal("{name} must be one value, not {shape}", name=name, shape=x.shape)
+    x = _numbers(name, x)
+    if x.numel() != 1:
+        raise Refusal("{name} must be one value, not {shape}", name=name, shape=tuple(x.shape))
+    if x.is_complex():
+        raise Refusal("{name} must hold real numbers, not {dtype}", name=name, dtype=x.dtype)
     return x.item()
+
+
+def _tokens(tokens: Any, item: int) -> tuple[str, ...]:
+    """The names of one text's tokens."""
+    try:
+        tokens = tokens.tolist() if isinstance(tokens, np.ndarray) else tokens
+    except (ValueError, SystemError):  # numpy keeps numbers that are no characters
+        tokens = None
+    if isinstance(tokens, (list, tuple)) and tokens and isinstance(tokens[0], (list, tuple)):
+        tokens = tokens[item] if item < len(tokens) else []
+    if not isinstance(tokens, (list, tuple)) or not all(isinstance(t, str) for t in tokens):
+        raise Refusal("tokens must be a list of strings")
+    return tuple(t.encode("utf-8", "replace").decode() for t in tokens)  # no half characters
 
 
 def _frame(found: dict[str, Any], origin: Origin, m: int, item: int = 0) -> dict[str, Any]:
@@ -275,16 +330,10 @@ def _frame(found: dict[str, Any], origin: Origin, m: int, item: int = 0) -> dict
         "units": group_units(m),
     }
     if "tokens" in found:
-        tokens = found["tokens"]
-        tokens = tokens.tolist() if isinstance(tokens, np.ndarray) else tokens
-        if isinstance(tokens, (list, tuple)) and tokens and isinstance(tokens[0], (list, tuple)):
-            tokens = tokens[item] if item < len(tokens) else []
-        if not isinstance(tokens, (list, tuple)) or not all(isinstance(t, str) for t in tokens):
-            raise Refusal("tokens must be a list of strings")
-        frame["tokens"] = tuple(tokens)
+        frame["tokens"] = _tokens(found["tokens"], item)
     masks = (found[x] for x in ("key_mask", "attention_mask") if x in found)
     if (mask := next(masks, None)) is not None:
-        mask = torch.as_tensor(np.asarray(mask)).bool()
+        mask = _numbers("key_mask", mask).bool()
         frame["key_mask"] = mask[item] if mask.ndim == 2 and item < len(mask) else mask.flatten()
     return frame
 

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+import threading
 from pathlib import Path
 
 from engine.contract import QKV
 from engine.models import Model, load
 from engine.models.embedded import EMBEDDED, folder_of
 
+MOST = 2
+"""Models that are kept open."""
 
-@lru_cache(2)
+_open: dict[str, Model] = {}
+_lock = threading.RLock()
+
+
+def lend(folder: str, model: Model) -> None:
+    """Have those who name this folder, or hub id, read with a model that is open already."""
+    with _lock:
+        _open.pop(folder, None)
+        _open[folder] = model
+        while len(_open) > MOST:
+            del _open[next(iter(_open))]
+
+
 def _loaded(folder: str) -> Model:
-    return load(folder)
+    with _lock:
+        model = _open.get(folder) or load(folder)
+        lend(folder, model)  # the last one used
+        return model
 
 
 def reader_of(model: Model | str | Path | None) -> Model:

@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 from collections.abc import Iterator
 from dataclasses import fields, is_dataclass, replace
 from pathlib import Path
@@ -19,6 +18,7 @@ from torch import Tensor
 from engine.contract import QKV, Mask, params_of
 from engine.contract.learned import Fidelity, Learned
 from engine.mechanisms.base import Mechanism
+from engine.store import keeping
 
 M = TypeVar("M", bound=Mechanism)
 FORM = 1
@@ -42,15 +42,16 @@ def save(mechanism: Mechanism, path: str | Path) -> None:
         tensors |= {"fidelity.value": fidelity.value, "fidelity.random": fidelity.random}
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        # a copy each, since tensors of one file may not share their memory
-        save_file({k: x.cpu().clone() for k, x in tensors.items()}, part, metadata=header)
-        part.replace(path)
-    except SafetensorError as error:
-        raise OSError(f"{path.name} can't be written: {error}") from error
-    finally:
-        part.unlink(missing_ok=True)
+    # a copy each, since tensors of one file may not share their memory
+    copies = {name: x.cpu().clone() for name, x in tensors.items()}
+
+    def write(part: Path) -> None:
+        try:
+            save_file(copies, part, metadata=header)
+        except SafetensorError as error:
+            raise OSError(f"{path.name} can't be written: {error}") from error
+
+    keeping.put(path, write)
 
 
 def load(mechanism: M, path: str | Path, device: torch.device | str = "cpu") -> M:
@@ -74,8 +75,10 @@ def load(mechanism: M, path: str | Path, device: torch.device | str = "cpu") -> 
         )
     fidelity = None
     if "measure" in header:
-        found = (tensors.pop(f"fidelity.{name}") for name in ("value", "random"))
-        fidelity = Fidelity(header["measure"], *found)
+        value, random = (tensors.pop(f"fidelity.{name}", None) for name in ("value", "random"))
+        if value is None or random is None:
+            raise ValueError(f"{path.name} doesn't say what was measured of it")
+        fidelity = Fidelity(header["measure"], value, random)
     weights = {name.removeprefix("weights."): x for name, x in tensors.items()}
     return replace(mechanism, learned=Learned(weights, fidelity))
 
@@ -96,16 +99,18 @@ def kept(mechanism: M, qkv: QKV, folder: str | Path, most_bytes: int = MOST_BYTE
     path = Path(folder) / f"{name}.safetensors"
     try:
         found = load(mechanism, path, qkv.device)
-        path.touch()
+        found.check(qkv)  # what it holds has this layer's shapes
+        if found.learned is None or found.learns(qkv).keys() - found.learned.weights.keys():
+            raise ValueError(f"{path.name} lacks weights")
+        keeping.used(path)
         return found
-    except (OSError, ValueError):  # not there, or not whole
-        fitted = mechanism.fit(qkv)
+    except OSError:  # not there
+        pass
+    except ValueError:
+        keeping.set_aside(path)
+    fitted = mechanism.fit(qkv)
     if fitted.learned is not None:
-        try:
-            save(fitted, path)
-            _tidy(Path(folder), most_bytes)
-        except OSError:  # keeping a fit saves work; without room for it, it is made again
-            pass
+        keeping.keep(path, lambda part: save(fitted, part), most_bytes)
     return fitted
 
 
@@ -147,14 +152,3 @@ def _tensors(qkv: QKV) -> Iterator[tuple[str, Tensor]]:
 def _header(mechanism: Mechanism) -> dict[str, str]:
     parameters = {name: getattr(mechanism, name) for name in params_of(type(mechanism))}
     return {"mechanism": mechanism.key, "parameters": json.dumps(parameters, sort_keys=True)}
-
-
-def _tidy(folder: Path, most_bytes: int) -> None:
-    """Remove the fits used longest ago until the rest fits."""
-    fits = [(path.stat(), path) for path in folder.glob("*.safetensors")]
-    held = sum(stat.st_size for stat, _ in fits)
-    for stat, path in sorted(fits, key=lambda pair: pair[0].st_mtime):
-        if held <= most_bytes:
-            return
-        path.unlink(missing_ok=True)
-        held -= stat.st_size

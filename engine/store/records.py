@@ -5,12 +5,12 @@ from __future__ import annotations
 import csv
 import io
 import json
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from engine.contract import Refusal
+from engine.store.keeping import put
 
 FORMS = ("csv", "json", "parquet")
 
@@ -60,12 +60,7 @@ def write(records: Sequence[Mapping[str, Any]], path: str | Path) -> None:
     """
     path = Path(path)
     data = encoded(records, path.suffix.removeprefix("."))
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    try:
-        part.write_bytes(data)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    put(path, lambda part: part.write_bytes(data))
 
 
 def read(path: str | Path) -> list[dict[str, Any]]:

@@ -2,14 +2,21 @@
 
 import json
 import math
+import os
+import random
+import subprocess
 import sys
 import threading
+import time
+from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
 
 import engine
+from engine.dilution import keeping
+from engine.dilution.keeping import stored
 from engine.dilution.sweep import (
     ROWS,
     SAMPLED,
@@ -163,6 +170,64 @@ def test_a_broken_file_is_made_again(tmp_path) -> None:
     assert kept(task, None, tmp_path) == json.loads(
         (tmp_path / f"{task.digest()}.json").read_text()
     )
+
+
+@pytest.mark.parametrize("content", [b"\xff\xfe\x00", b"{}", b"[1]", b"[]", b"[" * 10**5,
+                                     b'[{"head": 0}]'])  # fmt: skip
+def test_what_is_no_records_is_set_aside_and_made_again(tmp_path, content) -> None:
+    (task,) = plan([("softmax", {})], [32]).tasks
+    path = tmp_path / f"{task.digest()}.json"
+    path.write_bytes(content)
+    assert stored(path) is None
+    records = kept(task, None, tmp_path)
+    assert stored(path) == records and records[0]["n"] == 32
+    assert sorted(p.name for p in tmp_path.iterdir()) == [path.name, f"{path.name}.damaged"]
+
+
+def test_records_of_a_folder_are_bounded(tmp_path, monkeypatch) -> None:
+    tasks = plan([("softmax", {})], [16, 32, 64]).tasks
+    for i, task in enumerate(tasks[:2]):
+        kept(task, None, tmp_path)
+        os.utime(tmp_path / f"{task.digest()}.json", (i, i))
+    held = sum(path.stat().st_size for path in tmp_path.iterdir())
+    monkeypatch.setattr(keeping, "MOST_BYTES", held + 100)
+    (tmp_path / "left.part").write_text("of a process that was killed")
+    os.utime(tmp_path / "left.part", (0, 0))
+    kept(tasks[2], None, tmp_path)
+    left = {path.name for path in tmp_path.iterdir()}
+    assert left == {f"{task.digest()}.json" for task in tasks[1:]}
+
+
+KILLED = """
+import sys
+from engine.dilution.sweep import sweep
+for record in sweep([("softmax", {}), ("window", {})], [16, 32], seeds=2, folder=sys.argv[1]):
+    print(record["mechanism"], flush=True)
+"""
+
+
+def test_a_sweep_that_is_killed_goes_on_from_there(tmp_path, monkeypatch) -> None:
+    """Killed after some record, at any point of the next: what is on disk is whole."""
+    draw = random.Random(0)
+    one = subprocess.Popen(
+        [sys.executable, "-c", KILLED, tmp_path],
+        stdout=subprocess.PIPE,
+        cwd=Path(__file__).parents[2],
+    )
+    assert one.stdout is not None
+    for _ in range(draw.randint(1, 12)):
+        one.stdout.readline()
+    time.sleep(draw.random() / 100)
+    one.kill()
+    one.wait()
+    made = []
+    monkeypatch.setattr(MODULE, "measure", lambda *a: made.append(a) or measure(*a))
+    arguments = [("softmax", {}), ("window", {})], [16, 32]
+    before = len(list(tmp_path.glob("*.json")))
+    after = list(sweep(*arguments, seeds=2, folder=tmp_path))
+    assert before > 0 and len(made) == 8 - before
+    through = list(sweep(*arguments, seeds=2))
+    assert [r | {"seconds": 0} for r in after] == [r | {"seconds": 0} for r in through]
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
 
 import engine
 from engine.mechanisms import MECHANISMS
@@ -96,6 +97,22 @@ def test_memory_is_at_most_what_was_said_and_not_far_below(key, n):
     with torch.no_grad(), one_thread(), Alive([qkv.q, qkv.k, qkv.v]) as alive:
         mechanism.attend(qkv).summary(512)
     assert alive.peak <= engine.estimate(mechanism, qkv).bytes <= 8 * alive.peak
+
+
+@pytest.mark.parametrize("key", MECHANISMS)
+def test_work_counts_the_summary_and_grows_as_it_does(key):
+    """Products of matrices, as torch counts them, of output, statistics and maps."""
+    counted, said = [], []
+    for n in (256, 1024):
+        mechanism = MECHANISMS[key]()
+        qkv = engine.sources.planted(n=n, heads=2, dim=32, causal=mechanism.causal_ok)
+        fitted = mechanism.fit(qkv)  # which is not counted, as training is not
+        with torch.no_grad(), one_thread(), FlopCounterMode(display=False) as counter:
+            fitted.attend(qkv).summary(512)
+        counted.append(counter.get_total_flops())
+        said.append(engine.estimate(mechanism, qkv).work)
+    assert all(c <= 3 * s for c, s in zip(counted, said, strict=True))
+    assert counted[1] / counted[0] <= 4 * said[1] / said[0]
 
 
 @pytest.mark.parametrize(("key", "parameters"), CLOSED)

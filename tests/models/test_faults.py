@@ -11,7 +11,8 @@ import transformers as hf
 from engine.mechanisms.softmax import Softmax
 from engine.models import ModelError, capture, load, proof
 from engine.models.capture import Recorder
-from engine.models.files import find
+from engine.models.facts import describe
+from engine.models.files import find, here
 from engine.models.pieces import Pieces, laid
 from engine.models.read import Model
 from tests.models.made import bert, network, rewrite, saved, tokenizer
@@ -388,3 +389,69 @@ def test_a_mask_with_a_value_for_each_pair_and_head_can_be_cut():
     qkv = capture.run(net, Recorder(), input_ids=torch.arange(10, 19)[None]).seen[0].qkv[0]
     one = Softmax().attend(qkv.head(1)).weights()
     torch.testing.assert_close(one[0], Softmax().attend(qkv).weights()[1])
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name/x", "x" * 300, "/x/" + "y" * 300, "a\0b"])
+def test_a_name_that_no_folder_has_is_refused_in_words(name):
+    with pytest.raises(ModelError, match="there is no folder"):
+        here(name)
+
+
+@pytest.mark.parametrize(
+    ("config", "words"),
+    [
+        (b"[" * 200_000, "is no JSON"),
+        (b"\xff\xfe{}", "is no JSON"),
+        (b'{"model_type": "llama", "num_hidden_layers": 1000000}', "layers = 1,000,000"),
+        (b'{"model_type": "x", "text_config": {"hidden_size": 1e12}}', "at most 4,194,304"),
+    ],
+)  # fmt: skip
+def test_a_config_that_would_take_the_machine_is_refused_at_once(copy, config, words):
+    (copy / "config.json").write_bytes(config)
+    for look in (find, describe):
+        with pytest.raises(ModelError, match=words):
+            look(str(copy))
+
+
+def test_a_config_that_is_a_folder_and_a_folder_that_is_closed(copy, monkeypatch):
+    (copy / "config.json").unlink()
+    (copy / "config.json").mkdir()
+    with pytest.raises(ModelError, match="can't be read"):
+        find(str(copy))
+
+    def closed(_):
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", closed)
+    with pytest.raises(ModelError, match="can't be read"):
+        find(str(copy))
+
+
+@pytest.mark.parametrize(
+    "head", [b"", b"\xff" * 8, b"\x02" + b"\0" * 7 + b"[]", b"\x05" + b"\0" * 9]
+)
+def test_weights_that_are_none_are_damaged_before_they_are_opened(copy, head):
+    (copy / "model.safetensors").write_bytes(head)
+    with pytest.raises(ModelError, match="are damaged"):
+        describe(str(copy))
+
+
+def test_of_a_long_text_a_beginning_is_encoded(llama, monkeypatch):
+    model, lengths = load(llama, device="cpu"), []
+    encode = Pieces.encode
+
+    def counted(self, text, *more):
+        lengths.append(len(text))
+        return encode(self, text, *more)
+
+    monkeypatch.setattr(Pieces, "encode", counted)
+    text = "the fox ran over the hill. " * 40_000
+    trace = model.read(text)
+    assert len(trace.tokens) == 64 and max(lengths) < 10_000
+    short = model.read(text[:9_000])
+    assert trace.tokens == short.tokens and trace.offsets.tolist() == short.offsets.tolist()
+    assert trace.read.about and not model.read(text[:900]).read.about
+    per = model.read(text[:900]).total_tokens / 900
+    assert trace.total_tokens == pytest.approx(per * len(text), rel=0.05)
+    spaces = " " * 30_000 + text  # few tokens for many characters
+    assert model.read(spaces).tokens == model.read(spaces[:40_000]).tokens

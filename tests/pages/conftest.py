@@ -11,6 +11,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from engine.models import embedded
 from engine.models.training.tokenizer import train_tokenizer
+from engine.text.locale import locale
 from pages.ui.server.desk import DESK, KEPT, Store
 from tests.typecheck import unchecked
 
@@ -109,8 +110,10 @@ class Page:
         return self.test.session_state[f"url.{group}"].value
 
     def healthy(self) -> "Page":
-        """Nothing was raised."""
+        """Nothing was raised, nor was a fault said in words."""
         assert not self.test.exception, self.test.exception
+        faults = [locale(tag)["error.fault"].partition("{id}")[0] for tag in ("en", "zh")]
+        assert not [words for words in self.words if words.startswith(tuple(faults))]
         return self
 
 

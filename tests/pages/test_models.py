@@ -9,6 +9,7 @@ from engine.mechanisms import MECHANISMS
 from engine.models.facts import Facts
 from engine.spec.fields import LANGUAGES
 from pages.ui.models import chooser
+from pages.ui.shared import reading
 from pages.ui.shared.strings import locale
 from tests.models.made import bert, network, saved, tokenizer
 
@@ -189,7 +190,7 @@ def test_what_is_in_the_cache_is_listed_with_its_size(page, monkeypatch):
 
 def test_a_model_of_the_hub_is_asked_about_before_it_is_fetched(page, monkeypatch):
     facts = Facts("org/name", "gpt2", "hub", 548_000_000, 137_000_000, 548_000_000, "mit")
-    monkeypatch.setattr(chooser, "describe", lambda name: facts)
+    monkeypatch.setattr(reading, "describe", lambda name: facts)
     opened = page("models", model="org/name", lang="en").healthy()
     words = " ".join(opened.words)
     assert "548 MB would be fetched" in words and "licence: mit" in words

@@ -10,6 +10,7 @@ import torch
 
 from engine.runtime import threads
 from engine.runtime.threads import alone, here, in_order, workers
+from engine.runtime.watch import watched, watching
 
 CPU = torch.device("cpu")
 
@@ -194,3 +195,30 @@ def test_results_are_taken_in_order_beside_the_jobs(counted):
 
     with pytest.raises(LookupError):
         list(in_order((partial(late, i) for i in range(30)), CPU, fails))
+
+
+def test_who_is_watched_ends_between_operations_and_so_do_the_workers():
+    class Left(BaseException):
+        pass
+
+    left, turns = threading.Event(), [0]
+
+    def look() -> None:
+        if left.is_set():
+            raise Left
+
+    def work() -> None:  # would never end
+        while True:
+            torch.ones(2).add_(1)
+            turns[0] += 1
+            left.set()
+
+    began = time.monotonic()
+    with watched(look), pytest.raises(Left):
+        alone(work, CPU)
+    assert time.monotonic() - began < 1
+    after = turns[0]
+    time.sleep(0.2)
+    assert turns[0] == after
+    assert watching() is None
+    assert alone(lambda: 3, CPU) == 3  # the workers are there for others

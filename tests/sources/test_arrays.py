@@ -104,6 +104,71 @@ def test_what_is_wrong_gets_a_sentence(data, name, words):
         arrays.read(data, name)
 
 
+def locked() -> bytes:
+    """The same with the flag of an encrypted entry, in both of its headers."""
+    data = bytearray(npz(**qkv_arrays()))
+    for sign, at in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        start = data.find(sign)
+        data[start + at] |= 1
+    return bytes(data)
+
+
+def beyond_unicode() -> bytes:
+    """Tokens of a number that is no character."""
+    return npz(**qkv_arrays(n=1), tokens=np.array([0x110000], dtype="<u4").view("<U1"))
+
+
+SQUARE = np.ones((2, 2))
+
+
+@pytest.mark.parametrize(
+    ("data", "words"),
+    [
+        (npz(q=SQUARE.astype("S3"), k=SQUARE, v=SQUARE), "real numbers"),
+        (npz(q=SQUARE.astype("U3"), k=SQUARE, v=SQUARE), "real numbers"),
+        (npz(q=SQUARE.astype(np.longdouble), k=SQUARE, v=SQUARE), "real numbers"),
+        (npz(q=SQUARE.astype("M8[s]"), k=SQUARE, v=SQUARE), "real numbers"),
+        (npz(q=SQUARE.astype("V8"), k=SQUARE, v=SQUARE), "real numbers"),
+        (npz(q=SQUARE, k=SQUARE, v=SQUARE, scale=1j), "real numbers"),
+        (npz(q=SQUARE, k=SQUARE, v=SQUARE, scale="2"), "real numbers"),
+        (npz(q=SQUARE, k=SQUARE, v=SQUARE, causal="false"), "real numbers"),
+        (npz(q=SQUARE, k=SQUARE, v=SQUARE, key_mask=np.array(["a", "b"])), "real numbers"),
+        (npz(weights=SQUARE / 2, causal=True), "keys after the query"),
+        (locked(), "encrypted"),
+        (beyond_unicode(), "list of strings"),
+    ],
+)  # fmt: skip
+def test_what_no_tensor_holds_gets_a_sentence(data, words):
+    with refused(match=words):
+        arrays.read(data, "a.npz")
+
+
+def test_numbers_in_other_orders_and_sizes_are_read():
+    given = {name: x.astype(">f4") for name, x in qkv_arrays().items()}
+    found = arrays.read(npz(**given), "a.npz")
+    assert torch.equal(found.q, torch.from_numpy(qkv_arrays()["q"]))
+    eight = {x: torch.ones(1, 2, 2).to(torch.float8_e4m3fn) for x in "qkv"}
+    assert arrays.read(save(eight), "a.safetensors").q.dtype == torch.float32
+
+
+def test_a_bound_of_ones_own_is_kept():
+    with refused(match="unpack to more than 1 MiB"):
+        arrays.read(squeezed(), "a.npz", most=2**20)
+
+
+def squeezed() -> bytes:
+    """Two megabytes of zeros in a few kilobytes."""
+    file = io.BytesIO()
+    np.savez_compressed(file, weights=np.zeros((512, 512)))
+    return file.getvalue()
+
+
+def test_half_characters_are_no_trouble_later():
+    q, k, v = torch.randn(3, 1, 1, 4).unbind(0)
+    data = save({"q": q, "k": k, "v": v}, metadata={"tokens": '["\\ud800"]'})
+    assert arrays.read(data, "a.safetensors").tokens == ("?",)
+
+
 def test_a_mistake_in_width_is_found_when_attending():
     given = qkv_arrays()
     given["k"] = given["k"][..., :3]

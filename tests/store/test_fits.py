@@ -5,6 +5,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import engine
 from engine.contract import Layer
@@ -111,6 +113,21 @@ def test_a_broken_file_is_made_again(tmp_path: Path):
     path.write_bytes(path.read_bytes()[:200])
     assert kept(KMeans(), qkv, tmp_path).learned is not None
     assert load(KMeans(), path).learned is not None
+
+
+def test_a_fit_without_its_names_is_made_again(tmp_path: Path):
+    """As a file that says what was measured, and lacks what came out; or lacks its weights."""
+    qkv = made()
+    fitted = kept(KMeans(), qkv, tmp_path)
+    (path,) = tmp_path.iterdir()
+    with safe_open(path, "pt") as opened:
+        header = opened.metadata()
+        tensors = {name: opened.get_tensor(name) for name in opened.keys()}  # noqa: SIM118
+    for lost in ("fidelity.value", "weights.centroids"):
+        save_file({name: x for name, x in tensors.items() if name != lost}, path, header)
+        again = kept(KMeans(), qkv, tmp_path)
+        assert torch.equal(again.learned.weights["centroids"], fitted.learned.weights["centroids"])
+    assert sorted(p.suffix for p in tmp_path.iterdir()) == [".damaged", ".safetensors"]
 
 
 def test_the_folder_is_bounded_and_the_oldest_go_first(tmp_path: Path):

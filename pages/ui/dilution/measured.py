@@ -14,7 +14,9 @@ from engine.figures.base.moving import change
 from engine.figures.base.theme import Words
 from engine.figures.dilution import curves
 from engine.mechanisms import MECHANISMS
+from engine.models import embedded
 from engine.sources import SWEPT, Passage, samples
+from engine.sources.reading import lend
 from engine.spec import sweep
 from engine.spec.spelling import doublings, spell_choice
 from engine.spec.sweep import Lab
@@ -22,10 +24,13 @@ from engine.store import records
 from engine.text import quantities
 from pages.ui.components.moving import moving
 from pages.ui.dilution.shared import SWEEP, caption, label, pick, place, sentence
+from pages.ui.server.desk import DESK
 from pages.ui.server.jobs import JOBS, Busy, Say
-from pages.ui.server.waiting import Trouble
+from pages.ui.server.limits import limits
+from pages.ui.server.waiting import TOLD, Trouble, bounded
 from pages.ui.shared import frame
 from pages.ui.shared.disk import folder
+from pages.ui.shared.guard import worded
 from pages.ui.shared.reading import model
 from pages.ui.shared.strings import language, speaker, spoken, t
 from pages.ui.url import owner
@@ -35,7 +40,8 @@ BESIDE = ("normalised_entropy", "max_weight", "participation", "output_error", "
 SHOWN = ("gap", "noise", "needles", "heads", "sample", "layer")  # of a source's parameters
 READ = 4096  # tokens at most of a sample text
 QUICK = 15.0  # seconds, below which the first sweep starts by itself
-SPEED = 1.5e8  # scores a second, until this machine has shown its own
+RECORD = 2_000  # bytes of a record in memory
+SPEED = {"scores": 1.5e8}  # a second, until this machine has shown its own
 
 
 def choose(**fields: Any) -> None:
@@ -58,12 +64,18 @@ def draw() -> None:
     if refused := st.session_state.pop("sweep-refused", None):
         st.text(t("error.refused", reason=refused))
     try:
+        if choice.source == Passage.key:  # through the desk, and asked about; the engine takes it
+            name = str(dict(choice.source_params).get("model", embedded.EMBEDDED))
+            lend(embedded.folder_of(name), model(name))
         plan = choice.plan()
-    except ValueError as error:
+        bounded(plan.bytes)
+    except (ValueError, Trouble) as error:
         with st.container(key="trouble"):
-            st.text(t("error.refused", reason=spoken(error)))
+            st.text(worded(error))
         return
     done = opening.done(plan, folder("sweeps"))
+    unsaved = {task: made for task in plan.tasks if task not in done if (made := _unsaved(task))}
+    done |= unsaved
     found = [record for records in done.values() for record in records]
     span = (choice.lengths[0], max(choice.lengths[-1], choice.lengths[0] + 1))
     job = running(choice)
@@ -83,6 +95,8 @@ def draw() -> None:
            on_done=finished)  # fmt: skip
     start(choice, plan, [task for task in plan.tasks if task not in done], job, chart, metric)
     told(found, choice, metric)
+    if unsaved:
+        caption(t("dilution.disk"), "disk")
     notes(found, choice, all(opening.kept_records(task) for task in plan.tasks))
     if not found:
         return
@@ -215,28 +229,27 @@ def start(
     """The button that starts, with what the tasks that are left will take."""
     if not left or job is not None:
         return
-    scores = sum(measuring.work(task) for task in left)
+    seconds = sum(measuring.work(task) for task in left) / SPEED["scores"]
+    if seconds > limits().job:
+        st.text(t("dilution.too_long", seconds=quantities.duration(seconds)))
+        return
     facts = {
-        "seconds": quantities.duration(scores / SPEED),
+        "seconds": quantities.duration(seconds),
         "memory": quantities.memory(plan.bytes),
         "bound": quantities.memory(MOST_BYTES),
         "tasks": len(left),
     }
 
-    full = t("dilution.disk")
-
     def begin() -> None:
         st.session_state["sweep-begun"] = choice
         try:
-            token = JOBS.start(
-                lambda say: gather(plan, say, chart, metric, full), "sweep", plan.bytes
-            )
+            token = JOBS.start(lambda say: gather(plan, say, chart, metric), "sweep", plan.bytes)
         except Busy:
             st.session_state["sweep-refused"] = t("dilution.busy")
             return
         st.session_state["sweep-job"] = (token, choice)
 
-    if scores / SPEED < QUICK and st.session_state.get("sweep-begun") is None:
+    if seconds < QUICK and st.session_state.get("sweep-begun") is None:
         begin()  # a first picture, before anything is asked
         st.rerun()
     with st.container(horizontal=True, vertical_alignment="center"):
@@ -244,24 +257,24 @@ def start(
         st.text(t("dilution.estimate", **facts))
 
 
-def gather(plan: Plan, say: Say, chart: Any, metric: str, full: str) -> None:
-    """Make the records, task by task, and say how the chart looks by now.
+def _unsaved(task: Task) -> list[dict[str, Any]]:
+    """The records of a task that this server made, and no disk took."""
+    return DESK.kept.get(("records", task)) or []
 
-    Args:
-        full: words for a disk that takes no more.
 
-    Raises:
-        Trouble: with these words.
-    """
+def gather(plan: Plan, say: Say, chart: Any, metric: str) -> None:
+    """Make the records, task by task, and say how the chart looks by now."""
     made: list[dict[str, Any]] = []
     total, done, began = sum(measuring.work(task) for task in plan.tasks), 0.0, time.monotonic()
     for task in plan.tasks:
         say({"share": done / total})
-        try:
-            made += opening.records(task, plan.make, folder("sweeps"))
-        except OSError as error:
-            raise Trouble(full) from error
+        start = time.monotonic()
+        new = opening.records(task, plan.make, folder("sweeps"))
+        DESK.kept.put(("records", task), new, RECORD * len(new))
+        made += new
         done += measuring.work(task)
+        if (spent := time.monotonic() - start) > TOLD:  # made, and not found on disk
+            SPEED["scores"] = measuring.work(task) / spent
         left = (time.monotonic() - began) * (total - done) / done
         words = f"n = {task.n:,} · {quantities.duration(left)}"
         say(change(chart(made, metric), words, done / total))

@@ -29,7 +29,7 @@ from engine.structure.overlay import Overlay, overlay
 from engine.structure.parts import Part, parts
 from engine.structure.shown import Shown
 from pages.ui.server.desk import DESK, Report
-from pages.ui.server.waiting import Trouble, ask, obtain
+from pages.ui.server.waiting import Trouble, ask, obtain, seconds_of, took
 from pages.ui.shared import contents, intake
 from pages.ui.shared.disk import folder
 from pages.ui.shared.reading import reading
@@ -37,6 +37,8 @@ from pages.ui.shared.strings import t
 from pages.ui.url import state
 
 SUMMARY_SIZE = 512  # cells a side of a whole map
+MADE = 3  # times the bytes of Q, K and V that it takes to make them
+DRAWN = 2e8  # bytes of them a second
 
 
 @dataclass(frozen=True)
@@ -59,7 +61,8 @@ class Scene:
         head, query: shown. model, layers: what read the text, and how many layers it has; "" and
             0 without one. layer_names: of those that can be shown here, as the model calls them.
         weights_only: a person's own weights, which no mechanism made.
-        total_tokens: of the text, above what was read if the model's context is shorter.
+        total_tokens: of the text, above what was read if the model's context is shorter; about
+            so many, if `about`.
         own: what the model attends with in this layer, with all that it learnt.
     """
 
@@ -76,6 +79,7 @@ class Scene:
     layer: int | None = None
     weights_only: bool = False
     total_tokens: int | None = None
+    about: bool = False
     dtype: str = ""
     own: Mechanism | None = None
 
@@ -171,7 +175,10 @@ def given_by(spec: Spec) -> QKV | Attention:
     if spec.source == "arrays":
         return opened(spec).given
     source = source_of(spec)
-    return obtain(f"source:{spec.source_key()}", t("gate.source"), lambda r: source.make(), _size)
+    key, needs, what = f"source:{spec.source_key()}", MADE * source.bytes, t("gate.source")
+    if source.bytes and DESK.kept.get(key) is None:
+        ask(key, what, Estimate(needs, 0, needs), needs / DRAWN)
+    return obtain(key, what, lambda r: source.make(), size_of, needs)
 
 
 def opened(spec: Spec) -> Opened:
@@ -181,7 +188,7 @@ def opened(spec: Spec) -> Opened:
     item = spec.item if spec.item < held.items else 0
     return obtain(
         f"arrays:{spec.source_key()}", t("gate.arrays"),
-        lambda report: held.open(layer, item, spec.crop), lambda made: 4 * made.size,
+        lambda report: held.open(layer, item, spec.crop), lambda made: size_of(made.given),
     )  # fmt: skip
 
 
@@ -200,8 +207,10 @@ def source_of(spec: Spec) -> Planted | Identical | Image:
     return source
 
 
-def _size(made: QKV) -> int:
-    return sum(x.numel() * x.element_size() for x in (made.q, made.k, made.v))
+def size_of(made: QKV | Attention) -> int:
+    """Bytes that Q, K and V, or a person's own weights, hold."""
+    held = (x for x in vars(made).values() if isinstance(x, Tensor))
+    return sum(x.numel() * x.element_size() for x in held)
 
 
 def colour_of(spec: Spec) -> Colour:
@@ -271,15 +280,16 @@ def scene(spec: Spec) -> Scene:
     key = f"attend:{spec.attention_key()}:{colour}:{pools}"
     n = given.n if isinstance(given, QKV) else given.frame.n
     what = t("gate.attending", mechanism=t(f"mechanism.{spec.mechanism}.name"), n=n)
-    estimate = Estimate(0, 0)
+    estimate, seconds = Estimate(0, 0), 0.0
     if isinstance(given, QKV) and DESK.kept.get(key) is None:
         estimate = obtain(
             f"estimate:{spec.attention_key()}",
             what,
             lambda report: engine.estimate(engine.make(spec.mechanism, **spec.arguments()), given),
-            lambda made: 16,
+            lambda made: 24,
         )
-        what = ask(key, what, estimate)
+        seconds = seconds_of(spec.mechanism, estimate)
+        what = ask(key, what, estimate, seconds)
 
     def work(report: Report) -> tuple[Attention, Summary, Cost]:
         start = time.perf_counter()
@@ -298,17 +308,19 @@ def scene(spec: Spec) -> Scene:
             att = att.hide(torch.tensor(hidden))
         with torch.inference_mode():
             summary = att.summary(SUMMARY_SIZE, pools, colour, report)
-        seconds = time.perf_counter() - start
-        if estimate.flops > 1e9:
-            DESK.speed = estimate.flops / seconds
-        return att, summary, Cost(seconds, estimate.bytes, flops)
+        spent = time.perf_counter() - start
+        took(spec.mechanism, estimate, spent)
+        return att, summary, Cost(spent, estimate.bytes, flops)
 
     att, made, cost = obtain(
         key,
         what,
         work,
-        lambda result: sum(m.numel() * 4 for m in result[1].maps.values()) + 15 * n * 8 * 16,
+        lambda result: (
+            size_of(given) + sum(m.numel() * 4 for m in result[1].maps.values()) + 15 * n * 8 * 16
+        ),
         estimate.bytes,
+        seconds=seconds,
     )
     heads = att.frame.heads
     fixed = spec.head if isinstance(spec.head, int) and spec.head < heads else None
@@ -325,6 +337,7 @@ def scene(spec: Spec) -> Scene:
         layer=layer,
         weights_only=isinstance(given, Attention),
         total_tokens=trace.total_tokens if trace else None,
+        about=trace is not None and trace.read.about,
         dtype=str(given.dtype if isinstance(given, QKV) else "").removeprefix("torch."),
         own=own,
     )  # fmt: skip

@@ -70,7 +70,8 @@ def badge(scene: Scene) -> None:
         if att.frame.m > trained:
             notes.append(t("badge.beyond", trained=trained))
     if scene.total_tokens and scene.total_tokens > att.frame.m:
-        notes.append(t("badge.cut", total=scene.total_tokens, kept=att.frame.m))
+        cut = "badge.cut_about" if scene.about else "badge.cut"
+        notes.append(t(cut, total=scene.total_tokens, kept=att.frame.m))
     if spec.source == "arrays":
         notes += [t("badge.note", note=spoken(note)) for note in opened(spec).notes]
     if scene.weights_only:

@@ -5,29 +5,31 @@ from collections.abc import Sequence
 import streamlit as st
 
 from engine.models import embedded
-from engine.models.facts import Facts, describe, free_memory, in_cache
+from engine.models.facts import Facts, in_cache
+from engine.runtime.public import public
 from engine.text import quantities
 from pages.ui.models.fields import MODELS
 from pages.ui.models.shown import Shown
-from pages.ui.server.desk import DESK
-from pages.ui.server.waiting import LARGE
 from pages.ui.shared import intake
-from pages.ui.shared.reading import key_of, model
+from pages.ui.shared.reading import model
 from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import language, spoken, t
 from pages.ui.url import linked, state
 from pages.ui.url.linked import follow
 
 RECENT = "models-recent"
-ACCEPTED = "models-accepted"
 OURS = "MIT"  # the project's own licence
 MOST = 8  # recent ones that are kept
 
 
 def choose() -> None:
     """Where models are looked for, and the list of those that are there."""
-    name = state.spec().model
-    project, cached = [embedded.EMBEDDED, *embedded.trained()], in_cache()
+    name, project = state.spec().model, intake.offered()
+    if public():
+        with st.container(key="models-choose"):
+            _among("project", project, name, lambda one: model_name(one, "model.zoo.short"))
+        return
+    cached = in_cache()
     recent = st.session_state.get(RECENT, [])
     suits = "project" if name in project else "cache" if name in cached else "name"
     with st.container(key="models-choose", horizontal=True, vertical_alignment="center"):
@@ -83,35 +85,9 @@ def _by_name(chosen: str, own: bool) -> None:
     )  # fmt: skip
 
 
-def facts_of(name: str) -> Facts:
-    """What its files, or the hub, say of a model; asked once a session.
-
-    Raises:
-        ModelError: there is no such model.
-    """
-    kept = st.session_state.setdefault("models-facts", {})
-    if name not in kept:
-        kept[name] = describe(embedded.folder_of(name))
-    return kept[name]
-
-
-def open_or_ask(name: str, facts: Facts) -> None:
-    """Open a model; one that has to be fetched, or is large, when the person says so."""
-    if DESK.kept.get(key_of(name)) is None:
-        free = free_memory()
-        much = facts.memory is None or facts.memory > LARGE or (free and facts.memory > free)
-        if (facts.place == "hub" or much) and st.session_state.get(ACCEPTED) != name:
-            words = [t(f"models.ask.{facts.place}", size=quantities.memory(facts.bytes))]
-            if facts.memory and free and facts.memory > free:
-                words.append(t("models.ask.memory", free=quantities.memory(free)))
-            with st.container(key="trouble"):
-                st.text(t("sentence.join").join(words))
-            st.button(
-                t(f"models.open.{facts.place}"), type="primary",
-                on_click=st.session_state.update, args=({ACCEPTED: name},),
-            )  # fmt: skip
-            st.stop()
-    model(name, facts.memory or facts.bytes, facts.name if facts.place == "hub" else "")
+def opened(name: str) -> None:
+    """Open a model, asking first where it has to be; it is among the recent ones then."""
+    model(name)
     kept = [one for one in st.session_state.get(RECENT, []) if one != name]
     st.session_state[RECENT] = [name, *kept][:MOST]
 
@@ -145,5 +121,6 @@ def read(found: Shown) -> list[str]:
     if net.unseen:
         notes.append(t("models.unseen", count=net.unseen))
     if not trace.complete:
-        notes.append(t("models.cut", kept=len(trace.tokens), total=trace.total_tokens))
+        cut = "models.cut_about" if trace.read.about else "models.cut"
+        notes.append(t(cut, kept=len(trace.tokens), total=trace.total_tokens))
     return notes

@@ -1,11 +1,12 @@
 """The one desk of this server: who computes when, and what is kept.
 
-Work stands in one queue. Of each kind so many run at once, in the order they came; what a person
-waits for goes before what they watch, and a long job never takes an interactive seat. All that run
-share a bound of memory. A result is made once and kept by the name of the choice (never by
-tensors), least recently used first out. A person who leaves or chooses anew is taken off the
-queue: while they wait and while their work runs, a call is made every so often, and that call
-raises when the run is over.
+Work stands in one queue. Of each kind so many run at once: quick work before slow, but none waits
+for ever; visitors in turn, so that no one's wishes hold up another's; and one visitor's in the
+order they came. What a person waits for goes before what they watch, and a long job never takes an
+interactive seat. All that run share a bound of memory. A result is made once and kept by the name
+of the choice (never by tensors), least recently used first out. A person who leaves or chooses
+anew is taken off the queue: while they wait, and while their work runs, between operations of
+torch, a call is made every so often, and that call raises when the run is over.
 """
 
 import os
@@ -13,18 +14,23 @@ import threading
 import time
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 
 import torch
 from cachetools import LRUCache
 
+from engine.runtime.watch import watched
+
 T = TypeVar("T")
 Kind = Literal["window", "result", "model", "training", "sweep"]
 
 POLL = 0.1  # seconds between looks at the queue
+SLOW = 5.0  # seconds; what takes longer lets quicker work go first
+PATIENT = 30.0  # seconds that it does so
 WORKED = 4 * 2**30  # bytes that what runs may need at once
 KEPT = 2 * 2**30  # bytes of results, live attentions and their windows
+TURNS = 10_000  # visitors whose last turn is known
 GIVEN = 2**27  # bytes of what people gave, which can't be made again
 SEATS: Mapping[Kind, int] = {
     "window": 1,
@@ -34,6 +40,9 @@ SEATS: Mapping[Kind, int] = {
     "sweep": 1,  # takes all the machine has
 }
 LONG: tuple[Kind, ...] = ("training", "sweep")
+
+FULL = ("allocate memory", "out of memory", "size calculation overflowed", "Invalid buffer size")
+"""What torch says of a tensor that no memory holds."""
 
 Report = Callable[[float], None]
 """Called with the share done, 0 … 1; may raise to stop the work."""
@@ -47,7 +56,7 @@ def out_of_memory(error: BaseException) -> bool:
     """True for Python's, the accelerator's and the CPU allocator's ways to say so."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
         return True
-    return isinstance(error, RuntimeError) and "can't allocate memory" in str(error)
+    return isinstance(error, RuntimeError) and any(words in str(error) for words in FULL)
 
 
 class Store:
@@ -74,6 +83,12 @@ class Store:
         with self._lock:
             self._values.pop(key, None)
 
+    @property
+    def held(self) -> int:
+        """Bytes of all values."""
+        with self._lock:
+            return int(self._values.currsize)
+
     def clear(self) -> None:
         """Let go of everything."""
         with self._lock:
@@ -91,18 +106,23 @@ class Ticket:
 
     Attributes:
         key: of the result; two of one key don't run at once. needs: bytes, at most.
+        visitor: who wants it; None for one of their own. seconds: that it may take, 0 unknown.
+        came: when.
     """
 
     kind: Kind
     key: Hashable = None
     needs: int = 0
+    visitor: Hashable = None
+    seconds: float = 0.0
+    came: float = field(default_factory=time.monotonic)
 
 
 class Desk:
     """Makes each result once, a few of each kind at a time, in the order they were asked for.
 
     Attributes:
-        kept: what was made. speed: operations a second, as last measured by who knows.
+        kept: what was made.
     """
 
     def __init__(
@@ -116,7 +136,8 @@ class Desk:
         self._change = threading.Condition()
         self._queue: list[Ticket] = []
         self._running: list[Ticket] = []
-        self.speed = 1e10
+        self._turns: LRUCache[Hashable, int] = LRUCache(TURNS)  # visitor -> their last turn
+        self._turn = 0
 
     def obtain(
         self,
@@ -128,6 +149,8 @@ class Desk:
         *,
         kind: Kind = "result",
         needs: int = 0,
+        visitor: Hashable = None,
+        seconds: float = 0.0,
     ) -> T:
         """The result named by key: a kept one, or one made by `work` when its turn comes.
 
@@ -137,23 +160,38 @@ class Desk:
             size: bytes of a result, for the store.
             waiting: called every moment with how many are before this one; may raise to leave.
             report: what work calls; may raise to stop.
-            needs: bytes that the work takes, at most.
+            needs, visitor, seconds: as in `Ticket`.
 
         Raises:
             whatever work, waiting or report raises; the place in the queue is given up then.
         """
         if (kept := self.kept.get(key)) is not None:
             return kept
-        ticket = self.ticket(kind, key, needs)
+        ticket = self.ticket(kind, key, needs, visitor, seconds)
         with self.seat(ticket, waiting, lambda: self.kept.get(key) is not None):
             if (kept := self.kept.get(key)) is None:
-                kept = work(report)
+                share = 0.0
+
+                def done(now: float) -> None:
+                    nonlocal share
+                    share = now
+                    report(share)
+
+                with watched(lambda: report(share)):  # work that says nothing can be left, too
+                    kept = work(done)
                 self.kept.put(key, kept, size(kept))
             return kept
 
-    def ticket(self, kind: Kind, key: Hashable = None, needs: int = 0) -> Ticket:
-        """A place at the end of the queue, for `seat`."""
-        ticket = Ticket(kind, key, needs)
+    def ticket(
+        self,
+        kind: Kind,
+        key: Hashable = None,
+        needs: int = 0,
+        visitor: Hashable = None,
+        seconds: float = 0.0,
+    ) -> Ticket:
+        """A place in the queue, for `seat`."""
+        ticket = Ticket(kind, key, needs, visitor, seconds)
         with self._change:
             self._queue.append(ticket)
         return ticket
@@ -188,20 +226,50 @@ class Desk:
     def before(self, ticket: Ticket) -> int:
         """How many computations of its kind run or come before this one."""
         with self._change:
-            ahead = self._queue[: self._queue.index(ticket)]
-            others = [one for one in self._running + ahead if one.kind == ticket.kind]
+            queue = self._in_order(ticket.kind)
+            running = [one for one in self._running if one.kind == ticket.kind]
+            others = running + queue[: queue.index(ticket)]
             return len({one.key or id(one) for one in others} - {ticket.key})
 
-    def waiting(self, kind: Kind) -> int:
-        """How many of a kind are in the queue."""
+    def waiting(self, kind: Kind | None = None, visitor: Hashable = None) -> int:
+        """How many are in the queue: of a kind, of a visitor, or all."""
         with self._change:
-            return sum(one.kind == kind for one in self._queue)
+            return sum(
+                kind in (None, one.kind) and visitor in (None, one.visitor) for one in self._queue
+            )
+
+    def longest(self) -> float:
+        """Seconds that someone has waited, at most, for what a person waits for."""
+        with self._change:
+            came = [one.came for one in self._queue if one.kind not in LONG]
+        return time.monotonic() - min(came) if came else 0.0
+
+    def running(self) -> int:
+        """How many have a seat."""
+        with self._change:
+            return len(self._running)
+
+    def _in_order(self, kind: Kind) -> list[Ticket]:
+        """The queue of a kind: quick before slow, visitors in turn, each one's as they came."""
+        now = time.monotonic()
+        ahead: dict[Hashable, int] = {}
+
+        def place(ticket: Ticket) -> tuple[bool, int, int]:
+            who = id(ticket) if ticket.visitor is None else ticket.visitor
+            own = ahead[who] = ahead.get(who, -1) + 1
+            slow = ticket.seconds > SLOW and now - ticket.came < PATIENT
+            return slow, own, self._turns.get(who, 0)
+
+        return sorted((one for one in self._queue if one.kind == kind), key=place)
 
     def _may_start(self, ticket: Ticket) -> bool:
         """Take a seat if it is this ticket's turn; else wait a moment."""
         with self._change:
             if self._is_next(ticket):
                 self._running.append(ticket)
+                if ticket.visitor is not None:
+                    self._turn += 1
+                    self._turns[ticket.visitor] = self._turn
                 return True
             self._change.wait(POLL)
             return False
@@ -209,7 +277,7 @@ class Desk:
     def _is_next(self, ticket: Ticket) -> bool:
         made = {one.key for one in self._running if one.key is not None}
         able = [one for one in self._queue if one.key not in made]
-        first = next((one for one in able if one.kind == ticket.kind), None)
+        first = next((one for one in self._in_order(ticket.kind) if one in able), None)
         if first is not ticket:
             return False
         if ticket.kind in LONG and any(one.kind not in LONG for one in able):

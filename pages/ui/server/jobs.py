@@ -8,7 +8,6 @@ now and then or the session's being there keeps it.
 
 from __future__ import annotations
 
-import logging
 import secrets
 import threading
 import time
@@ -23,7 +22,10 @@ from streamlit import runtime
 from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.contract import Refusal
+from engine.runtime.watch import watched
+from pages.ui.server import owner
 from pages.ui.server.desk import DESK, Desk, Kind, Trouble, out_of_memory
+from pages.ui.server.owner import SECONDS
 from pages.ui.shared.finite import finite
 from pages.ui.shared.strings import language, speaker, spoken
 
@@ -31,15 +33,13 @@ WAITING = 64  # jobs that may wait
 LEASE = 180.0  # seconds without a question after which a job without a session is given up
 FORGOTTEN = 900.0  # seconds that a finished job's last state is kept
 
-log = logging.getLogger(__name__)
-
 State = dict[str, Any]
 Say = Callable[[State], None]
 """Called with a state; raises Stopped when the work is to end."""
 
 
-class Stopped(Exception):
-    """The person stopped the work, or has gone."""
+class Stopped(BaseException):
+    """The person stopped the work, or has gone; no fault, so that nothing mends it on the way."""
 
 
 class Busy(Exception):
@@ -137,7 +137,7 @@ class Jobs:
                 if job.session and (other.session, other.kind) == (job.session, kind):
                     other.stopping = True
             self._jobs[token] = job
-            ticket = self._desk.ticket(kind, needs=needs)
+            ticket = self._desk.ticket(kind, needs=needs, visitor=job.session or None)
 
         tag, words = language(), speaker()  # a thread has no page to ask
         said = -1
@@ -150,12 +150,12 @@ class Jobs:
                 said = ahead
 
         def run() -> None:
-            error: str | None = words("error.fault")
+            error: str | None = None
             try:
                 with self._desk.seat(ticket, waiting_for):
                     job.started = True
-                    job.result = work(job.say)
-                error = None
+                    with watched(job.check), SECONDS.labels(kind).time():
+                        job.result = work(job.say)
             except Stopped:
                 error = "stopped"
             except Trouble as trouble:
@@ -166,7 +166,7 @@ class Jobs:
                 if out_of_memory(fault):
                     error = words("error.memory")
                 else:
-                    log.exception("a job failed")
+                    error = words("error.fault", id=owner.fault(kind, fault))
             finally:
                 job.end(error)
 

@@ -1,22 +1,27 @@
 """What a person sees of the desk: what is waited for, how long it takes, and a way to stop."""
 
-import logging
+from collections import defaultdict
 from collections.abc import Callable
 from typing import TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.contract import Refusal
 from engine.mechanisms.cost import Estimate
 from engine.text import quantities
 from pages.ui.server.desk import DESK, Kind, Paced, Report, Trouble, out_of_memory
+from pages.ui.server.limits import limits
+from pages.ui.server.owner import SECONDS, fault
 from pages.ui.shared.strings import spoken, t
 
 T = TypeVar("T")
 LARGE = 2**30  # bytes
 LONG = 60.0  # seconds; a run that needs more than either is asked about first
+TOLD = 0.2  # seconds that a run takes at least before it tells how fast this machine is
 
-log = logging.getLogger(__name__)
+SPEEDS: defaultdict[str, float] = defaultdict(lambda: 1e10)
+"""Operations a second, by mechanism, as last measured."""
 
 
 def begin() -> None:
@@ -32,15 +37,18 @@ def obtain(
     size: Callable[[T], int],
     needs: int = 0,
     kind: Kind = "result",
+    seconds: float = 0.0,
 ) -> T:
     """A result through the desk, saying meanwhile what is waited for, with a way to stop.
 
     Args:
         what: words for what is being made, or for where it stands at a share done.
         needs: bytes that the work takes, at most. kind: of seat that it waits for.
+        seconds: that it may take, 0 unknown.
 
     Raises:
-        Trouble: the engine refused, or the work failed, which is logged.
+        Trouble: the engine refused, it is more than one visitor may have, or the work failed,
+            which is logged.
     """
     if (kept := DESK.kept.get(key)) is not None:
         return kept
@@ -49,8 +57,11 @@ def obtain(
             st.text(t("gate.stopped"))
         st.button(t("gate.resume"), on_click=lambda: st.session_state.pop("stopped"))
         st.stop()
+    bounded(needs, seconds)
     place, stop_place = st.session_state["waiting"]
+    place.empty()  # whoever has left goes no further
     shown = False
+    page = get_script_run_ctx(suppress_warning=True)
 
     def say(words: str, share: float) -> None:
         nonlocal shown
@@ -61,8 +72,16 @@ def obtain(
 
     paced = Paced(lambda share: say(what if isinstance(what, str) else what(share), share))
     queue = Paced(lambda ahead: say(t("gate.queued", ahead=int(ahead)), 0.0), every=0.2)
+
+    def timed(report: Report) -> T:
+        with SECONDS.labels(kind).time():
+            return work(report)
+
     try:
-        return DESK.obtain(key, work, size, queue, paced, needs=needs, kind=kind)
+        return DESK.obtain(
+            key, timed, size, queue, paced, needs=needs, kind=kind, seconds=seconds,
+            visitor=page.session_id if page else None,
+        )  # fmt: skip
     except Trouble:
         raise
     except Refusal as error:
@@ -70,19 +89,45 @@ def obtain(
     except Exception as error:
         if out_of_memory(error):
             raise Trouble(t("error.memory")) from error
-        log.exception("%s could not be made", key)
-        raise Trouble(t("error.fault")) from error
+        name = fault(key.partition(":")[0], error)  # the rest may be somebody's text
+        raise Trouble(t("error.fault", id=name)) from error
     finally:
         place.empty()
         stop_place.empty()
 
 
-def ask(key: str, what: str, estimate: Estimate) -> str:
-    """Words for a run with what it will take; a large one starts only when the person says so."""
-    seconds = estimate.flops / DESK.speed
+def bounded(needs: float, seconds: float = 0.0) -> None:
+    """Raises Trouble for what takes more than one visitor may have."""
+    most = limits()
+    if needs > most.work or seconds > most.seconds:
+        facts = {
+            "memory": quantities.memory(needs), "seconds": quantities.duration(seconds),
+            "most": quantities.memory(most.work),
+        }  # fmt: skip
+        raise Trouble(t("error.beyond" if needs > most.work else "error.beyond_long", **facts))
+
+
+def seconds_of(mechanism: str, estimate: Estimate) -> float:
+    """How long it will take here, as far as is known."""
+    return estimate.work / SPEEDS[mechanism]
+
+
+def took(mechanism: str, estimate: Estimate, seconds: float) -> None:
+    """It took so long: what the next is estimated by."""
+    if seconds > TOLD and estimate.work:
+        SPEEDS[mechanism] = estimate.work / seconds
+
+
+def ask(key: str, what: str, estimate: Estimate, seconds: float) -> str:
+    """Words for a run with what it will take; a large one starts only when the person says so.
+
+    Raises:
+        Trouble: it takes more than one visitor may have.
+    """
+    bounded(estimate.bytes, seconds)
     facts = {
         "memory": quantities.memory(estimate.bytes),
-        "flops": quantities.operations(estimate.flops),
+        "flops": quantities.operations(estimate.work),
         "seconds": quantities.duration(seconds),
     }
     large = estimate.bytes > LARGE or seconds > LONG

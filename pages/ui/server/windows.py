@@ -7,7 +7,6 @@ multiple of four bytes, and the cells as float32, row by row; cells that no pair
 
 import gzip
 import json
-import logging
 import secrets
 import threading
 from collections.abc import Hashable
@@ -16,6 +15,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import cast, get_args
 
+import anyio
 import anyio.from_thread
 import anyio.to_thread
 import numpy as np
@@ -30,14 +30,14 @@ from engine.measure.attention import Attention
 from engine.measure.cells import Cells, pairs
 from engine.text.tokens import shortened
 from pages.ui.server.desk import DESK, Store, out_of_memory
+from pages.ui.server.owner import fault
 from pages.ui.shared.finite import finite
 
 LARGEST = 512  # cells a side
-WAITING = 16  # questions in the queue; more are told to come back
+WAITING = 16  # questions of one visitor in the queue; more are told to come back
+AT_ONCE = 128  # of all
 LABEL = 9  # characters of a token in an answer
 PLOTLY = f"api/plotly.js?v={plotly.__version__}"
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -213,7 +213,7 @@ def _obtained(request: Request, entry: Entry, asked: Question) -> bytes:
         Gone: nobody waits for it any more.
     """
 
-    def here(_: int = 0) -> None:
+    def here(_: float = 0) -> None:
         if anyio.from_thread.run(request.is_disconnected):
             raise Gone
 
@@ -222,7 +222,18 @@ def _obtained(request: Request, entry: Entry, asked: Question) -> bytes:
         return answer(entry, asked)
 
     key = "window", entry.token, asked
-    return DESK.obtain(key, work, len, here, lambda share: None, kind="window")
+    who = _visitor(request)
+    return DESK.obtain(key, work, len, here, here, kind="window", visitor=who)
+
+
+def _visitor(request: Request) -> str:
+    return request.client.host if request.client else ""
+
+
+@cache
+def _threads() -> anyio.CapacityLimiter:
+    """Threads that wait for windows: of their own, so that all else has its own."""
+    return anyio.CapacityLimiter(AT_ONCE)
 
 
 def _sorry(status: int, words: str) -> JSONResponse:
@@ -238,17 +249,23 @@ async def tile(request: Request) -> Response:
         asked = question(dict(request.query_params), entry.attention)
     except Refused as error:
         return _sorry(400, str(error))
-    if DESK.waiting("window") >= WAITING:
+    own = DESK.waiting("window", _visitor(request))
+    if own >= WAITING or DESK.waiting("window") >= AT_ONCE:
         return _sorry(503, "too many windows are being drawn: try again in a moment")
     try:
-        packed = await anyio.to_thread.run_sync(partial(_obtained, request, entry, asked))
+        packed = await anyio.to_thread.run_sync(
+            partial(_obtained, request, entry, asked), limiter=_threads()
+        )
     except Gone:
         return Response(status_code=499)
     except Refusal as error:
         return _sorry(422, str(error))
     except Exception as error:
-        log.exception("a window could not be computed: %s", asked)
-        return _sorry(503 if out_of_memory(error) else 500, "this window could not be computed")
+        if out_of_memory(error):
+            return _sorry(503, "there is not enough memory for this window")
+        return _sorry(
+            500, f"this window could not be computed; logged as {fault('window', error)}"
+        )
     headers = {"Cache-Control": "no-store", "Content-Encoding": "identity"}
     return Response(packed, media_type="application/octet-stream", headers=headers)
 

@@ -4,9 +4,11 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
+from charset_normalizer import from_bytes
 from streamlit.delta_generator import DeltaGenerator
 
 from engine.models import Model, embedded
+from engine.runtime.public import listed, public
 from engine.sources import SOURCES, samples
 from engine.sources.arrays import Contents
 from engine.sources.arrays import contents as unpacked
@@ -15,6 +17,7 @@ from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS, TEXTUAL
 from engine.spec.picture import Spec
 from engine.spec.spelling import declarations
 from pages.ui.server.desk import DESK
+from pages.ui.server.limits import limits
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import contents, controls
 from pages.ui.shared.guard import REFUSED
@@ -32,7 +35,7 @@ FOLDED = ("heads", "dim", "noise", "needles", "seed", "causal", "layout")
 PICTURE = ("sample", "upload")  # which image, on one control
 SHORT = 3  # characters of a layer's name that fit side by side
 EDITABLE = 20_000  # characters; a longer file is not put into the box
-ENCODINGS = ("utf-8-sig", "gb18030")
+ENCODINGS = ("gb18030", "big5", "cp932", "euc_jp", "euc_kr", "cp1252")  # where it isn't Unicode
 
 
 def _value(spec: Spec) -> str:
@@ -92,19 +95,18 @@ def _typed() -> None:
     _read(st.session_state["own-text"])
 
 
-def decoded(data: bytes) -> str | None:
-    """A text file's text, or None if it is none. UTF-8, UTF-16 with a mark, or GB 18030."""
-    if data[:2] in (b"\xff\xfe", b"\xfe\xff"):
-        encodings: tuple[str, ...] = ("utf-16",)
-    else:
-        encodings = ENCODINGS
-    for encoding in encodings:
-        try:
-            text = data.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        return None if "\0" in text else text
-    return None
+def decoded(data: bytes) -> tuple[str, str] | None:
+    """A text file's text, and the encoding that it seems to be in, "" for Unicode; None if it is
+    none."""
+    try:
+        text = data.decode("utf-16" if data[:2] in (b"\xff\xfe", b"\xfe\xff") else "utf-8-sig")
+        encoding = ""
+    except UnicodeDecodeError:
+        best = from_bytes(data, cp_isolation=list(ENCODINGS)).best()
+        if best is None:
+            return None
+        text, encoding = str(best), best.encoding
+    return None if "\0" in text else (text, encoding)
 
 
 def _dropped(kind: str) -> None:
@@ -118,11 +120,17 @@ def _dropped(kind: str) -> None:
     elif kind == "image":
         state.change_param("source_params", "upload", contents.keep(data, upload.name))
     else:
-        text = decoded(data)
-        if text is None:
+        found = decoded(data)
+        if found is None:
             st.session_state["refused"] = t("error.encoding", name=upload.name)
             return
-        _read(text, upload.name)
+        text, encoding = found
+        said = [t("explore.read_as", name=upload.name, encoding=encoding)] if encoding else []
+        if len(text) > (most := limits().text):
+            said.append(t("explore.read_first", most=most))
+        if said:
+            st.session_state["refused"] = t("sentence.join").join(said)
+        _read(text[:most], upload.name)
     st.session_state["pending"] = None
 
 
@@ -168,8 +176,8 @@ def held(spec: Spec) -> Contents:
         raise Trouble(t("error.gone"))
     data, name = kept
     return obtain(
-        f"contents:{spec.content}", t("gate.arrays"), lambda report: unpacked(data, name),
-        lambda made: len(data),
+        f"contents:{spec.content}", t("gate.arrays"),
+        lambda report: unpacked(data, name, limits().upload), lambda made: made.bytes,
     )  # fmt: skip
 
 
@@ -270,6 +278,11 @@ def read_by(name: str, *, own: bool = False) -> None:
     state.change(model=name, layer=None, head=None, query=None, **with_it)
 
 
+def offered() -> list[str]:
+    """The models that come with the project, and those that the server's owner put up."""
+    return [embedded.EMBEDDED, *embedded.trained(), *listed()]
+
+
 def model(*, own: bool = False) -> None:
     """Which model reads: one that comes with the project, a folder or a hub id.
 
@@ -277,7 +290,7 @@ def model(*, own: bool = False) -> None:
         own: with a model that was trained with a mechanism, choose that too.
     """
     chosen = state.spec().model
-    names = [embedded.EMBEDDED, *embedded.trained()]
+    names = offered()
     key = f"model.{language()}"
     controls.follow(key, chosen)
 
@@ -288,5 +301,5 @@ def model(*, own: bool = False) -> None:
     st.selectbox(
         t("explore.model"), names if chosen in names else [*names, chosen], key=key,
         format_func=lambda name: model_name(name, "model.zoo.short"),
-        help=t("explore.model.help"), on_change=named, accept_new_options=True,
+        help=t("explore.model.help"), on_change=named, accept_new_options=not public(),
     )  # fmt: skip

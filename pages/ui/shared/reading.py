@@ -4,20 +4,24 @@ import threading
 from concurrent.futures import ThreadPoolExecutor, wait
 from typing import get_args
 
+import streamlit as st
+
 import engine
-from engine.models import Model, Trace, embedded
-from engine.models.facts import arrived
+from engine.models import Model, ModelError, Trace, embedded
+from engine.models.facts import Facts, arrived, describe, free_memory
 from engine.models.loading import Step
+from engine.runtime.public import public
 from engine.sources import samples
 from engine.spec.picture import Spec
 from engine.text import quantities
-from pages.ui.server.desk import POLL, Report
-from pages.ui.server.waiting import Trouble, obtain
+from pages.ui.server.desk import DESK, POLL, Report
+from pages.ui.server.waiting import LARGE, Trouble, obtain
 from pages.ui.shared import contents
 from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import t
 
 STEPS = get_args(Step)
+ACCEPTED = "models-accepted"  # the one that may be fetched, or is large
 
 
 class Left(Exception):
@@ -29,16 +33,58 @@ def key_of(name: str) -> str:
     return f"model:{name}"
 
 
-def model(name: str, needs: int = 0, hub: str = "") -> Model:
+def facts_of(name: str) -> Facts:
+    """What its files, or the hub, say of a model; asked once a session.
+
+    Raises:
+        ModelError: there is no such model, or it isn't read here.
+    """
+    kept = st.session_state.setdefault("models-facts", {})
+    if name not in kept:
+        kept[name] = describe(embedded.folder_of(name))
+    return kept[name]
+
+
+def _asked(name: str) -> Facts:
+    """What is known of a model, once it may be opened: one that has to be fetched, or is large,
+    when the person says so.
+
+    Raises:
+        Refusal: there is no such model, or strangers may not have it fetched.
+    """
+    facts = facts_of(name)
+    if facts.place == "hub" and public():
+        raise ModelError("this server reads only the models that it lists")
+    free = free_memory()
+    much = facts.memory is None or facts.memory > LARGE or (free and facts.memory > free)
+    if (facts.place == "hub" or much) and not public() and st.session_state.get(ACCEPTED) != name:
+        words = [t(f"models.ask.{facts.place}", size=quantities.memory(facts.bytes))]
+        if facts.memory and free and facts.memory > free:
+            words.append(t("models.ask.memory", free=quantities.memory(free)))
+        with st.container(key="trouble-model"):
+            st.text(t("sentence.join").join(words))
+        st.button(
+            t(f"models.open.{facts.place}"), type="primary",
+            on_click=st.session_state.update, args=({ACCEPTED: name},),
+        )  # fmt: skip
+        st.stop()
+    return facts
+
+
+def model(name: str) -> Model:
     """A loaded model, shared by everyone.
 
     It is opened in a thread of its own: whoever stops waiting leaves at once, and the thread ends
-    with the step that it is at.
+    with the step that it is at. One that has to be fetched, or is large, is asked about first.
 
-    Args:
-        needs: bytes of memory that it takes. hub: its name there, if it has to be fetched.
+    Raises:
+        Refusal: there is no such model, or it isn't read here. Trouble: it can't be opened.
     """
     folder, named = embedded.folder_of(name), model_name(name)
+    if (kept := DESK.kept.get(key_of(name))) is not None:
+        return kept
+    facts = _asked(name)
+    hub = facts.name if facts.place == "hub" else ""
 
     def words(share: float) -> str:
         step = STEPS[round(share * len(STEPS))]
@@ -68,7 +114,7 @@ def model(name: str, needs: int = 0, hub: str = "") -> Model:
     return obtain(
         key_of(name), words, work,
         lambda made: sum(p.numel() * p.element_size() for p in made.net.parameters()),
-        needs, "model",
+        0 if public() else facts.memory or facts.bytes, "model",
     )  # fmt: skip
 
 

@@ -247,3 +247,68 @@ def test_paced_calls_are_few():
     paced(0.5)
     paced(0.6)
     assert calls == [0.5]
+
+
+def waiting_in(desk: Whole, log: list[str], *wishes: tuple[str, str | None, float]) -> None:
+    """Ask for these (name, visitor, seconds) while a seat is taken, free it, and see the order."""
+    first = Asker(desk, "result")
+    assert first.sits.wait(60)
+    askers = []
+    for count, (name, visitor, seconds) in enumerate(wishes, 1):
+        asker = threading.Thread(
+            target=lambda name=name, visitor=visitor, seconds=seconds: desk.obtain(
+                name, lambda r: log.append(name) or name, size, silent, silent,
+                visitor=visitor, seconds=seconds,
+            )
+        )  # fmt: skip
+        asker.start()
+        askers.append(asker)
+        until(lambda count=count: desk.waiting("result") == count)
+    first.go()
+    for asker in askers:
+        asker.join(60)
+
+
+def test_visitors_take_turns_however_much_one_wants():
+    desk, log = Desk(1), []
+    wishes = [(f"a{i}", "a", 0.0) for i in range(5)] + [("b0", "b", 0.0), ("c0", "c", 0.0)]
+    waiting_in(desk, log, *wishes)
+    assert set(log[:3]) == {"a0", "b0", "c0"} and log[3:] == ["a1", "a2", "a3", "a4"]
+
+
+def test_quick_work_goes_before_slow_but_not_for_ever(monkeypatch):
+    desk, log = Desk(1), []
+    waiting_in(desk, log, ("slow", "a", 60.0), ("quick", "b", 0.1))
+    assert log == ["quick", "slow"]
+    monkeypatch.setattr("pages.ui.server.desk.PATIENT", 0.0)
+    waiting_in(desk, log, ("slower", "c", 60.0), ("quicker", "d", 0.1))
+    assert log[2:] == ["slower", "quicker"]
+
+
+def test_work_that_says_nothing_is_left_within_a_second():
+    """A thousand small operations of torch and no report among them, as a fit or routing is."""
+    desk, left = Desk(1), threading.Event()
+
+    class Left(BaseException):
+        pass
+
+    def stop(share):
+        if left.is_set():
+            raise Left
+
+    def endless(report):
+        while True:
+            torch.ones(8).add_(1)
+
+    def leaver():
+        with pytest.raises(Left):
+            desk.obtain("a", endless, size, silent, stop)
+
+    asker = threading.Thread(target=leaver)
+    asker.start()
+    until(lambda: desk.running())
+    left.set()
+    began = time.monotonic()
+    assert desk.obtain("b", lambda r: "B", size, silent, silent) == "B"
+    assert time.monotonic() - began < 1
+    asker.join(60)

@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import threading
+import time
 
 import numpy as np
 import pytest
@@ -13,7 +15,7 @@ from engine.contract import Refusal
 from engine.measure.attention import Attention
 from engine.models.masks import Band
 from pages.ui.server import windows
-from pages.ui.server.desk import Store
+from pages.ui.server.desk import Desk, Store
 from pages.ui.server.windows import REGISTRY, ROUTES, Registry
 
 N = 700
@@ -148,8 +150,39 @@ def test_the_engines_refusals_and_failures_are_sentences(client: TestClient, cap
 def test_a_long_queue_is_told_to_come_back(
     client: TestClient, attention: Attention, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(windows, "WAITING", 0)
+    monkeypatch.setattr(windows, "WAITING", 0)  # of one visitor
     assert client.get("/api/tile", params={"token": REGISTRY.put(attention)}).status_code == 503
+
+
+def test_one_visitors_windows_do_not_hold_anothers() -> None:
+    """Sixty wait for one address; a question from another is the next but one."""
+    desk, release, order = Desk({"window": 1}), threading.Event(), []
+
+    def ask(name: str, who: str) -> threading.Thread:
+        def work(_: object) -> str:
+            release.wait(60)
+            order.append(name)
+            return name
+
+        thread = threading.Thread(
+            target=lambda: desk.obtain(
+                name, work, len, lambda ahead: None, lambda share: None,
+                kind="window", visitor=who,
+            )
+        )  # fmt: skip
+        thread.start()
+        return thread
+
+    many = [ask(f"many{i}", "10.0.0.1") for i in range(60)]
+    while desk.waiting("window") < 59:
+        time.sleep(0.005)
+    one = ask("one", "10.0.0.2")
+    while desk.waiting("window") < 60:
+        time.sleep(0.005)
+    release.set()
+    for thread in [*many, one]:
+        thread.join(60)
+    assert len(order) == 61 and order.index("one") <= 1
 
 
 def test_whoever_has_left_is_not_computed_for(
