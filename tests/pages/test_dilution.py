@@ -91,6 +91,14 @@ def test_theory_draws_each_at_its_papers_own_setting(lab) -> None:
     assert not any("5.5 nats" in words for words in opened.words)
 
 
+def test_theory_shows_three_known_laws(lab) -> None:
+    """The first token has over half of a row of 256 from the seventh layer on."""
+    words = lab("theory").healthy().words
+    for law in ("first", "phase", "spectrum"):
+        assert EN[f"dilution.laws.{law}.title"] in words
+    assert "over half from layer 7 on" in words and "Below γ = 2 " in words
+
+
 def test_theory_matched_says_by_which_factor(lab) -> None:
     opened = lab("theory", **{"lab-matched": "true"}).healthy()
     names = legend(figures(opened)[0])
