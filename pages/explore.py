@@ -26,6 +26,7 @@ with st.sidebar:
     trained.switch()
     parameters_here = st.container()
     intake.source()
+    second_here = st.container()
     heads_here = st.container()
     with st.expander(t("explore.more"), key="more"):
         intake.model(own=True)
@@ -39,11 +40,13 @@ try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         shown = scene(asked)
 except REFUSED as error:
+    intake.second(second_here)
     with parameters_here:
         controls.parameters(state.spec())
     choices.refused(worded(error))
     st.stop()
 
+intake.second(second_here)
 with parameters_here:
     if settled:
         trained.settled(shown)

@@ -13,6 +13,7 @@ from pages.ui.url import linked, state
 
 with st.sidebar:
     intake.source(texts=True)
+    second_here = st.container()
 
 controls.problems((*state.problems(), *MODELS.problems))
 spec = state.spec()
@@ -26,6 +27,7 @@ try:
         notes = st.container(gap=None)
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         chooser.open_or_ask(spec.model, facts)
+        intake.second(second_here)
         found = shown(spec)
 except REFUSED as error:
     with st.container(key="trouble"):
@@ -35,7 +37,7 @@ with notes:
     for note in chooser.read(found):
         st.text(note)
 
-bar = st.container(key="toolbar", horizontal=True)
+bar = st.container(key="toolbar", horizontal=True, vertical_alignment="center")
 with bar:
     part = linked.segments(
         MODELS, "part", t("models.part"), lambda key: t(f"models.part_of.{key}"),

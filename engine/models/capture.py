@@ -182,6 +182,8 @@ def _attention(
             if recorder.rotary is not None and entered is not None:
                 known = Seen(module, entered[b : b + 1], [qkv]).layer(rotary=recorder.rotary)
                 qkv = qkv.replace(layer=known)
+            elif x is not None:
+                qkv = qkv.replace(layer=Layer(x=x[b]))
             out = recorder.attend(number, qkv)
         else:
             out = own.attend(qkv if x is None else qkv.replace(layer=Layer(x=x[b]))).output

@@ -16,6 +16,7 @@ from torch import Tensor
 from engine.contract import QKV, Mask
 from engine.mechanisms.softmax import Softmax
 from engine.models.capture import Attend, Recorder
+from engine.models.joined import differs
 from engine.models.masks import ModelError
 from engine.models.read import Model
 from engine.models.trace import Trace
@@ -77,7 +78,7 @@ def again(trace: Trace, model: Model, changes: Changes) -> Trace:
 
     Raises:
         ModelError: there is no such layer, head or token, or the model is read from its weights
-            alone or attends by a mechanism of its own, where nothing can be switched off.
+            alone or takes each head from two, where nothing can be switched off.
     """
     _check(trace, model, changes)
     return model.run(trace.read, trace.written, Recorder(attend=_attend(trace, changes)))
@@ -125,7 +126,7 @@ def _places(trace: Trace, model: Model) -> Int[Tensor, " p"]:
 
 
 def _attend(trace: Trace, changes: Changes) -> Attend:
-    """Full attention with these changes."""
+    """What the model attends with, with these changes."""
 
     def attend(layer: int, qkv: QKV) -> Float[Tensor, "h n e"]:
         read = trace.keys(layer) is trace.read
@@ -135,11 +136,14 @@ def _attend(trace: Trace, changes: Changes) -> Attend:
             keys = keys.clone().to(qkv.device)
             keys[hidden] = False
             qkv = qkv.replace(key_mask=keys)
-        output = Softmax().attend(qkv).output.clone()
+        own = trace.own(layer)
+        output = own.attend(qkv).output.clone()
         for head in {h for i, h, _, _ in changes.edges if i == layer}:
             pairs = [(q, k) for i, h, q, k in changes.edges if (i, h) == (layer, head)]
-            one = qkv.head(head)
-            output[head] = Softmax().attend(one.replace(mask=Without(one.mask, pairs))).output[0]
+            cut = qkv.replace(mask=Without(qkv.mask, pairs))
+            # what a trained mechanism learnt, it learnt for all heads together
+            alone = cut.head(head) if isinstance(own, Softmax) else cut
+            output[head] = own.attend(alone).output[0 if alone is not cut else head]
         off = [h for i, h in changes.heads if i == layer]
         output[off] = 0
         return output
@@ -169,11 +173,16 @@ def changeable(trace: Trace, model: Model) -> None:
             reason=reason,
         )
     kept = (i for i in range(trace.layers) if trace.kept(i))
-    if any(not isinstance(trace.own(i), Softmax) for i in kept):
+    if any(_parts(trace, i) for i in kept):
         raise ModelError(
-            "attention of {model} can't be changed: it attends by a mechanism of its own",
+            "attention of {model} can't be changed: each of its heads is the difference of two",
             model=model.name,
         )
+
+
+def _parts(trace: Trace, layer: int) -> bool:
+    seen = trace.recorder.seen[layer]
+    return seen is not None and differs(seen.module)
 
 
 def _check(trace: Trace, model: Model, changes: Changes) -> None:

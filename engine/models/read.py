@@ -244,17 +244,21 @@ class Model:
         whole = Coded(text, [start, *coded.ids], offsets, [True, *coded.special])
         return self._side(whole, total)
 
-    def outputs(self, read: Side, written: Side | None, recorder: Recorder) -> Any:
+    def outputs(self, read: Side, written: Side | None, recorder: Recorder, **more: Any) -> Any:
         """What the network returns, with predictions at every position.
+
+        Args:
+            more: what else it is asked for, as transformers names it.
 
         Raises:
             ModelError: as `run`.
         """
-        return self._pass(self.inputs(read, written), recorder, every=True)
+        return self._pass(self.inputs(read, written), recorder, every=True, **more)
 
-    def _pass(self, inputs: dict[str, Tensor], recorder: Recorder, every: bool = False) -> Any:
+    def _pass(
+        self, inputs: dict[str, Tensor], recorder: Recorder, every: bool = False, **more: Any
+    ) -> Any:
         count = inputs["input_ids"].shape[1]
-        more: dict[str, Any] = {}
         if self.predicts and not every and capture.takes(self.net, "logits_to_keep"):
             more["logits_to_keep"] = 1
         if self.weights_only is not None:

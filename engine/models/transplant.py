@@ -16,7 +16,6 @@ from torch import Tensor
 
 from engine.contract import QKV
 from engine.mechanisms.base import Mechanism
-from engine.mechanisms.softmax import Softmax
 from engine.models.capture import Recorder
 from engine.models.intervene import changeable, divergence
 from engine.models.masks import ModelError
@@ -108,7 +107,7 @@ def _logits(
 ) -> Float[Tensor, "n vocabulary"]:
     def attend(layer: int, qkv: QKV) -> Float[Tensor, "h n e"]:
         if layer not in changed:
-            return Softmax().attend(qkv).output
+            return trace.own(layer).attend(qkv).output
         keys = trace.keys(layer)
         return mechanism.attend(qkv.replace(tokens=keys.tokens, units=keys.units)).output
 

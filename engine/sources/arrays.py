@@ -1,9 +1,12 @@
-"""A person's own arrays: q, k and v, or attention weights, from .npz or .safetensors.
+"""A person's own arrays: q, k and v, or attention weights, as they have them.
 
 Arrays, by name: `q` (h n d), `k` (g m d), `v` (g m e), or `weights` (h n m) with, if wanted, `v`;
-a missing head axis is one head, a leading axis of one (a batch) is dropped. Also `key_mask` (m),
-`causal`, `scale`. Tokens: an array of strings `tokens` in .npz, a JSON list under "tokens" in the
-metadata of .safetensors. Pickles are never read.
+a missing head axis is one head, a leading axis of one (a batch) is dropped. Also `key_mask` or
+`attention_mask` (m), (b m), `causal` (told by the weights if not said), `scale`. Weights may also
+stand alone, without a name, in stacks of layers and of texts (stacks.py). Tokens: an array of
+strings `tokens` in .npz, a JSON list under "tokens" in the metadata of .safetensors, a list in
+what torch saved. Files: .npz, .npy, .safetensors, and .pt of torch, opened with `weights_only` so
+that no code in it is run; pickles are never read.
 """
 
 from __future__ import annotations
@@ -11,34 +14,114 @@ from __future__ import annotations
 import io
 import json
 import zipfile
+from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import QKV, Origin, Refusal
 from engine.measure.attention import Attention
+from engine.sources.stacks import Crop, OfText, Stack, padding, stack
 from engine.text.units import group_units
 
 LARGEST = 2**29
 """Bytes that a file may unpack to."""
-NAMES = ("q", "k", "v", "weights", "tokens", "key_mask", "causal", "scale")
+NAMED = ("q", "k", "v")
+ASIDE = ("tokens", "key_mask", "attention_mask", "causal", "scale")
+"""What is said beside them."""
+SAVED = (".pt", ".pth", ".bin")
 
 
-def read(source: str | Path | bytes, name: str = "") -> QKV | Attention:
+@dataclass(frozen=True, eq=False)
+class Opened:
+    """What a file holds, and what is shown of it.
+
+    Attributes:
+        given: the chosen layer and text. notes: what was found in it, and what was left out.
+    """
+
+    given: QKV | Attention
+    notes: tuple[Refusal, ...] = ()
+
+    @property
+    def size(self) -> int:
+        """Numbers that are held of it."""
+        given = self.given
+        if isinstance(given, QKV):
+            return given.q.numel() + given.k.numel() + given.v.numel()
+        return given.frame.heads * given.frame.n * given.frame.m
+
+
+@dataclass(frozen=True, eq=False)
+class Contents:
+    """A file's arrays, unpacked: all that there is to choose from."""
+
+    found: dict[str, Any]
+    stack: Stack | None
+    origin: Origin
+
+    @property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the layers."""
+        return self.stack.names if self.stack else ("0",)
+
+    @property
+    def items(self) -> int:
+        """Texts in the batch."""
+        return self.stack.items if self.stack else 1
+
+    @property
+    def keys(self) -> int:
+        """Keys of the first layer."""
+        return self.stack.steps[0][-1].shape[3] if self.stack else 0
+
+    @property
+    def tokens(self) -> int | None:
+        """How many names of tokens there are for one text; None without."""
+        names = self.found.get("tokens")
+        if names is not None and len(names) and isinstance(names[0], (list, tuple)):
+            names = names[0]
+        return None if names is None else len(names)
+
+    def open(self, layer: int = 0, item: int = 0, crop: Crop = "none") -> Opened:
+        """One layer and one text.
+
+        Args:
+            crop: where there are more keys than tokens, keep the "first" or the "last" of them.
+
+        Raises:
+            ValueError: there is no such layer or text, or what there is can't be shown; says why.
+        """
+        if self.stack is None:
+            return Opened(_qkv(self.found, self.origin))
+        return _weights(self, layer, item, crop)
+
+
+def read(
+    source: str | Path | bytes, name: str = "", layer: int = 0, item: int = 0, crop: Crop = "none"
+) -> QKV | Attention:
     """Q, K, V or weights out of a file.
 
     Args:
         source: a path, or the file's bytes.
         name: the file's name, for its ending and for the badge; the path's own by default.
+        layer, item, crop: as of `Contents.open`.
 
     Raises:
         ValueError: not such a file, pickled, too large, arrays missing, of wrong shape, or not
             finite; says which.
         OSError: the path can't be read.
     """
+    return contents(source, name).open(layer, item, crop).given
+
+
+def contents(source: str | Path | bytes, name: str = "") -> Contents:
+    """What a file holds; arguments and errors as of `read`."""
     if not isinstance(source, bytes):
         path = Path(source)
         name = name or path.name
@@ -48,32 +131,96 @@ def read(source: str | Path | bytes, name: str = "") -> QKV | Attention:
     if not source:
         raise Refusal("{name} is empty", name=name or Refusal("the file"))
     ending = Path(name).suffix.lower()
-    if ending == ".npz" or (not ending and source[:2] == b"PK"):
+    if ending == ".npy":
+        found: Any = _npy(source)
+    elif ending in SAVED:
+        found = _torch(source)
+    elif ending == ".npz" or (not ending and source[:2] == b"PK"):
         found = _npz(source)
     elif ending == ".safetensors":
         found = _safetensors(source)
     else:
         raise Refusal(
-            "{name} is neither .npz nor .safetensors; other kinds are not read", name=name
+            "{name} is none of .npz, .npy, .safetensors and .pt; other kinds are not read",
+            name=name,
         )
-    return _made(found, Origin("arrays", name))
+    named = dict(found) if isinstance(found, Mapping) else {}
+    aside = {k: named[k] for k in ASIDE if k in named}
+    stacked = None
+    if not any(k in named for k in NAMED[:2]):
+        rest = {k: x for k, x in named.items() if k not in (*ASIDE, "v")}
+        stacked = stack(rest if named else found)
+        if stacked is None and not named:
+            raise Refusal("the file holds no attention weights: no arrays of two axes or more")
+    return Contents(
+        aside | {k: named[k] for k in NAMED if k in named}, stacked, Origin("arrays", name)
+    )
+
+
+def _npy(data: bytes) -> np.ndarray:
+    try:
+        return np.load(io.BytesIO(data), allow_pickle=False)
+    except ValueError as error:
+        _pickled(error)
+        raise Refusal("not a readable .npy file: {reason}", reason=error) from None
+    except (OSError, EOFError, SyntaxError) as error:
+        raise Refusal("not a readable .npy file: {reason}", reason=error) from None
+
+
+def _pickled(error: ValueError) -> None:
+    if "pickle" in str(error).lower() or "object" in str(error).lower():
+        raise Refusal(
+            "the file holds pickled objects, which are never read; save plain arrays"
+        ) from None
+
+
+def _torch(data: bytes) -> Any:
+    """What torch saved, as plain tensors, numbers, lists and dictionaries alone."""
+    _unpacks(data)
+    try:
+        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+    except Exception as error:  # pickle, zip and torch each have their own
+        raise Refusal(
+            "the file is not one of plain tensors: save `outputs.attentions` itself by "
+            "torch.save, and not all of the outputs"
+        ) from error
+    _bounded(found)
+    return found
+
+
+def _bounded(found: Any) -> None:
+    """Tensors may claim to be larger than what was stored of them."""
+    parts = list(found.values()) if isinstance(found, Mapping) else found
+    total = 0
+    if isinstance(parts, Tensor):
+        total = parts.numel() * parts.element_size()
+    elif isinstance(parts, (list, tuple)):
+        for part in parts:
+            _bounded(part)
+            total += part.numel() * part.element_size() if isinstance(part, Tensor) else 0
+    if total > LARGEST:
+        raise Refusal("the arrays unpack to more than {mib} MiB", mib=LARGEST >> 20)
+
+
+def _unpacks(data: bytes) -> None:
+    if data[:2] == b"PK":
+        try:
+            with zipfile.ZipFile(io.BytesIO(data)) as file:
+                total = sum(i.file_size for i in file.infolist())
+        except zipfile.BadZipFile:
+            return
+        if total > LARGEST:
+            raise Refusal("the arrays unpack to more than {mib} MiB", mib=LARGEST >> 20)
 
 
 def _npz(data: bytes) -> dict[str, Any]:
+    _unpacks(data)
     try:
-        with zipfile.ZipFile(io.BytesIO(data)) as file:
-            total = sum(i.file_size for i in file.infolist())
-        if total > LARGEST:
-            raise Refusal("the arrays unpack to more than {mib} MiB", mib=LARGEST >> 20)
+        zipfile.ZipFile(io.BytesIO(data)).close()
         with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return {k: file[k] for k in file.files if k in NAMES}
-    except Refusal:
-        raise
+            return {k: file[k] for k in file.files}
     except ValueError as error:
-        if "pickle" in str(error).lower() or "object" in str(error).lower():
-            raise Refusal(
-                "the file holds pickled objects, which are never read; save plain arrays"
-            ) from None
+        _pickled(error)
         raise Refusal("not a readable .npz file: {reason}", reason=error) from None
     except (zipfile.BadZipFile, OSError, EOFError, KeyError, SyntaxError) as error:
         raise Refusal("not a readable .npz file: {reason}", reason=error) from None
@@ -85,7 +232,7 @@ def _safetensors(data: bytes) -> dict[str, Any]:
     try:
         length = int.from_bytes(data[:8], "little")
         header = json.loads(data[8 : 8 + length])
-        found: dict[str, Any] = {k: v for k, v in load(data).items() if k in NAMES}
+        found: dict[str, Any] = dict(load(data))
         tokens = header.get("__metadata__", {}).get("tokens")
         if tokens is not None:
             found["tokens"] = json.loads(tokens)
@@ -120,38 +267,122 @@ def _scalar(name: str, x: Any) -> Any:
     return x.item()
 
 
-def _made(found: dict[str, Any], origin: Origin) -> QKV | Attention:
+def _frame(found: dict[str, Any], origin: Origin, m: int, item: int = 0) -> dict[str, Any]:
+    """What is said beside the arrays: direction, names, padding."""
     frame: dict[str, Any] = {
         "origin": origin,
         "causal": bool(_scalar("causal", found.get("causal", False))),
+        "units": group_units(m),
     }
-    m = None
-    if "weights" in found:
-        weights = _floats("weights", found["weights"])
-        m = weights.shape[-1]
-    elif missing := [x for x in "qkv" if x not in found]:
+    if "tokens" in found:
+        tokens = found["tokens"]
+        tokens = tokens.tolist() if isinstance(tokens, np.ndarray) else tokens
+        if isinstance(tokens, (list, tuple)) and tokens and isinstance(tokens[0], (list, tuple)):
+            tokens = tokens[item] if item < len(tokens) else []
+        if not isinstance(tokens, (list, tuple)) or not all(isinstance(t, str) for t in tokens):
+            raise Refusal("tokens must be a list of strings")
+        frame["tokens"] = tuple(tokens)
+    masks = (found[x] for x in ("key_mask", "attention_mask") if x in found)
+    if (mask := next(masks, None)) is not None:
+        mask = torch.as_tensor(np.asarray(mask)).bool()
+        frame["key_mask"] = mask[item] if mask.ndim == 2 and item < len(mask) else mask.flatten()
+    return frame
+
+
+def _qkv(found: dict[str, Any], origin: Origin) -> QKV:
+    if missing := [x for x in NAMED if x not in found]:
         raise Refusal(
             "the file has no {missing}: it must hold q, k and v, or weights",
             missing=", ".join(missing),
         )
-    else:
-        weights = None
-        m = _floats("k", found["k"]).shape[1]
-    if "tokens" in found:
-        tokens = found["tokens"]
-        tokens = tokens.tolist() if isinstance(tokens, np.ndarray) else tokens
-        if not isinstance(tokens, list) or not all(isinstance(t, str) for t in tokens):
-            raise Refusal("tokens must be a list of strings")
-        frame["tokens"] = tuple(tokens)
-    if "key_mask" in found:
-        frame["key_mask"] = torch.as_tensor(np.asarray(found["key_mask"])).bool().flatten()
-    frame["units"] = group_units(m)
-    if weights is not None:
-        v = _floats("v", found["v"]) if "v" in found else None
-        return Attention.from_weights(weights, v, **frame)
-    q, k, v = (_floats(x, found[x]) for x in "qkv")
+    q, k, v = (_floats(x, found[x]) for x in NAMED)
     scale = float(_scalar("scale", found["scale"])) if "scale" in found else None
     if scale is not None and not np.isfinite(scale):
         raise Refusal("scale must be finite")
     widest = max((q.dtype, k.dtype, v.dtype), key=lambda t: torch.finfo(t).bits)
+    frame = _frame(found, origin, k.shape[1])
     return QKV(q.to(widest), k.to(widest), v.to(widest), scale=scale, **frame)
+
+
+def _weights(held: Contents, layer: int, item: int, crop: Crop) -> Opened:
+    assert held.stack is not None
+    w = held.stack.weights(layer, item)
+    notes: list[Refusal] = []
+    keys = w.shape[2]
+    frame = _frame(held.found, held.origin, keys, item)
+    frame["causal"] |= held.stack.generated
+    names = frame.get("tokens")
+    if names is not None and len(names) < keys and crop != "none":
+        w, cut = _cropped(w, len(names), crop)
+        notes.append(
+            Refusal(
+                "{count, plural, one {# key is} other {# keys are}} cut off, with {share:.1%} of "
+                "the weight of the rows that are left",
+                count=keys - len(names),
+                share=cut,
+            )
+        )
+        frame["units"] = group_units(len(names))
+        if "key_mask" in frame and len(frame["key_mask"]) == keys:
+            kept = slice(0, len(names)) if crop == "first" else slice(keys - len(names), keys)
+            frame["key_mask"] = frame["key_mask"][kept]
+    elif names is not None and len(names) < keys:
+        raise Refusal(
+            "the weights have {keys, plural, one {# key} other {# keys}} for {tokens, plural, "
+            "one {# token} other {# tokens}}: choose which of the keys are the tokens'",
+            keys=keys, tokens=len(names),
+        )  # fmt: skip
+    w = torch.where(w.isnan().all(-1, keepdim=True), 0, w)  # softmax over keys that are all masked
+    mask = frame.get("key_mask")
+    pad = padding(w) if mask is None or len(mask) != w.shape[2] else ~mask
+    if bool(pad.any()):
+        w = w.masked_fill(pad, 0)
+        frame["key_mask"] = ~pad
+        if w.shape[1] == w.shape[2]:
+            w = w.masked_fill(pad[:, None], 0)
+            frame["mask"] = OfText(~pad)
+        notes.append(
+            Refusal(
+                "{count, plural, one {# position is} other {# positions are}} padding, and left "
+                "out of every statistic",
+                count=int(pad.sum()),
+            )
+        )
+    if "causal" not in held.found and w.shape[1] <= w.shape[2] > 1:
+        frame["causal"] |= not bool(w.triu(w.shape[2] - w.shape[1] + 1).any())
+    v = _floats("v", held.found["v"]) if "v" in held.found else None
+    given = Attention.from_weights(w, v, **frame)
+    notes += _oddities(w)
+    return Opened(given, tuple(notes))
+
+
+def _cropped(w: Float[Tensor, "h n m"], count: int, crop: Crop) -> tuple[Tensor, float]:
+    """The first or last keys (and rows, where they are as many), and the share that is cut."""
+    m = w.shape[2]
+    kept = slice(0, count) if crop == "first" else slice(m - count, m)
+    rows = w[:, kept] if w.shape[1] == m else w
+    left, whole = rows[..., kept], rows.nan_to_num().abs().sum()
+    share = 1 - left.nan_to_num().abs().sum() / whole.clamp_min(1e-30)
+    return left.contiguous(), float(share.clamp(0, 1))
+
+
+def _oddities(w: Float[Tensor, "h n m"]) -> list[Refusal]:
+    """What shows that weights are no shares, and how that comes about."""
+    total = w.sum(-1, dtype=torch.float64)
+    if bool((w < 0).any()):
+        return [
+            Refusal(
+                "some weights are below 0, so they are no shares: differential attention has "
+                "such, and FlashAttention's return_attn_probs marks with the sign what dropout "
+                "dropped"
+            )
+        ]
+    if float(total.max()) > 1.01:
+        return [
+            Refusal(
+                "rows add up to as much as {most:.2f}, so they are no shares: weights saved in "
+                "training have dropout in them; save them after model.eval()",
+                most=float(total.max()),
+            )
+        ]
+    return []

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.contract import Param, Refusal
 from engine.mechanisms import MECHANISMS
+from engine.sources.stacks import CROPS
 from engine.spec.spelling import Field, whole, wholes
 
 CONTENT = ("sample", "text", "file", "arrays")
@@ -49,7 +50,13 @@ FIELDS: dict[str, Param] = {
         str, "tiny", fits=_matching(r"[^\0\n]{1,400}"),
         said=Refusal("tiny, zoo-window, a folder, owner/name"),
     ),
+    "second": Field(
+        str, "", fits=lambda value: isinstance(value, str) and len(value) <= LONGEST_TEXT,
+        said=f"≤ {LONGEST_TEXT:,}",
+    ),
     "by": Param(str, "tokens", choices=READINGS),
+    "item": Field(int, 0, read=whole, fits=_count(0), said="≥ 0"),
+    "crop": Param(str, "none", choices=CROPS),
     "sight": Param(str, "own", choices=SIGHTS),
     "layer": Field(int, None, read=whole, fits=_count(0), said="≥ 0"),
     "mechanism": Field(

@@ -5,10 +5,10 @@ choices are equal specs. Of a mechanism's parameters all that were chosen are ke
 the text. Reading is lenient (`read` keeps what is right and lists what is not), making strict.
 
 URL keys: `sample` `text` `file` `arrays` or `source` (where Q, K, V come from), `s.*` (its
-parameters), `model` `by` `sight` `layer` `mechanism` `m.*` (its parameters), `trained`, `with`
-(what stands beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by column), `column` `head`
-`query` `colour` `pool` `group` `block` `grouping` `hide` `zoom` `lang`. A command line takes the
-same, after `--`.
+parameters), `model` `second` `by` `item` `crop` `sight` `layer` `mechanism` `m.*` (its own),
+`trained`, `with` (what stands beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by column),
+`column` `head` `query` `colour` `pool` `group` `block` `grouping` `hide` `zoom` `lang`. A command
+line takes the same, after `--`.
 """
 
 import hashlib
@@ -22,6 +22,7 @@ from engine.mechanisms import MECHANISMS
 from engine.mechanisms.base import Mechanism
 from engine.models import embedded
 from engine.sources import SOURCES
+from engine.sources.stacks import Crop
 from engine.spec.fields import (
     CONTENT,
     CONTENT_FIELDS,
@@ -66,10 +67,12 @@ class Spec:
             upload), or a key of SOURCES.
         content: the sample's id, the text itself (2,000 characters at most), or a digest.
         source_params: of a generated source, those not at their defaults.
-        model: one that comes with the project ("tiny"), a folder or a hub id. by: what it reads
-            one by one, "tokens" or "characters". sight: "own", or "both" ways where the layer
-            looks back only, which is not the model's own attention. layer: None = the model's own
-            pick.
+        model: one that comes with the project ("tiny"), a folder or a hub id. second: a second
+            text: what its decoder writes, or the other text of a pair; "" for none. by: what it
+            reads one by one, "tokens" or "characters". item, crop: of a person's own weights, the
+            text of the batch, and which keys are kept where there are more than tokens. sight:
+            "own", or "both" ways where the layer looks back only, which is not the model's own
+            attention. layer: None = the model's own pick.
         mechanism, params: a key of MECHANISMS and those parameters that were chosen; the others
             suit what is attended (`suited`).
         trained: "same", the mechanism is applied to the Q and K of `model`, or "own", to those of
@@ -92,7 +95,10 @@ class Spec:
     content: str = CONTENT_FIELDS["sample"].default
     source_params: Pairs = ()
     model: str = FIELDS["model"].default
+    second: str = FIELDS["second"].default
     by: str = FIELDS["by"].default
+    item: int = FIELDS["item"].default
+    crop: Crop = FIELDS["crop"].default
     sight: str = FIELDS["sight"].default
     layer: int | None = FIELDS["layer"].default
     mechanism: str = FIELDS["mechanism"].default
@@ -180,12 +186,18 @@ class Spec:
 
     def reading_key(self) -> str:
         """What decides one pass of a model over a text, as a string for caches."""
-        return json.dumps([self.source, self.content, self.model, self.by])
+        return json.dumps([self.source, self.content, *self._read])
 
     def source_key(self) -> str:
         """What decides Q, K and V, as a string for caches."""
-        where = (self.model, self.by, self.layer) if self.textual else ()
+        where: tuple[Any, ...] = (*self._read, self.layer) if self.textual else ()
+        if self.source == "arrays":
+            where = (self.layer, self.item, self.crop)
         return json.dumps([self.source, self.content, self.source_params, where, self.sight])
+
+    @property
+    def _read(self) -> tuple[str, ...]:
+        return (self.model, self.by, *filter(None, [self.second]))
 
     def attention_key(self) -> str:
         """What decides the weights, as a string for caches."""
@@ -201,8 +213,8 @@ class Spec:
         if "mechanism" in changes and "params" not in changes:
             changes["params"] = ()
         new = replace(self, **changes)
-        if (new.source, new.content, new.source_params, new.by) == (
-            self.source, self.content, self.source_params, self.by,
+        if (new.source, new.content, new.source_params, new.by, new.second) == (
+            self.source, self.content, self.source_params, self.by, self.second,
         ):  # fmt: skip
             return new
         stale = {"query": None, "zoom": None, "hide": tuple(i for i in new.hide if i == 0)}

@@ -7,6 +7,8 @@ result inert in Plotly's little HTML; text sinks that interpret nothing take `sh
 import re
 import unicodedata
 from collections.abc import Iterable
+from itertools import pairwise
+from typing import Literal
 
 MARKS = {" ": "␣", "\n": "↵", "\t": "⇥", "\r": "␍", "": "∅"}
 JOINERS = (
@@ -82,3 +84,37 @@ def flowing(token: str) -> str | None:
     if part := PART_OF.fullmatch(token):
         return part["character"] if part["part"] == "¹" else None
     return "".join(c if c in KEPT else shown(c).removeprefix("◌") for c in token)
+
+
+def joining(tokens: Iterable[str]) -> list[str]:
+    """Tokens for places of their own: where a word of a joined script (Arabic, Syriac) goes on in
+    the next, its letters keep the forms that they have inside it."""
+    made = list(tokens)
+    meets = [False, *(_joins(a[-1:]) and _joins(b[:1]) for a, b in pairwise(made)), False]
+    return [
+        "\u200d" * before + token + "\u200d" * after
+        for token, before, after in zip(made, meets, meets[1:], strict=False)
+    ]
+
+
+def _joins(character: str) -> bool:
+    return bool(character) and unicodedata.bidirectional(character) in ("AL", "NSM")
+
+
+RUNNING = re.compile(
+    r"[\u0590-\u08ff\u1100-\u11ff\u3040-\u30ff\u3130-\u318f\u3400-\u9fff\uac00-\ud7af]"
+)
+"""Hebrew, Arabic, Syriac; Chinese, Japanese, Korean."""
+
+
+def runs_on(text: str) -> bool:
+    """Whether a text is mostly of scripts that are read as a line, not as words in a list."""
+    letters = [c for c in text[:4096] if c.isalpha()]
+    return 2 * sum(RUNNING.match(c) is not None for c in letters) > len(letters)
+
+
+def direction(text: str) -> Literal["ltr", "rtl"]:
+    """Which way most of a text's letters run: names of special tokens are Latin in any text."""
+    kinds = [unicodedata.bidirectional(c) for c in text[:4096]]
+    back = sum(kind in ("R", "AL") for kind in kinds)
+    return "rtl" if back > kinds.count("L") else "ltr"

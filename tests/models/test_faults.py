@@ -14,7 +14,7 @@ from engine.models.capture import Recorder
 from engine.models.files import find
 from engine.models.pieces import Pieces, laid
 from engine.models.read import Model
-from tests.models.made import network, rewrite, saved, tokenizer
+from tests.models.made import bert, network, rewrite, saved, tokenizer
 
 CPU = torch.device("cpu")
 LLAMA = {
@@ -140,6 +140,15 @@ def test_offsets_of_no_length_are_not_believed():
 )
 def test_tokens_are_laid_along_a_text(text, written, spans):
     assert laid(text, written) == spans
+
+
+def test_an_unknown_token_is_called_by_what_it_stands_for():
+    pieces = Pieces(bert())
+    coded = pieces.encode("the 犬猫 fox said: wonder")
+    assert pieces.tokenizer.convert_ids_to_tokens(coded.ids).count("[UNK]") >= 3
+    assert pieces.named(coded) == (
+        "[CLS]", "the", " 犬", "猫", " fox", " said", ":", " wonder", "[SEP]",
+    )  # fmt: skip
 
 
 def test_a_table_that_is_computed_is_not_missed(tmp_path):

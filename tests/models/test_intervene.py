@@ -13,6 +13,7 @@ from engine.mechanisms.linear import Linear
 from engine.mechanisms.softmax import Softmax
 from engine.mechanisms.window import Window
 from engine.models import Model, ModelError, load
+from engine.models.embedded import folder_of
 from engine.models.finder import PROBE, probe, ranked, score
 from engine.models.intervene import Changes, again, divergence, effect
 from engine.models.transplant import transplant
@@ -239,3 +240,31 @@ def test_heads_of_every_kind_of_model_are_scored():
         for head in heads:
             for name, value in head.scores.items():
                 assert value != value or name == "distance" or 0 <= value <= 1 + 1e-5
+
+
+@pytest.mark.parametrize("name", ["zoo-delta", "zoo-linear", "zoo-window", "zoo-segmented"])
+def test_a_model_that_attends_by_another_mechanism_is_changed_too(name):
+    model = load(folder_of(name), device="cpu")
+    trace = model.read(TEXT * 12)  # longer than a window or a segment
+    nothing = effect(trace, model, Changes())
+    assert float(nothing.divergence.max()) < 1e-6
+    after = again(trace, model, Changes(heads=frozenset({(1, 2)})))
+    net = copy.deepcopy(model.net)
+    projection = net.model.layers[1].self_attn.o_proj.weight
+    each = projection.shape[1] // model.heads
+    projection.data[:, 2 * each : 3 * each] = 0
+    ids = torch.tensor([trace.read.coded.ids])
+    with torch.no_grad():
+        expected, own = net(ids).logits[0, -1], model.net(ids, labels=ids)
+    torch.testing.assert_close(after.logits, expected, atol=1e-4, rtol=1e-4)
+    assert not torch.allclose(after.logits, own.logits[0, -1], atol=1e-3)
+    found = transplant(trace, model, Softmax(), layers=[0], alone=False)
+    assert found.losses[0] == pytest.approx(float(own.loss), abs=1e-4)
+    assert float(found.divergence.max()) > 1e-4
+
+
+def test_the_halves_of_a_difference_are_not_changed_apart():
+    net = network("diffllama", vocab_size=320)
+    model = Model("diffllama", net, tokenizer(), CPU, torch.float32, None, 64, True)
+    with pytest.raises(ModelError, match="difference of two"):
+        again(model.read(TEXT), model, Changes())

@@ -1,10 +1,12 @@
 """The Explore page: opens drawn, keeps what was chosen, and answers bad input with a sentence."""
 
 import io
+import json
 import re
 
 import numpy as np
 import pytest
+import torch
 
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
@@ -18,15 +20,11 @@ def components(page):
     return [element.proto for element in page.parts]
 
 
-def charts(page):
-    return page.test.get("plotly_chart")
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_opens_drawn(explore, language):
     page = explore(lang=language).healthy()
     assert len(components(page)) == 2  # the picture and the text
-    assert len(charts(page)) == 6  # all heads, temperature (two), steps, groups, rows
+    assert len(page.figures) == 6  # all heads, temperature (two), steps, groups, rows
     assert any("small" in words for words in page.words)
 
 
@@ -104,7 +102,7 @@ def test_views_are_drawn(explore, head, colour):
 @pytest.mark.parametrize("mechanism", ["softmax", "hierarchical"])
 def test_mass_by_unit_as_an_icicle(explore, mechanism):
     page = explore(mechanism=mechanism, grouping="icicle", lang="zh").healthy()
-    assert any('"type":"icicle"' in chart.proto.spec for chart in charts(page))
+    assert any(trace["type"] == "icicle" for chart in page.figures for trace in chart["data"])
     assert any("单元逐层嵌套" in words for words in page.words)
 
 
@@ -186,8 +184,9 @@ def test_one_token_and_a_text_beyond_the_context(explore):
 def test_tokens_are_data(explore):
     text = "<b>x</b> $a$ :red[y] %{z} **c** <script>alert(1)</script> \u202eabc"
     page = explore(text=text).healthy()
-    for chart in charts(page):
-        assert "<script" not in chart.proto.spec and "<b>" not in chart.proto.spec
+    for chart in page.figures:
+        text = json.dumps(chart)
+        assert "<script" not in text and "<b>" not in text
     assert not page.test.markdown or all("script" not in m.value for m in page.test.markdown)
 
 
@@ -254,7 +253,7 @@ def test_stop_says_so_and_goes_on(explore):
     assert any("Stopped" in words for words in page.words)
     page.test.button[0].click().run()
     page.healthy()
-    assert charts(page)
+    assert page.figures
 
 
 def _kept(prefix):
@@ -266,3 +265,40 @@ def test_what_mixes_positions_first_looks_both_ways_and_says_so(explore) -> None
     assert page.spec.sight == "own" and "sight" not in page.said
     assert any("blends all positions" in words for words in page.words)
     assert page.parts
+
+
+def saved(found) -> bytes:
+    out = io.BytesIO()
+    torch.save(found, out)
+    return out.getvalue()
+
+
+def test_attentions_of_a_batch_ask_which_layer_and_text(explore):
+    draw = torch.Generator().manual_seed(0)
+    layers = [torch.rand(2, 4, 6, 6, generator=draw).mul(3).softmax(-1) for _ in range(3)]
+    for layer in layers:
+        layer[1, :, :, 4:] = 0
+        layer[1] /= layer[1].sum(-1, keepdim=True)
+    key = contents.keep(saved(tuple(layers)), "attentions.pt")
+    opened = explore(arrays=key, lang="en").healthy()
+    groups = {x.label: x for x in opened.test.button_group}
+    assert "Text of the batch" in groups
+    groups["Layer"].set_value(2).run()
+    assert opened.healthy().said["layer"] == "2" and "item" not in opened.said
+    groups = {x.label: x for x in opened.test.button_group}
+    groups["Text of the batch"].set_value(1).run()
+    assert opened.healthy().said["item"] == "1"
+    assert any("2 positions are padding" in x for x in opened.words)
+    chinese = explore(arrays=key, lang="zh", layer="2", item="1").healthy()
+    assert any("2 个位置是填充" in x for x in chinese.words)
+
+
+def test_keys_without_a_token_are_cropped_when_a_person_says_which(explore):
+    w = torch.ones(1, 8, 8) / 8
+    key = contents.keep(saved({"weights": w, "tokens": list("abcd")}), "flash.pt")
+    opened = explore(arrays=key, lang="en")
+    assert any("8 keys for 4 tokens: choose which" in x for x in opened.words)
+    (crop,) = [x for x in opened.test.button_group if x.label == "4 tokens, but 8 keys: keep"]
+    crop.set_value("first").run()
+    assert opened.healthy().said["crop"] == "first"
+    assert any("4 keys are cut off, with 50.0% of the weight" in x for x in opened.words)

@@ -82,7 +82,7 @@ def bomb() -> bytes:
         (b"", "a.npz", "empty"),
         (b"hello", "a.npz", "not a readable .npz"),
         (npz(q=np.zeros((2, 2)))[:50], "a.npz", "not a readable .npz"),
-        (pickle.dumps([1]), "a.pkl", "neither .npz nor .safetensors"),
+        (pickle.dumps([1]), "a.pkl", "none of .npz, .npy, .safetensors"),
         (pickled(), "a.npz", "pickled objects"),
         (bomb(), "a.npz", "unpack to more than"),
         (b"\xff" * 20, "a.safetensors", "not a readable .safetensors"),

@@ -132,9 +132,15 @@ def words(text: str) -> list[str]:
     [
         ("Hello, big world.", ["Hello,", " big", " world."]),
         ("don't (stop) 3.14 U.S. a_b", ["don't", " (stop)", " 3.14", " U.S.", " a_b"]),
-        ("你好，世界！", ["你", "好，", "世", "界！"]),
+        ("你好，世界！", ["你好，", "世界！"]),
         ("说：“走”。", ["说：", "“走”。"]),
-        ("GPT模型2号", ["GPT", "模", "型", "2", "号"]),
+        ("GPT模型2号", ["GPT", "模型", "2", "号"]),
+        ("每天清早，他送孩子们", ["每天", "清早，", "他", "送", "孩子", "们"]),
+        ("今日は東京です", ["今日", "は", "東京", "です"]),
+        ("ผมชื่อสมชาย ทำงาน", ["ผม", "ชื่อ", "สมชาย", " ทำงาน"]),
+        ("한국어를 공부", ["한국어를", " 공부"]),
+        ("🙂🙂 Dr. 𓂀x 你好", ["🙂", "🙂", " Dr.", " 𓂀x", " 你好"]),
+        ("a\ud83d 你好b", ["a\ud83d", " 你好", "b"]),
         ("नमस्ते दुनिया", ["नमस्ते", " दुनिया"]),
         ("مرحبا بالعالم", ["مرحبا", " بالعالم"]),
         ("né nai\u0308ve", ["né", " nai\u0308ve"]),
@@ -180,6 +186,36 @@ def test_sentences_and_paragraphs():
     # a wrapped line goes on; without blank lines each line is a paragraph
     assert pieces("The fox\nran. It\nStayed", "sentences") == ["The fox\nran.", " It\n", "Stayed"]
     assert pieces("他来了。\n他走了。", "paragraphs") == ["他来了。\n", "他走了。"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("Dr. Ray met Mr. Fox. He ran.", ["Dr. Ray met Mr. Fox.", " He ran."]),
+        ("By J. R. Ray, et al. Only I. Then", ["By J. R. Ray, et al. Only I.", " Then"]),
+        ("At 5 p.m. he left, e.g. this. So.", ["At 5 p.m. he left, e.g. this.", " So."]),
+        ("“No.” “Why?” he said. “Go!” Off.", ["“No.”", " “Why?” he said.", " “Go!”", " Off."]),
+        ("他来了。她走了！“好？”他说。", ["他来了。", "她走了！", "“好？”", "他说。"]),
+        ("a\r\nb\r\n\r\nc", ["a\r\nb\r\n\r\n", "c"]),
+    ],
+)
+def test_sentences(text, expected):
+    assert pieces(text, "sentences") == expected
+
+
+PROGRAM = "def f(x):\n    y = x + 1\n    if y > 2:\n        return y\n    return x\n"
+PROSE = "the fox came to the\nriver, and then it went\nhome. It slept until\nthe morning."
+
+
+def test_lines_of_a_program_are_sentences_and_those_of_wrapped_prose_are_not():
+    assert pieces(PROGRAM, "sentences") == PROGRAM.splitlines(keepends=True)
+    prose = [PROSE[:49], PROSE[49:]]
+    assert prose[0].endswith("home.")
+    assert pieces(PROSE, "sentences") == prose
+    indented = "\n".join("    " + line for line in PROSE.splitlines())
+    assert len(pieces(indented, "sentences")) == 2
+    both = pieces(PROSE + "\n\n" + PROGRAM, "sentences")
+    assert len(both) == 2 + 5
 
 
 def test_levels_partition_the_tokens_and_nest():

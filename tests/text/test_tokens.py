@@ -2,7 +2,16 @@
 
 import pytest
 
-from engine.text.tokens import escaped, isolated, joined, shortened, shown
+from engine.text.tokens import (
+    direction,
+    escaped,
+    isolated,
+    joined,
+    joining,
+    runs_on,
+    shortened,
+    shown,
+)
 
 
 @pytest.mark.parametrize(
@@ -41,3 +50,22 @@ def test_shortened_and_isolated():
 def test_a_character_that_tokens_share_is_said_once():
     assert joined(["a", "中¹⁄₂", "中²⁄₂", " b"]) == "a中 b"
     assert joined(["\n¹⁄₂", "\n²⁄₂"]) == "\n" and joined([]) == ""
+
+
+def test_letters_of_a_joined_script_keep_their_forms_in_places_of_their_own():
+    assert joining(["مر", "حبا", " ب", "!"]) == ["مر\u200d", "\u200dحبا", " ب", "!"]
+    assert joining(["a", "b", "中", "文"]) == ["a", "b", "中", "文"]
+    assert joining([]) == []
+
+
+@pytest.mark.parametrize(
+    ("text", "runs"),
+    [("the fox", False), ("他来了 ok", True), ("مرحبا", True), ("한국어", True), ("123", False)],
+)
+def test_scripts_that_are_read_as_a_line(text, runs):
+    assert runs_on(text) == runs
+
+
+def test_most_letters_say_which_way_a_text_runs():
+    assert direction("<|bos|>مرحبا بالعالم") == "rtl" and direction("a شكرا") == "rtl"
+    assert direction("the fox") == direction("123") == direction("他来了") == "ltr"

@@ -13,6 +13,7 @@ export interface Look {
   weight: string[];
   signed: string[];
   tints: string[];
+  lines: string[];
 }
 export type Looks = Record<"light" | "dark", Look>;
 
@@ -25,6 +26,7 @@ export interface HeaderData {
   turn: number;
   /** What this page shows can be kept as a scene. */
   keeps: boolean;
+  plotly: string;
   /** What a person who follows the link needs besides. */
   note: string;
   words: Words;
@@ -233,6 +235,39 @@ export interface Piece {
   sliver: boolean;
 }
 
+// -- edges ------------------------------------------------------------------------------------
+
+/** Lines of one head: query, key and weight in turn; and what each query gave elsewhere. */
+export interface HeadLines {
+  name: string;
+  lines: number[];
+  aside: number[];
+  outside: number[];
+}
+export interface EdgesData {
+  /** null: a further byte of the character before it. */
+  from: (string | null)[];
+  to: (string | null)[];
+  names: Record<"from" | "to", string[]>;
+  heads: HeadLines[];
+  layout: "down" | "across";
+  /** Of running text. */
+  direction: "ltr" | "rtl";
+  /** The query whose lines alone are shown. */
+  chosen: number | null;
+  height: number;
+  looks: Looks;
+  words: Words;
+}
+
+/** One line. */
+export interface Strand {
+  head: number;
+  q: number;
+  k: number;
+  weight: number;
+}
+
 // -- patches ----------------------------------------------------------------------------------
 
 export interface PatchesData {
@@ -336,13 +371,25 @@ export interface HomeData {
   names: Record<"families" | "names" | "shorts", Words>;
 }
 
-// -- paint, moving ----------------------------------------------------------------------------
+// -- paint, charts, moving ----------------------------------------------------------------------------
 
 export interface PaintData {
   cells: number[][];
   words: Words;
 }
 
+export interface ChartData {
+  /** Traces and layout, as JSON. */
+  figure: string;
+  plotly: string;
+  height: number;
+  file: string;
+  /** What it shows; "" where its axes say so. */
+  alt: string;
+  /** A click on a point is told. */
+  picks: boolean;
+  words: Words;
+}
 export interface Change {
   traces?: object[];
   layout?: object;
@@ -450,7 +497,7 @@ interface Axis {
   l2p(x: number): number;
 }
 export interface Pointed {
-  points: { x: number; y: number }[];
+  points: { x: number; y: number; customdata?: unknown }[];
   event: MouseEvent;
 }
 export interface Plot extends HTMLElement {

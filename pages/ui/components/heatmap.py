@@ -95,6 +95,7 @@ def heatmap(
     t: Callable[..., str],
     *,
     name: Hashable = None,
+    queries: tuple[str, ...] | None = None,
     head: int = 0,
     pool: Pool = "max",
     colour: str = "weight",
@@ -118,6 +119,7 @@ def heatmap(
         t: words, `component.heatmap.*`.
         name: what decides the weights (a string for caches): keeps the tiles over reruns even if
             the attention is computed anew.
+        queries: what the queries are called, where they are no keys.
         colour: "weight", "log", "uniform" or "row". window: what to show; None = everything.
         query: the row to mark. height: of the picture, in pixels. file: name of a saved picture.
         overlay: the mechanism's structure on this head's map. full: full attention over the same
@@ -153,7 +155,7 @@ def heatmap(
     component(
         key=key,
         data={
-            "token": REGISTRY.put(attention, name),
+            "token": REGISTRY.put(attention, name, queries),
             "tile": "api/tile",
             "plotly": PLOTLY,
             "n": frame.n,

@@ -19,7 +19,7 @@ from engine.mechanisms.cost import Estimate
 from engine.mechanisms.softmax import Softmax
 from engine.models import Trace
 from engine.sources import SOURCES, Identical, Image, Planted
-from engine.sources.arrays import read as read_arrays
+from engine.sources.arrays import Opened
 from engine.spec.picture import Spec
 from engine.store import fits
 from engine.structure.deed import Deed, deed
@@ -30,7 +30,7 @@ from engine.structure.parts import Part, parts
 from engine.structure.shown import Shown
 from pages.ui.server.desk import DESK, Report
 from pages.ui.server.waiting import Trouble, ask, obtain
-from pages.ui.shared import contents
+from pages.ui.shared import contents, intake
 from pages.ui.shared.disk import folder
 from pages.ui.shared.reading import reading
 from pages.ui.shared.strings import t
@@ -169,18 +169,20 @@ def full_attention(given: QKV | Attention, spec: Spec, att: Attention) -> Attent
 def given_by(spec: Spec) -> QKV | Attention:
     """Q, K and V that are made, or a person's own, or their own weights."""
     if spec.source == "arrays":
-        kept = contents.get(spec.content)
-        if kept is None or not isinstance(kept[0], bytes):
-            raise Trouble(t("error.gone"))
-        data, name = kept
-        return obtain(
-            f"arrays:{spec.content}",
-            t("gate.arrays"),
-            lambda report: read_arrays(data, name),
-            lambda made: len(data),
-        )
+        return opened(spec).given
     source = source_of(spec)
     return obtain(f"source:{spec.source_key()}", t("gate.source"), lambda r: source.make(), _size)
+
+
+def opened(spec: Spec) -> Opened:
+    """The chosen layer and text of a person's own arrays."""
+    held = intake.held(spec)
+    layer = spec.layer if spec.layer is not None and spec.layer < len(held.layers) else 0
+    item = spec.item if spec.item < held.items else 0
+    return obtain(
+        f"arrays:{spec.source_key()}", t("gate.arrays"),
+        lambda report: held.open(layer, item, spec.crop), lambda made: 4 * made.size,
+    )  # fmt: skip
 
 
 def source_of(spec: Spec) -> Planted | Identical | Image:

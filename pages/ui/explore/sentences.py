@@ -8,11 +8,11 @@ from engine.structure.highlights import Look
 from engine.talks.words import sentence as row_sentence
 from engine.text.tokens import isolated, shown
 from pages.ui.explore import vision
-from pages.ui.explore.scene import Scene
+from pages.ui.explore.scene import Scene, opened
 from pages.ui.shared import contents
 from pages.ui.shared.deeds import told
 from pages.ui.shared.settings import model_name, trained_settings
-from pages.ui.shared.strings import t
+from pages.ui.shared.strings import spoken, t
 from pages.ui.shared.terms import say
 
 CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
@@ -71,6 +71,8 @@ def badge(scene: Scene) -> None:
             notes.append(t("badge.beyond", trained=trained))
     if scene.total_tokens and scene.total_tokens > att.frame.m:
         notes.append(t("badge.cut", total=scene.total_tokens, kept=att.frame.m))
+    if spec.source == "arrays":
+        notes += [t("badge.note", note=spoken(note)) for note in opened(spec).notes]
     if scene.weights_only:
         notes.append(t("explore.weights_only"))
     if spec.textual and spec.by == "characters":

@@ -30,10 +30,10 @@ def choose() -> None:
     project, cached = [embedded.EMBEDDED, *embedded.trained()], in_cache()
     recent = st.session_state.get(RECENT, [])
     suits = "project" if name in project else "cache" if name in cached else "name"
-    with st.container(key="models-choose", horizontal=True, vertical_alignment="bottom"):
+    with st.container(key="models-choose", horizontal=True, vertical_alignment="center"):
         place = linked.segments(
             MODELS, "from", t("models.from"), lambda where: t(f"models.from.{where}"),
-            default=suits, width="content",
+            default=suits, width="content", label_visibility="collapsed",
         )  # fmt: skip
         if place == "name":
             _by_name(name, suits == "name")
@@ -64,6 +64,7 @@ def _among(place: str, names: Sequence[str], chosen: str, words) -> None:
     st.selectbox(
         t("models.which"), names, index=0 if chosen in names else None, key=key,
         format_func=words, on_change=picked, placeholder=t("models.which.hint"), width=420,
+        label_visibility="collapsed",
     )  # fmt: skip
 
 
@@ -77,8 +78,8 @@ def _by_name(chosen: str, own: bool) -> None:
             intake.read_by(name)
 
     st.text_input(
-        t("models.typed"), key=key, on_change=typed, placeholder="org/name, org/name@revision",
-        help=t("models.typed.help"), width=420,
+        t("models.typed"), key=key, on_change=typed, placeholder=t("models.typed"), width=420,
+        help=t("models.typed.help"), label_visibility="collapsed",
     )  # fmt: skip
 
 
@@ -137,7 +138,7 @@ def read(found: Shown) -> list[str]:
     notes = []
     if net.key_heads < net.heads:
         notes.append(t("models.grouped", heads=net.heads, groups=net.key_heads))
-    if net.second == "decoder":
+    if net.second == "decoder" and not found.spec.second:
         notes.append(t("models.two_sided"))
     if trace.weights_only is not None:
         notes.append(t("models.weights_only", reason=spoken(trace.weights_only)))

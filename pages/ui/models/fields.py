@@ -6,8 +6,9 @@ from typing import Any
 
 from engine.measure.patterns import PATTERNS
 from engine.mechanisms import MECHANISMS
+from engine.spec.fields import FIELDS
 from engine.spec.spelling import Field, parse_choice, whole
-from pages.ui.url.linked import Fields, number, one_of
+from pages.ui.url.linked import Fields, flag, number, one_of
 
 PLACES = ("project", "recent", "cache", "name")
 """Where models are looked for."""
@@ -19,6 +20,10 @@ FOUND = ("induction", *(name for name in PATTERNS if name != "induction"))
 """What heads are ranked by; on the probe there is a needle."""
 ON = ("probe", "text")
 """What they are scored on."""
+LAYOUTS = ("down", "across")
+"""How tokens stand between which lines run: a token a line, or as running text."""
+PARTS = ("heads", "one", "finder", "across", "off", "transplant", "beside")
+"""What the page shows of the model."""
 SHOWS = ("map", *SCORES, "effective")
 """What each head's place shows where all are seen."""
 
@@ -62,7 +67,22 @@ MODELS = Fields(
     "models-",
     {
         "from": one_of(PLACES),
-        "part": one_of(("heads", "finder", "off", "transplant"), "heads"),
+        "part": one_of(PARTS, "heads"),
+        "heads": _listed(2, None, "layer.head,layer.head"),
+        "row": Field(int, None, read=whole, fits=lambda x: type(x) is int and x >= 0, said="≥ 0"),
+        "from-token": number(0, 2**20, 0),
+        "layout": one_of(LAYOUTS),
+        "by-words": flag(),
+        "aside": flag(),
+        "by-value": flag(),
+        "other-model": Field(
+            str,
+            "",
+            fits=lambda x: isinstance(x, str) and len(x) <= 400 and "\n" not in x,
+            said="owner/name",
+        ),
+        "other-text": FIELDS["second"],
+        "way": one_of(("rollout", "flow"), "rollout"),
         "shows": one_of(SHOWS, "map"),
         "pattern": one_of(FOUND, "induction"),
         "on": one_of(ON, "probe"),

@@ -9,6 +9,7 @@ from engine.figures.attention.layers import layers
 from engine.models.finder import Head, ranked
 from engine.models.overview import heads_of
 from engine.text import quantities
+from pages.ui.components.chart import chart
 from pages.ui.models.fields import MODELS, SHARES, SHOWS
 from pages.ui.models.shown import Shown
 from pages.ui.shared import frame
@@ -21,7 +22,7 @@ STANDS_OUT = ("previous", "induction", "duplicate", "sink", "separator", "retrie
 TALLEST = 1_400  # px
 PLACE = 120  # px of a head's place at the most
 LOW = 56  # px of it, though there are many layers, if there is room across
-HEIGHT = 340  # px that the picture has where the sentence is to be seen under it
+HEIGHT = 300  # px that the picture has where the sentence is to be seen under it
 WIDTH = 680  # px that the picture has on a usual screen
 EDGES = 60  # px for the names around it
 
@@ -90,11 +91,9 @@ def mosaic(
     """
     drawn = found.layers
 
-    def picked() -> None:
-        points = st.session_state[key].selection.points
-        if points:
-            layer, head = points[0]["customdata"]
-            on_pick(int(layer), int(head))
+    def picked(place: list[int]) -> None:
+        layer, head = place
+        on_pick(int(layer), int(head))
 
     several = len(set(found.trace.parts)) > 1
     across = WIDTH // max(layer.heads for layer in drawn)
@@ -113,7 +112,10 @@ def mosaic(
         tints=values and tinted(values, score), numbers=numbers, chosen=chosen, off=off,
         height=min(TALLEST, place * len(drawn) + EDGES),
     )  # fmt: skip
-    frame.chart(figure, key, on_select=picked, selection_mode="points")
+    # where it is narrow, the picture keeps its shape at the top of its room: the rest is cut off
+    ratio = len(drawn) / max(layer.heads for layer in drawn)
+    st.html(f"<style>.st-key-{key} {{ --ratio: {ratio:.3f}; }}</style>")
+    chart(key, figure, t, on_pick=picked)
 
 
 def tinted(values: Sequence[Sequence[float]], score: str) -> list[list[float]]:
@@ -158,8 +160,7 @@ def stands_out(found: Shown) -> None:
             )  # fmt: skip
             st.button(
                 words, key=f"open-{pattern}", type="tertiary", help=t(f"pattern.{pattern}.help"),
-                disabled=not found.opens(head.layer), on_click=found.leave,
-                args=(head.layer, head.head),
+                on_click=found.leave, args=(head.layer, head.head),
             )  # fmt: skip
 
 

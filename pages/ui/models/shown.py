@@ -9,6 +9,7 @@ from engine.models import Model, Trace, embedded
 from engine.models.overview import Layer, overview
 from engine.models.proof import vocabulary
 from engine.spec.picture import Spec, choice
+from pages.ui.models.fields import MODELS, spelt
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import obtain
 from pages.ui.shared.reading import model, reading
@@ -88,10 +89,14 @@ class Shown:
         return f"explore?{urlencode(state.query_params(self.door(layer, head)))}"
 
     def leave(self, layer: int, head: int) -> None:
-        """Through the door, once the callback is over."""
+        """Through the door, once the callback is over; to the page's own view of one head, where
+        Explore has none."""
         if self.opens(layer):
             state.put(self.door(layer, head))
             st.session_state[LEAVING] = True
+        else:
+            MODELS.choose("heads", spelt([(layer, head)]))
+            MODELS.choose("part", "one")
 
 
 def shown(spec: Spec) -> Shown:

@@ -64,12 +64,18 @@ class Registry:
         self._kept = kept
         self._lock = threading.Lock()
 
-    def put(self, attention: Attention, name: Hashable = None) -> str:
+    def put(
+        self,
+        attention: Attention,
+        name: Hashable = None,
+        queries: tuple[str, ...] | None = None,
+    ) -> str:
         """A token for this attention: the same one for the same attention (and name) again.
 
         Args:
             name: what decides the weights; an equal name later stands for the same weights even
                 if the object is another, and keeps the token and the answers.
+            queries: what the queries are called, where they are no keys.
         """
         called = "token", id(attention) if name is None else name
         with self._lock:
@@ -77,7 +83,8 @@ class Registry:
             if entry is None or (name is None and entry.attention is not attention):
                 token, frame = secrets.token_urlsafe(24), attention.frame
                 aligned = frame.tokens is not None and frame.n <= frame.m
-                queries = frame.tokens[frame.m - frame.n :] if aligned and frame.tokens else None
+                if queries is None and aligned and frame.tokens:
+                    queries = frame.tokens[frame.m - frame.n :]
                 entry = Entry(attention, token, queries, frame.tokens)
             self._kept.put(called, entry.token, len(entry.token))
             self._kept.put(("attention", entry.token), entry, size_of(attention))

@@ -4,20 +4,28 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from engine.models import embedded
+from engine.models import Model, embedded
 from engine.sources import SOURCES, samples
+from engine.sources.arrays import Contents
+from engine.sources.arrays import contents as unpacked
+from engine.sources.stacks import CROPS
 from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS, TEXTUAL
 from engine.spec.picture import Spec
 from engine.spec.spelling import declarations
+from pages.ui.server.desk import DESK
+from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import contents, controls
+from pages.ui.shared.guard import REFUSED
+from pages.ui.shared.reading import key_of
 from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import language, t
 from pages.ui.url import state
 
 UPLOADS = {
     "file": ["txt", "md"],
-    "arrays": ["npz", "safetensors"],
+    "arrays": ["npz", "npy", "safetensors", "pt", "pth", "bin"],
     "image": ["png", "jpg", "jpeg"],
 }
 FOLDED = ("heads", "dim", "noise", "needles", "seed", "causal", "layout")
@@ -149,6 +157,43 @@ def _picture(spec: Spec) -> None:
         _uploader("image")
 
 
+def held(spec: Spec) -> Contents:
+    """A person's own arrays, unpacked.
+
+    Raises:
+        Trouble: they are no longer here; ValueError: they can't be read.
+    """
+    kept = contents.get(spec.content)
+    if kept is None or not isinstance(kept[0], bytes):
+        raise Trouble(t("error.gone"))
+    data, name = kept
+    return obtain(
+        f"contents:{spec.content}", t("gate.arrays"), lambda report: unpacked(data, name),
+        lambda made: len(data),
+    )  # fmt: skip
+
+
+def _stack(spec: Spec) -> None:
+    """Which layer and which text of a batch, and what becomes of keys without a token."""
+    try:
+        found = held(spec)
+    except REFUSED:
+        return  # said where the picture would be
+    if len(found.layers) > 1:
+        chosen = spec.layer if spec.layer is not None and spec.layer < len(found.layers) else 0
+        layer(dict(enumerate(found.layers)), chosen, state.change)
+    if found.items > 1:
+        controls.choose(
+            t("explore.item"), "item", range(found.items), min(spec.item, found.items - 1), str,
+            segments=found.items <= 8, help=t("explore.item.help"),
+        )  # fmt: skip
+    if found.stack and found.tokens is not None and found.tokens < found.keys:
+        controls.choose(
+            t("explore.crop", tokens=found.tokens, keys=found.keys), "crop", CROPS, spec.crop,
+            lambda one: t(f"explore.crop.{one}"), segments=True,
+        )  # fmt: skip
+
+
 def source(*, texts: bool = False) -> None:
     """The list of sources, and what the chosen one asks for.
 
@@ -173,6 +218,8 @@ def source(*, texts: bool = False) -> None:
         _picture(spec)
     elif shown in UPLOADS:
         _uploader(shown)
+        if spec.source == shown == "arrays":
+            _stack(spec)
     if spec.textual:
         controls.choose(
             t("explore.by"), "by", READINGS, spec.by, lambda by: t(f"by.{by}"),
@@ -187,6 +234,23 @@ def source(*, texts: bool = False) -> None:
                 controls.parameter(
                     spec.source, "source", "source_params", name, declared[name], values[name]
                 )
+
+
+def second(place: DeltaGenerator) -> None:
+    """The second text, where the model that is open reads two."""
+    spec = state.spec()
+    opened = DESK.kept.get(key_of(spec.model)) if spec.textual else None
+    if not isinstance(opened, Model) or opened.second is None:
+        return
+    key = f"second-{opened.second}"
+    controls.follow(key, spec.second)
+    with place:
+        st.text_area(
+            t(f"explore.second.{opened.second}"), key=key, height=100, max_chars=LONGEST_TEXT,
+            help=t(f"explore.second.{opened.second}.help"),
+            on_change=lambda: state.change(second=st.session_state[key]),
+            placeholder=t(f"explore.second.{opened.second}.hint"),
+        )  # fmt: skip
 
 
 def layer(names: Mapping[int, str], chosen: int | None, change: Callable[..., None]) -> None:

@@ -91,20 +91,25 @@ def text_of(spec: Spec) -> str:
 
 
 def reading(spec: Spec, most: int | None = None) -> Trace:
-    """What a model made of the text, which is also what its decoder writes if it has two sides.
+    """What a model made of the text, and of the second one where it reads two: a decoder writes
+    the first again where none is given.
 
     Args:
         most: tokens that are read at most.
     """
     text = text_of(spec)
     reader = model(spec.model)
-    whole = most is None or len(text.encode("utf-8", "replace")) < most
+    second = spec.second if reader.second else ""
+    if reader.second == "decoder" and not second:
+        second = text
+    size = len(text.encode("utf-8", "replace")) + len(second.encode("utf-8", "replace"))
+    whole = most is None or size < most
 
     def work(report: Report) -> Trace:
         return reader.read(
             text, None if whole else most, characters=spec.by == "characters",
             on_layer=lambda done: report(done / max(1, reader.layers)),
-            second=text if reader.second == "decoder" else None,
+            second=second or None,
         )  # fmt: skip
 
     return obtain(

@@ -34,6 +34,10 @@ WRITTEN = {
     "compare-heads": st.from_regex(
         r"[0-9]{1,2}\.[0-9]{1,2}(,[0-9]{1,2}\.[0-9]){0,2}", fullmatch=True
     ),
+    "models-heads": st.from_regex(r"[0-9]{1,2}\.[0-9](,[0-9]\.[0-9]){0,2}", fullmatch=True),
+    "models-row": st.integers(0, 999),
+    "models-other-model": st.sampled_from(["gpt2", "owner/name"]),
+    "models-other-text": st.text(st.characters(exclude_categories=("Cs",)), max_size=200),
     "models-off": st.just("none")
     | st.from_regex(r"[0-9]{1,2}\.[0-9](,[0-9]\.[0-9]){0,2}", fullmatch=True),
     "models-cut": st.from_regex(r"[0-9]\.[0-9]\.[0-9]{1,3}\.[0-9]", fullmatch=True),
@@ -49,7 +53,7 @@ WRITTEN = {
     ),
 }
 """Any value of what neither a list nor a range says."""
-WRONG = "§" * 201
+WRONG = "§" * 5000
 
 
 def any_value(key: str, declared: Param):
