@@ -35,7 +35,7 @@ def first_token(theme: Theme, t: Words) -> go.Figure:
     for i, (name, y) in enumerate(ways.items()):
         shape.add_trace(
             go.Scatter(
-                x=layers, y=y, mode="lines",
+                x=layers, y=y.tolist(), mode="lines",
                 name=escaped(t(f"dilution.laws.{name}")), line=pen(theme, i),
                 hovertemplate="%{y:.1%}",
             )
@@ -99,5 +99,8 @@ def spectrum(found: Sequence[tuple[int, float, float]], theme: Theme, t: Words) 
         type="log", title_text=escaped(t("dilution.axis.n")), tickvals=n,
         ticktext=[f"{x:,}" for x in n],
     )  # fmt: skip
-    shape.update_yaxes(type="log", title_text=escaped(t("dilution.laws.singular")), dtick="D2")
+    shape.update_yaxes(
+        type="log", title_text=escaped(t("dilution.laws.singular")), tickvals=[0.1, 0.2, 0.5, 1],
+        ticktext=["0.1", "0.2", "0.5", "1"],
+    )  # fmt: skip
     return shape.update_layout(margin={"t": 12})
