@@ -22,7 +22,7 @@ STEPS = 4001
 def causal(n: int, slope: float = 0.0, window: int | None = None) -> Rows:
     """Causal attention with equal scores, less `slope` a token (ALiBi), over the last `window`."""
     if n < 1:
-        raise Refusal("there is no row of {n, plural, one {# key} other {# keys}}", n=n)
+        raise Refusal("n must be at least {fewest:g}", fewest=1)
     far = np.arange(n)[:, None] - np.arange(n)
     seen = (far >= 0) & (far < (window or n))
     w = np.where(seen, np.exp(-slope * np.maximum(far, 0)), 0.0)

@@ -68,7 +68,7 @@ def moved(opened) -> dict:
 def test_theory_says_its_numbers(lab) -> None:
     opened = lab("theory").healthy()
     assert any("4,096 keys" in words and "%" in words for words in opened.words)
-    curve, threshold = opened.figures
+    curve, threshold, *_ = opened.figures
     assert len(threshold["data"]) == 2
     names = legend(curve)
     assert EN["dilution.draws.name"] in names and len(names) == 5
@@ -87,6 +87,19 @@ def test_theory_draws_each_at_its_papers_own_setting(lab) -> None:
     assert root == pytest.approx(5.9445, abs=1e-4)
     assert any(f"{root:.2f} nats" in words for words in opened.words)
     assert not any("5.5 nats" in words for words in opened.words)
+
+
+def test_theory_shows_three_known_laws(lab) -> None:
+    """The first token has over half of a row of 256 from the seventh layer on."""
+    opened = lab("theory").healthy()
+    said = " ".join(opened.words)
+    assert "over half from layer 7 on" in said and "Below γ = 2 long texts" in said
+    first, phase, spectrum = opened.figures[2:5]
+    even = first["data"][0]["y"]
+    assert even[5] < 0.5 < even[6] and len(phase["data"]) == 3
+    top, second, edge = (trace["y"] for trace in spectrum["data"])
+    assert top[-1] == pytest.approx(1, abs=0.05)
+    assert second[-1] < second[0] / 2 and edge[-1] == pytest.approx(second[-1], rel=0.25)
 
 
 def test_theory_matched_says_by_which_factor(lab) -> None:

@@ -2,11 +2,12 @@
 
 import streamlit as st
 
+from engine.dilution import laws as known_laws
 from engine.dilution import measuring, noisy
 from engine.dilution import theory as forms
 from engine.dilution.closed_forms import Setting, settled
 from engine.dilution.sweep import parameters
-from engine.figures.dilution import curves
+from engine.figures.dilution import curves, laws
 from engine.figures.dilution.curves import Curve
 from engine.mechanisms.adaptive_temperature import sharpening
 from engine.mechanisms.entmax import Entmax
@@ -32,6 +33,7 @@ METRICS = (
 )  # fmt: skip
 LONGEST = 2**20
 DRAWN = (64, 256, 1024, 4096)  # lengths of the draws
+MAPS = (64, 128, 256, 512, 1024)  # lengths of random maps
 START = 64  # keys at which mechanisms are matched
 
 
@@ -71,6 +73,35 @@ def draw() -> None:
         with st.container(key="lesson-more-theory"):
             for i in range(1, 7):
                 st.text(t(f"dilution.theory.text.{i}", end=sharpening()[1]))
+    known()
+
+
+def known() -> None:
+    """Three laws from the literature."""
+    theme = frame.theme()
+    left, middle = st.columns(2, gap="large")
+    with left:
+        st.subheader(t("dilution.laws.first.title"), anchor=False)
+        place(laws.first_token(theme, t), "first")
+        facts = {"n": laws.KEYS, "layer": laws.takes_over(), "window": laws.WINDOW}
+        caption(t("dilution.laws.first.caption", **facts), "first")
+    with middle:
+        st.subheader(t("dilution.laws.phase.title"), anchor=False)
+        place(laws.phase(theme, t), "phase")
+        critical = 1 / (1 - laws.LIKENESS)
+        facts = {"likeness": laws.LIKENESS, "critical": critical}
+        caption(t("dilution.laws.phase.caption", **facts), "phase")
+    left, _ = st.columns(2, gap="large")
+    found = obtain(
+        "theory:spectrum", t("gate.source"),
+        lambda report: [(n, *known_laws.gap(n, laws.NOISE)) for n in MAPS],
+        lambda made: 64 * len(made),
+    )  # fmt: skip
+    with left:
+        st.subheader(t("dilution.laws.spectrum.title"), anchor=False)
+        place(laws.spectrum(found, theme, t), "spectrum")
+        facts = {"n": found[-1][0], "second": found[-1][2], "least": found[0][0]}
+        caption(t("dilution.laws.spectrum.caption", **facts), "spectrum")
 
 
 def names(setting: Setting) -> dict[str, str]:
