@@ -16,7 +16,7 @@ import streamlit as st
 
 from engine import mechanisms
 from engine.models import ModelError, load
-from pages.ui.server import jobs, windows
+from pages.ui.server import jobs, thumbnails, windows
 from pages.ui.shared import own
 
 ROOT = Path(__file__).parent
@@ -45,5 +45,7 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 
 
 app = st.App(
-    ROOT / "pages" / "router.py", routes=[*windows.ROUTES, *jobs.ROUTES], lifespan=lifespan
+    ROOT / "pages" / "router.py",
+    routes=[*windows.ROUTES, *thumbnails.ROUTES, *jobs.ROUTES],
+    lifespan=lifespan,
 )

@@ -9,6 +9,7 @@ from engine.sources import samples
 from engine.spec.picture import Spec, choice
 from engine.text.tokens import isolated
 from pages.ui.components.home import home
+from pages.ui.home import grid, machine
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import contents
 from pages.ui.shared.deeds import told
@@ -122,3 +123,5 @@ if st.session_state.pop("leaving", False):
 
 if starts.draw():
     st.switch_page("talk.py")
+grid.draw()
+machine.draw()

@@ -101,6 +101,35 @@ class Memory:
 
 
 @dataclass(frozen=True, eq=False)
+class Returns:
+    """What a memory of fixed size still gives back of each piece of a text, as more is written.
+
+    Attributes:
+        size: keys of a piece.
+        alike: (h A A) mean cosine of what the memory returns for a key of a piece (last axis) and
+            the value written with it, each less the mean value, when so many pieces are taken in;
+            NaN of those to come.
+    """
+
+    size: int
+    alike: Float[Tensor, "h A A"]
+
+
+@dataclass(frozen=True, eq=False)
+class Octaves:
+    """A row's past in buckets of 1, 1, 2, 4, 8 … keys, each with a weight of its own.
+
+    Attributes:
+        level: (r) query positions -> (r m) level of each key: 0 the row's own, l ≥ 1 one of
+            2^(l−1) keys; −1 where it sees none.
+        factor: (h n L) what each level counts for each row.
+    """
+
+    level: Callable[[Int[Tensor, " r"]], Int[Tensor, "r m"]]
+    factor: Float[Tensor, "h n L"]
+
+
+@dataclass(frozen=True, eq=False)
 class Routing:
     """How queries were spread over paths, capsules, clusters or blocks ("routes").
 
@@ -165,11 +194,11 @@ class Bias:
             the query. NaN at distances that no row sees.
         logit: (h k) mean of the whole logit by distance. pairs: (k) how many pairs that is of.
         rows: (r) rows averaged: all or a sample.
-        kind: alibi, rope, t5, shaw, music or forgetting.
+        kind: alibi, rope, yarn, prope, nope, t5, shaw, music or forgetting.
         origin: q and k are "before" the model's rotation, as "given" where it has none, or
             "rotated" already where that couldn't be told.
         half_life: (h) tokens in which ALiBi halves a weight, ln 2 / slope.
-        decay: (k) RoPE's mean of q · R k over unit q = k.
+        decay: (k) a rotation's mean of q · R k over unit q = k.
         skew: (h a a) the first queries' products with Music's embeddings, one column a distance,
             falling to 0; and the same skewed, a column a key, with what is left over above the
             diagonal.
@@ -256,5 +285,5 @@ class Erasure:
 
 View = (
     Buckets | Segments | Levels | Memory | Routing | Index | Bias | Factors
-    | Parts | Gate | Stick | Erasure
+    | Parts | Gate | Stick | Erasure | Returns | Octaves
 )  # fmt: skip

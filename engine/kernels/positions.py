@@ -39,22 +39,29 @@ def frequencies(width: int) -> Float[Tensor, " half"]:
     return BASE ** (-torch.arange(width // 2, dtype=torch.float64) * 2 / (width // 2 * 2))
 
 
-def rotated(x: Float[Tensor, "h n d"], position: Int[Tensor, " n"]) -> Float[Tensor, "h n d"]:
+def rotated(
+    x: Float[Tensor, "h n d"],
+    position: Int[Tensor, " n"],
+    turns: Float[Tensor, " half"] | None = None,
+) -> Float[Tensor, "h n d"]:
     """RoPE (arXiv 2104.09864): dimension j and j + d/2 turn together, as in Llama.
 
     The article pairs neighbours, 2j and 2j + 1: the same with dimensions in another order. Where d
-    is odd the last dimension stays as it is.
+    is odd the last dimension stays as it is. Pairs turn by `turns`, RoPE's frequencies if None.
     """
     half = x.shape[-1] // 2
-    angle = position.double()[:, None] * frequencies(x.shape[-1]).to(position.device)
+    turns = frequencies(x.shape[-1]) if turns is None else turns
+    angle = position.double()[:, None] * turns.to(position.device)
     cos, sin = angle.cos().to(x), angle.sin().to(x)
     a, b, rest = x.split([half, half, x.shape[-1] - 2 * half], -1)
     return torch.cat([a * cos - b * sin, b * cos + a * sin, rest], -1)
 
 
-def decay(width: int, distance: Int[Tensor, " k"]) -> Float[Tensor, " k"]:
+def decay(
+    width: int, distance: Int[Tensor, " k"], turns: Float[Tensor, " half"] | None = None
+) -> Float[Tensor, " k"]:
     """Mean of q · R k over unit q = k that point anywhere: the mean cosine of RoPE's angles."""
-    turns = frequencies(width).to(distance.device)
+    turns = (frequencies(width) if turns is None else turns).to(distance.device)
     return (distance.double()[:, None] * turns).cos().mean(-1)
 
 

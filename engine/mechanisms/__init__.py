@@ -22,9 +22,12 @@ from engine.mechanisms.gated import Gated
 from engine.mechanisms.gaussian import Gaussian
 from engine.mechanisms.hierarchical import Hierarchical
 from engine.mechanisms.indexer import Indexer
+from engine.mechanisms.infini import Infini
 from engine.mechanisms.kmeans import KMeans
+from engine.mechanisms.landmark import Landmark
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.linformer import Linformer
+from engine.mechanisms.log_linear import LogLinear
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.memory_tokens import MemoryTokens
 from engine.mechanisms.moba import MoBA
@@ -58,9 +61,12 @@ MECHANISMS: dict[str, type[Mechanism]] = {
         Window,
         Segmented,
         Hierarchical,
+        Landmark,
         TransformerXL,
         MemoryTokens,
+        Infini,
         Delta,
+        LogLinear,
         Routed,
         Capsule,
         KMeans,

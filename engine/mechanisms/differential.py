@@ -15,8 +15,10 @@ from torch.nn import Parameter
 from engine.contract import QKV, Block, Index, Refusal, RowKind, param
 from engine.contract.views import Parts
 from engine.kernels import dense
+from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
+from engine.mechanisms.gated import read
 from engine.mechanisms.softmax import Softmax
 
 
@@ -27,8 +29,14 @@ class Differential(Mechanism):
     The paper trains the halves to share their noise; here a model that knows nothing of them is
     cut in two, so what cancels is chance. The paper's norm of each head's output, and its factor
     1 − λ_init, are no part of the weights and left out. A model trained this way brings a λ for
-    each head. Masks, bias, softcap and sinks bear on
-    both softmaxes alike. A width that is odd is refused.
+    each head. A width that is odd is refused.
+
+    The authors' second version leaves queries and keys whole: of two neighbouring query heads,
+    both on this head's keys, the second is taken from the first, and λ = σ(w·x + b) of each token
+    and head; there is no norm to leave out. In its models such pairs share their keys; here
+    a head takes its neighbour's query to its own, and with no neighbour its own. One that was not
+    trained so has λ the same for all tokens. Masks, bias, softcap and sinks bear on both softmaxes
+    alike.
     """
 
     key: ClassVar[str] = "differential"
@@ -39,10 +47,22 @@ class Differential(Mechanism):
 
     # the paper starts layer l at 0.8 − 0.6 exp(−0.3 (l − 1)): 0.2 at the first, 0.5 near the third
     lambda_: float = param(0.5, low=0.0, slider=(0.0, 1.0), step=0.05)
+    version: str = param("1", choices=("1", "2"), later=True)
+
+    @property
+    def second(self) -> bool:
+        """Whether it is the second version."""
+        return self.version == "2"
+
+    @property
+    def formulas(self) -> tuple[str, ...]:
+        return ("second",) if self.second else ("",)
 
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
-        if qkv.q.shape[-1] % 2 or qkv.k.shape[-1] % 2:
+        if self.second:
+            Dot().check(qkv)
+        elif qkv.q.shape[-1] % 2 or qkv.k.shape[-1] % 2:
             raise Refusal(
                 "differential attention splits queries and keys in half: their width must be "
                 "even, not {queries} and {keys}",
@@ -52,23 +72,46 @@ class Differential(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
-        return Difference(qkv, self.shares(qkv))
+        if self.second:
+            two = qkv, qkv.replace(q=qkv.q[neighbours(qkv.heads)])
+        else:
+            # half the width, half the variance: 1/sqrt(d/2); queries are 0 where keys don't
+            # count, so that keys stay where they are
+            first = torch.arange(qkv.q.shape[-1], device=qkv.device) < qkv.q.shape[-1] // 2
+            two = tuple(
+                qkv.replace(q=qkv.q * half, scale=qkv.factor * sqrt(2)) for half in (first, ~first)
+            )
+        return Difference(qkv, two, self.shares(qkv))
 
     def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
+        if self.second:
+            return {"w_lambda": (qkv.heads, read(qkv).shape[-1]), "b_lambda": (qkv.heads,)}
         return {"lambda": (qkv.heads,)}
 
     def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
-        """λ as the paper starts it, by the layer's depth."""
+        """λ as the paper starts it, by the layer's depth; a half in the second version."""
+        if self.second:
+            return {
+                "w_lambda": Parameter(torch.zeros(heads, read)),
+                "b_lambda": Parameter(torch.zeros(heads)),
+            }
         return {"lambda": Parameter(torch.full((heads,), 0.8 - 0.6 * exp(-0.3 * layer)))}
 
-    def shares(self, qkv: QKV) -> Float[Tensor, "h 1 1"]:
-        """λ of each head, in float64."""
+    def shares(self, qkv: QKV) -> Float[Tensor, "h n 1"]:
+        """λ of each row, in float64."""
+        shape = (qkv.heads, qkv.n, 1)
         if self.learned is None:
-            shape = (qkv.heads, 1, 1)
             return torch.full(shape, self.lambda_, dtype=torch.float64, device=qkv.device)
-        return self.learned.weights["lambda"].double().to(qkv.device)[:, None, None]
+        found = {x: w.double().to(qkv.device) for x, w in self.learned.weights.items()}
+        if self.second:
+            w, b = found["w_lambda"], found["b_lambda"]
+            return torch.sigmoid(read(qkv) @ w[..., None] + b[:, None, None])
+        return found["lambda"][:, None, None].expand(shape)
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
+        if self.second:
+            other = qkv.replace(q=qkv.q[neighbours(qkv.heads)], layer=None)
+            return dense.softmax(qkv) - self.shares(qkv) * dense.softmax(other)
         half, scale = qkv.q.shape[-1] // 2, qkv.factor * sqrt(2)  # scale 1/sqrt(d/2)
         first, second = (
             dense.softmax(qkv.replace(q=qkv.q[..., at], k=qkv.k[..., at], scale=scale, layer=None))
@@ -81,12 +124,17 @@ class Differential(Mechanism):
         return 2 * 4 * numbers(qkv)
 
     def flops(self, qkv: QKV) -> int:
-        width = qkv.k.shape[-1] + 2 * qkv.v.shape[-1]
+        width = qkv.k.shape[-1] * (2 if self.second else 1) + 2 * qkv.v.shape[-1]
         return 2 * qkv.heads * visible_pairs(qkv) * width
 
 
+def neighbours(heads: int) -> list[int]:
+    """Of each head, the other of its pair; a last one without is its own."""
+    return [min(head ^ 1, heads - 1) for head in range(heads)]
+
+
 class Difference(Attention):
-    """Two attentions over halves, the second times λ taken from the first.
+    """Two attentions over the same keys, the second times λ taken from the first.
 
     Attributes:
         parts: the two softmaxes.
@@ -94,16 +142,10 @@ class Difference(Attention):
 
     row_kind: RowKind = "signed"
 
-    def __init__(self, qkv: QKV, shares: Float[Tensor, "h 1 1"]) -> None:
+    def __init__(self, qkv: QKV, two: tuple[QKV, ...], shares: Float[Tensor, "h n 1"]) -> None:
         super().__init__(qkv.frame, views=(Parts({"kept": self.kept, "taken": self.taken}),))
         self.qkv, self.shares = qkv, shares
-        # half the width, half the variance: 1/sqrt(d/2); queries are 0 where keys don't count, so
-        # that keys stay where they are
-        first = torch.arange(qkv.q.shape[-1], device=qkv.device) < qkv.q.shape[-1] // 2
-        self.parts = tuple(
-            Softmax().attend(qkv.replace(q=qkv.q * half, scale=qkv.factor * sqrt(2)))
-            for half in (first, ~first)
-        )
+        self.parts = tuple(Softmax().attend(each) for each in two)
 
     def kept(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:
         """The first softmax."""
@@ -112,7 +154,7 @@ class Difference(Attention):
     def taken(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:
         """What is taken from it: −λ times the second."""
         second = self.parts[1].weights(rows)
-        return -self.shares.to(second) * second
+        return -self.shares[:, rows].to(second) * second
 
     @property
     def device(self) -> torch.device:
@@ -125,10 +167,10 @@ class Difference(Attention):
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
         pairs = zip(*(part.blocks(rows) for part in self.parts), strict=True)
         for first, second in pairs:
-            taken = second.weights.mul_(self.shares.to(second.weights))
+            taken = second.weights.mul_(self.shares[:, first.rows].to(second.weights))
             yield Block(first.rows, first.cols, first.weights.sub_(taken))
 
     def window(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"] | None:
         first, second = (part.window(rows, cols) for part in self.parts)
         assert first is not None and second is not None  # a plain softmax always has one
-        return first - self.shares.to(second) * second
+        return first - self.shares[:, rows].to(second) * second

@@ -92,7 +92,9 @@ class Gated(Mechanism):
         return {"w_gate": (qkv.heads, read(qkv).shape[-1]), "b_gate": (qkv.heads,)}
 
     def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
-        """Half open for every token."""
+        """Half open for every token, if it is not to stay open."""
+        if self.gate == "open":
+            return {}
         return {
             "w_gate": Parameter(torch.zeros(heads, read)),
             "b_gate": Parameter(torch.zeros(heads)),

@@ -130,7 +130,9 @@ class NSA(Mechanism):
         return {"w_gate": (qkv.heads, 3, read(qkv).shape[-1]), "b_gate": (qkv.heads, 3)}
 
     def initial(self, heads: int, width: int, read: int, layer: int) -> dict[str, Tensor]:
-        """All gates half open."""
+        """All gates half open, if they are not to stay even."""
+        if self.gate == "even":
+            return {}
         return {
             "w_gate": Parameter(torch.zeros(heads, 3, read)),
             "b_gate": Parameter(torch.zeros(heads, 3)),

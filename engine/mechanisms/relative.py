@@ -18,6 +18,7 @@ from engine.kernels import dense, positions
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks, sdpa_whole
+from engine.kernels.turning import ROTATED, Turning
 from engine.mechanisms._distances import (
     LEARNED,
     blank,
@@ -31,7 +32,7 @@ from engine.mechanisms._distances import (
 )
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 
-KINDS = ("alibi", "rope", "t5", "shaw", "music")
+KINDS = ("alibi", "rope", "yarn", "prope", "nope", "t5", "shaw", "music")
 SAMPLED = 256
 """Rows over which the view averages."""
 SKEWED = 48
@@ -47,16 +48,19 @@ class Relative(Mechanism):
     """Full softmax on q and k as they are before the model rotates them, with positions anew.
 
     "alibi" takes slope·|i − j| off (arXiv 2108.12409) and "rope" rotates q and k (2104.09864),
-    both exactly. "t5" adds a number per head and logarithmic bucket of distance (1910.10683),
-    "shaw" q·a for an embedding a of the distance, clipped at max_distance (1803.02155, keys only),
-    "music" q·e for an embedding e of each distance back, 0 from max_distance on and for keys after
-    the query (1809.04281): what these learn is fitted to the head's own positional part.
+    both exactly. Of the rotation "yarn" slows down the pairs that a longer text would turn too far
+    (2309.00071), "prope" leaves the slowest pairs as they are (2410.06205), and "nope" all of
+    them (2305.19466), so that causality alone tells positions. "t5" adds a number per head and
+    logarithmic bucket of distance (1910.10683), "shaw" q·a for an embedding a of the distance,
+    clipped at max_distance (1803.02155, keys only), "music" q·e for an embedding e of each
+    distance back, 0 from max_distance on and for keys after the query (1809.04281): what these
+    learn is fitted to the head's own positional part.
 
     Scores keep the QKV's scale, although T5 has none; a softcap is applied before the bias. Where
     the layer doesn't tell q and k before rotation, they are taken as given.
 
-    On an image "alibi" takes slope·(|Δrow| + |Δcolumn|) off; the other kinds know a line only and
-    are refused.
+    On an image "alibi" takes slope·(|Δrow| + |Δcolumn|) off and "nope" knows no positions; the
+    other kinds know a line only and are refused.
     """
 
     key: ClassVar[str] = "relative"
@@ -68,6 +72,14 @@ class Relative(Mechanism):
     kind: str = param("alibi", choices=KINDS)
     max_distance: int = param(128, low=1, slider=(8, 512), unit="tokens", log=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100))
+    part: float = param(0.75, low=0.0, high=1.0, slider=(0.0, 1.0), step=0.05, later=True)
+    stretch: float = param(4.0, low=1.0, slider=(1.0, 32.0), log=True, later=True)
+    length: int = param(1024, low=8, slider=(128, 8192), unit="tokens", log=True, later=True)
+
+    @property
+    def turning(self) -> Turning:
+        """How queries and keys turn."""
+        return Turning(self.kind, self.part, self.stretch, self.length)
 
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
@@ -77,20 +89,21 @@ class Relative(Mechanism):
         self.check(qkv)
         learned = self.learned or self.learn(qkv)
         own = bias_of_kind(qkv, self.kind, self.max_distance, learned)
-        made = positioned(qkv, self.kind, self.max_distance, self.seed, learned)
+        made = positioned(qkv, self.kind, self.max_distance, self.seed, learned, self.turning)
         output = None
         if fits_sdpa(made.replace(bias=None)):
             output = lambda: self._output(att).to(qkv.dtype)  # noqa: E731
         elif made.dtype != qkv.dtype:
             output = lambda: Composed(made, Everything()).output.to(qkv.dtype)  # noqa: E731
         att = Composed(
-            made, Everything(), output=output, views=lambda: (view(qkv, made, self.kind, own),)
+            made, Everything(), output=output, views=lambda: (view(qkv, made, self.turning, own),)
         )
         att.fidelity = learned and learned.fidelity
         return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
-        z = plain_logits(qkv, self.kind, self.max_distance, self.learned or self.learn(qkv))
+        learned = self.learned or self.learn(qkv)
+        z = plain_logits(qkv, self.kind, self.max_distance, learned, self.turning)
         return dense.masked_softmax(qkv, z, dense.allowed(qkv))
 
     def _output(self, att: Composed) -> Tensor:
@@ -120,7 +133,7 @@ class Relative(Mechanism):
         h, g, n, m, d = qkv.heads, qkv.groups, qkv.n, qkv.m, qkv.q.shape[-1]
         pairs = h * visible_pairs(qkv)
         total = 2 * pairs * (d + qkv.v.shape[-1])
-        if self.kind == "rope":  # four products and two sums for every two dimensions
+        if self.kind in ROTATED:  # four products and two sums for every two dimensions
             return total + 6 * (d // 2) * (h * n + g * m)
         if self.kind == "alibi":
             return total + 2 * pairs
@@ -131,7 +144,7 @@ class Relative(Mechanism):
 
 def on_a_line(qkv: QKV, kind: str) -> None:
     """Raises ValueError where a kind tells positions along one line only and these are patches."""
-    if qkv.grid is not None and kind not in ("none", "alibi"):
+    if qkv.grid is not None and kind not in ("none", "nope", "alibi"):
         raise Refusal(
             "“{kind}” tells positions along one line, and the patches of an image stand in rows "
             "and columns: choose “{alibi}”",
@@ -141,7 +154,12 @@ def on_a_line(qkv: QKV, kind: str) -> None:
 
 
 def positioned(
-    qkv: QKV, kind: str, max_distance: int = 128, seed: int = 0, learned: Learned | None = None
+    qkv: QKV,
+    kind: str,
+    max_distance: int = 128,
+    seed: int = 0,
+    learned: Learned | None = None,
+    turning: Turning | None = None,
 ) -> QKV:
     """The QKV with relative positions of one kind in place of the model's own rotation.
 
@@ -155,13 +173,15 @@ def positioned(
         return qkv
     one_of("kind", kind, ("none", *KINDS))
     q, k, _ = content(qkv)
-    if kind == "rope":
+    if kind in ROTATED:
+        turning = turning or Turning(kind)
+        turns = turning.frequencies(q.shape[-1])
         rows, cols = (torch.arange(x, device=qkv.device) for x in (qkv.n, qkv.m))
+        q = positions.rotated(q.to(exact(qkv)), rows + qkv.frame.offset, turns)
         return qkv.replace(
-            q=positions.rotated(q.to(exact(qkv)), rows + qkv.frame.offset),
-            k=positions.rotated(k.to(exact(qkv)), cols),
+            q=q * turning.sharpness, k=positions.rotated(k.to(exact(qkv)), cols, turns),
             v=qkv.v.to(exact(qkv)),
-        )
+        )  # fmt: skip
     if kind in LEARNED and learned is None:
         learned = fitted(qkv, kind, max_distance, seed)
     bias = bias_of_kind(qkv, kind, max_distance, learned)
@@ -171,20 +191,24 @@ def positioned(
 
 
 def plain_logits(
-    qkv: QKV, kind: str, max_distance: int, learned: Learned | None
+    qkv: QKV,
+    kind: str,
+    max_distance: int,
+    learned: Learned | None,
+    turning: Turning | None = None,
 ) -> Float[Tensor, "h n m"]:
     """Logits with relative positions of one kind or "none", each pair by its distance."""
     q, k = (qkv.q, qkv.k) if kind == "none" else content(qkv)[:2]
     q, k = q.double() * qkv.factor, dense.per_head(k, qkv)
     at, cols = dense.positions(qkv)
     far = at - cols  # (n m)
-    if kind == "rope":  # as complex numbers, of which the product turns by distance × frequency
-        half = q.shape[-1] // 2
-        turns = far[..., None] * positions.frequencies(q.shape[-1]).to(q.device)
+    if kind in ROTATED:  # as complex numbers, of which the product turns by distance × frequency
+        half, turning = q.shape[-1] // 2, turning or Turning(kind)
+        turns = far[..., None] * turning.frequencies(q.shape[-1]).to(q.device)
         a, b = (torch.complex(x[..., :half], x[..., half : 2 * half]) for x in (q, k))
         scores = torch.einsum("hnf,hmf,nmf->hnm", a, b.conj(), torch.exp(1j * turns)).real
         scores = scores + q[..., 2 * half :] @ k[..., 2 * half :].mT
-        return dense.biased(qkv, dense.capped(qkv, scores))
+        return dense.biased(qkv, dense.capped(qkv, scores * turning.sharpness))
     z = dense.biased(qkv, dense.capped(qkv, q @ k.mT))
     if kind == "none":
         return z
@@ -202,7 +226,7 @@ def plain_logits(
 
 def bias_of_kind(qkv: QKV, kind: str, max_distance: int, learned: Learned | None) -> Added | None:
     """What a kind adds to scores; None where it rotates."""
-    if kind == "rope":
+    if kind in ROTATED:
         return None
     if kind == "alibi":
         slope = positions.slopes(qkv.heads).to(qkv.device, exact(qkv))
@@ -217,15 +241,17 @@ def bias_of_kind(qkv: QKV, kind: str, max_distance: int, learned: Learned | None
     return positions.Embedded(features, table.to(features), names)
 
 
-def view(qkv: QKV, made: QKV, kind: str, own: Added | None) -> Bias:
+def view(qkv: QKV, made: QKV, turning: Turning, own: Added | None) -> Bias:
     """What position adds by distance, and what each kind is made of."""
+    kind = turning.kind
     distance, rows = looked_at(qkv)
     means = mean_by_distance(qkv, made, own, distance, rows)
     found = Bias(distance, *means, rows, kind, content(qkv)[2])
     if kind == "alibi":
         return replace(found, half_life=log(2) / positions.slopes(qkv.heads).float())
-    if kind == "rope":
-        return replace(found, decay=positions.decay(qkv.q.shape[-1], distance).float())
+    if kind in ROTATED:
+        turns = turning.frequencies(qkv.q.shape[-1])
+        return replace(found, decay=positions.decay(qkv.q.shape[-1], distance, turns).float())
     assert isinstance(own, positions.Embedded)
     if kind == "music":
         return replace(found, skew=skew_of(own, min(SKEWED, qkv.n)))

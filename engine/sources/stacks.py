@@ -53,13 +53,13 @@ class Stack:
             ValueError: there is no such layer or text.
         """
         for name, number, total in (
-            ("layer", layer, len(self.steps)),
-            ("text of the batch", item, self.items),
+            (Refusal("layer"), layer, len(self.steps)),
+            (Refusal("text of the batch"), item, self.items),
         ):
             if not 0 <= number < total:
                 raise Refusal(
                     "there is no {name} {number}: the last is {last}",
-                    name=Refusal(name), number=number, last=total - 1,
+                    name=name, number=number, last=total - 1,
                 )  # fmt: skip
         steps = [_floats(x[item]) for x in self.steps[layer]]
         if len(steps) == 1:

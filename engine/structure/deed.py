@@ -12,7 +12,17 @@ from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import RowKind
-from engine.contract.views import Bias, Erasure, Factors, Levels, Memory, Routing, Stick
+from engine.contract.views import (
+    Bias,
+    Erasure,
+    Factors,
+    Levels,
+    Memory,
+    Octaves,
+    Returns,
+    Routing,
+    Stick,
+)
 from engine.structure import beside
 from engine.structure.shown import Shown
 
@@ -149,6 +159,34 @@ def _(view: Memory, shown: Shown, weights: Tensor, full: Tensor | None) -> Deed 
     used = held[held >= 0]
     shares = {"far": float(weights[:begin].sum()), "far_full": float(full[:begin].sum())}
     return Deed("slots", shares, numbers={"slots": len(used.unique()), "held": len(used)})
+
+
+@did.register
+def _(view: Returns, shown: Shown, weights: Tensor, full: Tensor | None) -> Deed | None:
+    memory = shown.att.view(Memory)
+    begin = max(0, shown.row + shown.att.frame.offset) // memory.segment * memory.segment
+    if full is None:
+        return None
+    if not begin:
+        return Deed("returned_none")
+    return Deed(
+        "returned",
+        {"far": float(weights[:begin].sum()), "far_full": float(full[:begin].sum())},
+    )
+
+
+@did.register
+def _(view: Octaves, shown: Shown, weights: Tensor, full: Tensor | None) -> Deed:
+    level = view.level(shown.here())[0].cpu()
+    names = torch.unique(level[level >= 0])
+    if not len(names):
+        return Deed("")
+    mass = torch.stack([weights[level == name].double().sum() for name in names])
+    most = int(mass.abs().argmax())
+    return Deed(
+        "octaves", {"most": float(mass[most])},
+        numbers={"buckets": len(names), "keys": int((level == names[most]).sum())},
+    )  # fmt: skip
 
 
 @did.register

@@ -144,7 +144,7 @@ def two_parts(shown: Shown) -> Halves | None:
     )
     if (hidden := shown.att.hidden_keys) is not None:
         first[array(hidden)], second[array(hidden)] = 0, 0
-    return Halves(first, second, float(att.shares[shown.head]))
+    return Halves(first, second, float(att.shares[shown.head, shown.row]))
 
 
 @dataclass(frozen=True, eq=False)

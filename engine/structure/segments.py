@@ -10,7 +10,6 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract.views import Segments
-from engine.kernels import patterns
 from engine.measure.attention import Attention
 from engine.measure.cells import Cells
 from engine.mechanisms.window import Window
@@ -137,6 +136,7 @@ class WindowCut:
     """Full attention of one head, cut by a window; R rows were looked at.
 
     Attributes:
+        wide: keys back from which the window's are, holes counted.
         rows: (R) which. map: pooled by the largest, at most CELLS a side.
         near, first, lost: (R) mass in the window, on sinks outside it, and on neither.
         label: (m) 0 for keys that the chosen row reads in its window, 1 for sinks, −1 for others.
@@ -144,6 +144,7 @@ class WindowCut:
     """
 
     window: int
+    wide: int
     sinks: int
     rows: Int[Tensor, " R"]
     map: Float[Tensor, "a b"]
@@ -157,12 +158,12 @@ class WindowCut:
 def window_cut(shown: Shown) -> WindowCut | None:
     """What a window leaves of full attention; None of another mechanism."""
     mechanism, frame = shown.mechanism, shown.att.frame
-    if not isinstance(mechanism, Window):
+    if not isinstance(mechanism, Window) or shown.qkv is None:
         return None
     window, sinks = mechanism.window, min(mechanism.sinks, frame.m)
     full = shown.full()
     rows, cols = sampled(frame.n), torch.arange(frame.m)
-    reach = patterns.near(frame, window)
+    reach = mechanism.pattern(shown.qkv, 0)
     near, first, whole = (torch.zeros(len(rows)) for _ in range(3))
 
     def each(part: slice, w: Float[Tensor, "r m"]) -> None:
@@ -179,4 +180,5 @@ def window_cut(shown: Shown) -> WindowCut | None:
     out = int((seen & (label < 0))[:before].sum())
     label = label.masked_fill(~seen, -1)
     lost = (whole - near - first).clamp_min(0)
-    return WindowCut(window, sinks, rows, cells, near, first, lost, label, out)
+    wide = window * mechanism.dilation
+    return WindowCut(window, wide, sinks, rows, cells, near, first, lost, label, out)

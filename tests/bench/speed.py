@@ -83,6 +83,27 @@ def ratios(qkv: engine.QKV, rounds: int, seconds: Callable) -> dict[str, float]:
     }
 
 
+LATER = ("indexer", "nsa", "delta", "log_linear", "infini", "landmark", "forgetting", "gated",
+         "stick_breaking", "differential")  # fmt: skip
+"""Mechanisms whose summary should take at most three times softmax's."""
+
+
+def summaries(n: int, heads: int, rounds: int, device: torch.device) -> dict[str, float]:
+    """Median ratio of each mechanism's output, statistics and maps to softmax's, causally."""
+    qkv, seconds = made(heads, n, n, True, device), clock(device)
+    base = engine.make("softmax")
+    runs = {key: engine.make(key).fit(qkv) for key in LATER}
+    found: dict[str, list[float]] = {key: [] for key in LATER}
+    for made_of in (base, *runs.values()):  # warm-up
+        made_of.attend(qkv).summary(512)
+    for _ in range(rounds):
+        whole = seconds(lambda: base.attend(qkv).summary(512))
+        for key, made_of in runs.items():
+            taken = seconds(lambda one=made_of: one.attend(qkv).summary(512))
+            found[key].append(taken / whole)
+    return {key: statistics.median(x) for key, x in found.items()}
+
+
 PEAK = """
 import json, resource, sys, threading, time, torch, engine
 n, m, heads, causal = json.loads(sys.argv[1])
@@ -139,6 +160,10 @@ def main(argv: list[str] | None = None) -> None:
             print(
                 f"{n:>7} {heads:>5} {causal!s:>6} {1e3 * found['torch']:>9.1f}  {row}", flush=True
             )
+    print("output, statistics and maps, fitted before, as a ratio to softmax's, causally")
+    for n, heads in sizes[:1] if args.quick else ((4096, 4), (16384, 1)):
+        found = summaries(n, heads, 1 if args.quick else 3, device)
+        print(f"{n:>7} {heads:>5}  " + "  ".join(f"{key} {x:.2f}" for key, x in found.items()))
     if device.type == "cpu" and not args.quick:
         print("peak memory above inputs and results, MB")
         for n, m, heads in (

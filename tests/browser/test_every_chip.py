@@ -1,4 +1,5 @@
-"""Home: every mechanism is drawn whole, in both languages, at every length, in finite numbers."""
+"""Home: every mechanism is drawn whole, in both languages, in finite numbers; at its shortest and
+at one more length in turn, and as a sweep at every length."""
 
 import re
 
@@ -10,12 +11,13 @@ from tests.browser.home import faults, last, longer
 NUMBER = re.compile(r"^(–|\d[\d,]*(\.\d)?)$")
 
 
+@pytest.mark.parametrize("every", [False, pytest.param(True, marks=pytest.mark.sweep)])
 @pytest.mark.parametrize(
     "tab",
     [{"viewport": {"width": 1280, "height": 720}, "reduced_motion": "reduce"}],
     indirect=True,
 )
-def test_every_chip_draws(tab) -> None:
+def test_every_chip_draws(tab, every: bool) -> None:
     """The first token is set aside throughout, as differential weights were once undone by."""
     logged: list[str] = []
 
@@ -37,7 +39,8 @@ def test_every_chip_draws(tab) -> None:
                 key = variants.nth(j).get_attribute("data-key")
                 variants.nth(j).click()
                 page.wait_for_selector(f".home[data-drawn^='{key} ']:not(.waiting)")
-                for step in range(last(page) + 1):
+                most = last(page)
+                for step in range(most + 1) if every else (0, 1 + len(pressed) % most):
                     longer(page, step)
                     assert faults(page) == [], (language, key, step)
                     assert NUMBER.match(page.locator(".home-number").inner_text())

@@ -17,7 +17,7 @@ import {
 const LOOK = {
   tints: ["#111111", "#222222"],
   faint: "#686d76",
-  accent: "#c2500b",
+  accent: "#ab4609",
   paper: "#fdfdfc",
 };
 
@@ -99,8 +99,8 @@ test("borders stand in the window, for rows where the keys of the same place are
 });
 
 test("a colour with an opacity", () => {
-  assert.equal(clear("#c2500b", 0.5), "#c2500b80");
-  assert.equal(clear("#c2500b", 0), "#c2500b00");
+  assert.equal(clear("#ab4609", 0.5), "#ab460980");
+  assert.equal(clear("#ab4609", 0), "#ab460900");
 });
 
 test("the ribbon is as wide as distance halves a key, on one side or on both", () => {

@@ -7,7 +7,7 @@ const LOOK = {
   weight: ["#fdfdfc", "#84d6e6", "#33b7da", "#0093c6", "#0a6fa6"],
   signed: ["#5e3230", "#fdfdfc", "#26364f"],
   faint: "#686d76",
-  accent: "#c2500b",
+  accent: "#ab4609",
   paper: "#fdfdfc",
 };
 const SIZE = { across: 100, down: 200 };

@@ -196,7 +196,8 @@ LEAVING = {
     "moba": {"block": 1, "top_k": 1}, "indexer": {"top_k": 1},
     "kmeans": {"clusters": 1, "window": 1},
     "linear": {"feature_map": "relu"}, "combined": {"size": 1}, "forgetting": {},
-    "stick_breaking": {}, "delta": {},
+    "stick_breaking": {}, "delta": {}, "infini": {"segment": 1},
+    "log_linear": {},
 }  # fmt: skip
 
 

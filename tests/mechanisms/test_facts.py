@@ -28,7 +28,8 @@ CLOSED = [
 LEARNING = [
     ("additive", {"hidden": 5}), ("linformer", {"rank": 8, "projection": "fitted"}),
     ("linformer", {"rank": 8, "projection": "svd"}), ("memory_tokens", {"segment": 8, "slots": 3}),
-    ("gated", {}), ("nsa", {"block": 4}), ("routing", {"width": 5}),
+    ("gated", {}), ("nsa", {"block": 4}), ("infini", {"segment": 8}), ("log_linear", {}),
+    ("routing", {"width": 5}),
     ("indexer", {"width": 3, "top_k": 4}),
     ("capsule", {"capsules": 3}), ("kmeans", {"clusters": 3}),
     *(("relative", {"kind": kind}) for kind in ("t5", "shaw", "music")),

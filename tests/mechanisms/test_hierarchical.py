@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
@@ -42,12 +43,19 @@ def made(n=40, m=None, groups=2, seed=0, causal=False, levels=3, **more) -> engi
     )  # fmt: skip
 
 
+def shares(z: list[float]) -> list[float]:
+    """Softmax."""
+    e = np.exp(np.array(z) - max(z))
+    return (e / e.sum()).tolist()
+
+
 def defined(qkv: engine.QKV, aggregate: str, levels: int, open: int = 0) -> torch.Tensor:
     """(h n m) in float64, one row and one unit at a time, from the definition."""
     tree = Tree.of(qkv.frame, levels)
-    seen = oracle.allowed(qkv)
-    logits = oracle.logits(qkv)
-    raw = oracle.logits(qkv.replace(softcap=None, bias=None))
+    seen = oracle.allowed(qkv).numpy()
+    logits = oracle.logits(qkv).numpy()
+    raw = oracle.logits(qkv.replace(softcap=None, bias=None)).numpy()
+    bias = qkv.bias and qkv.bias(torch.arange(qkv.n), torch.arange(qkv.m)).double().numpy()
     spans = [tree.spans(i).tolist() for i in range(len(tree.names))]
     out = torch.zeros(qkv.heads, qkv.n, qkv.m, dtype=torch.float64)
 
@@ -58,15 +66,14 @@ def defined(qkv: engine.QKV, aggregate: str, levels: int, open: int = 0) -> torc
             return -math.inf
         z = logits[h, i, keys]
         if level == len(spans) - 1 or aggregate == "logsumexp":
-            return float(z.logsumexp(0))
+            return float(np.logaddexp.reduce(z))
         if aggregate == "max":
             return float(z.max())
         value = raw[h, i, keys].mean()
         if qkv.softcap is not None:
-            value = qkv.softcap * torch.tanh(value / qkv.softcap)
-        if qkv.bias is not None:
-            both = qkv.bias(torch.arange(qkv.n), torch.arange(qkv.m))
-            value = value + both[h, i, keys].double().mean()
+            value = qkv.softcap * math.tanh(value / qkv.softcap)
+        if bias is not None:
+            value = value + bias[h, i, keys].mean()
         return float(value) + math.log(len(keys))
 
     for h in range(qkv.heads):
@@ -75,8 +82,7 @@ def defined(qkv: engine.QKV, aggregate: str, levels: int, open: int = 0) -> torc
                 continue
             z = [score(h, i, 0, u) for u in range(len(spans[0]))]
             extra = [] if qkv.sinks is None else [float(qkv.sinks[h])]
-            share = torch.tensor(z + extra, dtype=torch.float64).softmax(0)[: len(z)]
-            mass = dict(enumerate(share.tolist()))
+            mass = dict(enumerate(shares(z + extra)[: len(z)]))
             for level in range(1, len(spans)):
                 if open:
                     total = sum(mass.values())
@@ -90,10 +96,8 @@ def defined(qkv: engine.QKV, aggregate: str, levels: int, open: int = 0) -> torc
                     children = [
                         c for c in range(len(spans[level])) if tree.parents[level - 1][c] == u
                     ]
-                    z = torch.tensor(
-                        [score(h, i, level, c) for c in children], dtype=torch.float64
-                    )
-                    below |= dict(zip(children, (weight * z.softmax(0)).tolist(), strict=True))
+                    parts = shares([score(h, i, level, c) for c in children])
+                    below |= {c: weight * x for c, x in zip(children, parts, strict=True)}
                 mass = below
             for j, weight in mass.items():
                 out[h, i, j] = weight

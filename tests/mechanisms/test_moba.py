@@ -26,10 +26,11 @@ def made(n: int = 70, groups: int = 2, causal: bool = True, m: int | None = None
 def chosen(qkv: engine.QKV, block: int, top_k: int) -> Tensor:
     """(h n m) keys of the chosen blocks, from the formula, in plain loops."""
     count = -(-qkv.m // block)
-    seen = torch.ones(qkv.m, dtype=torch.bool) if qkv.key_mask is None else qkv.key_mask
+    seen = [True] * qkv.m if qkv.key_mask is None else qkv.key_mask.tolist()
+    queries, keys = qkv.q.double().numpy(), qkv.k.double().numpy()
     found = torch.zeros(qkv.heads, qkv.n, qkv.m, dtype=torch.bool)
     for h in range(qkv.heads):
-        k = qkv.k[h // (qkv.heads // qkv.groups)].double()
+        k = keys[h // (qkv.heads // qkv.groups)]
         for i in range(qkv.n):
             at = i + (qkv.m - qkv.n if qkv.causal else 0)
             own = min(max(at, 0) // block, count - 1)
@@ -37,7 +38,7 @@ def chosen(qkv: engine.QKV, block: int, top_k: int) -> Tensor:
             for b in range(count):
                 inside = [j for j in range(b * block, min((b + 1) * block, qkv.m)) if seen[j]]
                 if b != own and inside and (b < own or not qkv.causal):
-                    gate.append((-float(qkv.q[h, i].double() @ k[inside].mean(0)), b))
+                    gate.append((-float(queries[h, i] @ k[inside].mean(0)), b))
             for b in [own] + [b for _, b in sorted(gate)[: top_k - 1]]:
                 found[h, i, b * block : (b + 1) * block] = True
     return found

@@ -7,7 +7,9 @@ import torch
 import torch.nn.functional as F
 
 import engine
+from engine.contract import Grid
 from tests import oracle
+from tests.refusals import refused
 
 
 @pytest.mark.parametrize("causal", [False, True])
@@ -70,3 +72,47 @@ def test_operations_are_those_of_its_pairs(causal, n, m):
             pairs &= torch.arange(m) <= rows[:, None]
         made = engine.make("window", window=window, sinks=sinks)
         assert made.flops(qkv) == 2 * 2 * int(pairs.sum()) * 7
+
+
+@pytest.mark.parametrize("causal", [False, True])
+@pytest.mark.parametrize(
+    ("window", "dilation", "sinks", "whole"), [(4, 3, 0, False), (3, 5, 2, True), (1, 9, 4, True)]
+)
+def test_holes_and_global_tokens_pair_by_pair(window, dilation, sinks, whole, causal):
+    """Longformer's pattern, said of each pair."""
+    qkv = engine.sources.planted(n=40, heads=1, dim=4, causal=causal)
+    more = {"window": window, "dilation": dilation, "sinks": sinks, "whole": whole}
+    att = engine.attend(qkv, "window", **more)
+    steps = {dilation * i for i in range(window)}
+    for i in range(40):
+        for j in range(40):
+            seen = abs(i - j) in steps or j < sinks or (whole and i < sinks)
+            assert bool(att.weights()[0, i, j] > 0) == (seen and (j <= i or not causal)), (i, j)
+    torch.testing.assert_close(att.output, oracle.output(att.weights().double(), qkv).float())
+    assert engine.make("window", **more).pairs(qkv) >= int((att.weights() > 0).sum())
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_random_keys_are_drawn_for_each_query_from_those_it_sees(causal):
+    """BigBird: as many as asked at most, evenly spread, the same on every call; more begin with
+    fewer."""
+    qkv = engine.sources.identical(n=400, heads=1, dim=4).replace(causal=causal)
+    few, more = (
+        engine.attend(qkv, "window", window=1, sinks=0, random=r).weights()[0] > 0 for r in (3, 9)
+    )
+    assert (more | ~few).all() and (few.sum(-1) <= 4).all() and few.sum() > 1000
+    row, col = more.fill_diagonal_(False).nonzero(as_tuple=True)
+    place = (col + 0.5) / ((row + 1.0) if causal else 400.0)
+    late = place[row > 50]
+    assert abs(float(late.mean()) - 0.5) < 0.02 and float(late.std()) == pytest.approx(
+        12**-0.5, abs=0.02
+    )
+
+
+def test_on_an_image_a_window_has_no_holes():
+    grid = Grid(3, 3, torch.cartesian_prod(torch.arange(3), torch.arange(3)))
+    qkv = engine.sources.planted(n=9, heads=1, dim=4).replace(grid=grid)
+    with refused(match="on an image a window has no dilation"):
+        engine.attend(qkv, "window", dilation=2)
+    w = engine.attend(qkv, "window", window=1, sinks=0, random=2).weights()[0]
+    assert (w.diagonal() > 0).all() and ((w > 0).sum(-1) <= 3).all()

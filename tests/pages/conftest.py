@@ -1,5 +1,6 @@
 """Pages under AppTest, read by a small random model that is made on the spot."""
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,9 @@ import torch
 from streamlit.testing.v1 import AppTest
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from engine.models import embedded
 from engine.models.training.tokenizer import train_tokenizer
+from pages.ui.server.desk import DESK, KEPT, Store
 from tests.typecheck import unchecked
 
 ROOT = Path(__file__).parents[2]
@@ -45,6 +48,14 @@ def folder(tmp_path_factory) -> str:
     return str(place)
 
 
+@pytest.fixture
+def small(folder, monkeypatch) -> str:
+    """The small model in the embedded one's place; nothing that is kept is of the other."""
+    monkeypatch.setattr(embedded, "TINY", folder)
+    monkeypatch.setattr(DESK, "kept", Store(KEPT))
+    return folder
+
+
 class Page:
     """One page in one session."""
 
@@ -58,9 +69,17 @@ class Page:
 
     @property
     def parts(self) -> list[Any]:
-        """The page's components, without the header that every page has."""
+        """The page's components, without the header that every page has, and without charts."""
+        apart = ("attention_header", "attention_chart")
         found = self.test.get("bidi_component")
-        return [part for part in found if part.proto.component_name != "attention_header"]
+        return [part for part in found if part.proto.component_name not in apart]
+
+    @property
+    def figures(self) -> list[dict[str, Any]]:
+        """Traces and layout of the page's charts."""
+        found = self.test.get("bidi_component")
+        charts = [part for part in found if part.proto.component_name == "attention_chart"]
+        return [json.loads(json.loads(part.proto.json)["figure"]) for part in charts]
 
     def run(self) -> "Page":
         """Run again, with what was set."""

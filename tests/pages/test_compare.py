@@ -37,7 +37,7 @@ def test_opens_drawn(compare, language):
     page = compare(lang=language).healthy()
     shown = maps(page)
     assert len(shown) == len(DEFAULT.columns)
-    assert len(page.test.get("plotly_chart")) == 2  # the difference and the chosen row
+    assert len(page.figures) == 2  # the difference and the chosen row
     assert len(table(page)) == len(DEFAULT.columns)
     for key in ("link", "top", "query", "head", "window"):
         assert len({json.dumps(one[key]) for one in shown}) == 1, key

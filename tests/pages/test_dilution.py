@@ -28,11 +28,6 @@ def lab(page, folder, monkeypatch, tmp_path):
     return lambda part, **query: page("dilution", lab=part, lang="en", **query)
 
 
-def figures(opened) -> list[dict]:
-    """The charts on the page."""
-    return [json.loads(chart.proto.spec) for chart in opened.test.get("plotly_chart")]
-
-
 def ended(job) -> None:
     """Wait, asking as the browser does, until the job has ended."""
     while not job.done:
@@ -70,7 +65,7 @@ def moved(opened) -> dict:
 def test_theory_says_its_numbers(lab) -> None:
     opened = lab("theory").healthy()
     assert any("4,096 keys" in words and "%" in words for words in opened.words)
-    curve, threshold = figures(opened)
+    curve, threshold = opened.figures
     assert len(threshold["data"]) == 2
     names = legend(curve)
     assert EN["dilution.draws.name"] in names and len(names) == 5
@@ -78,9 +73,9 @@ def test_theory_says_its_numbers(lab) -> None:
 
 def test_theory_draws_each_at_its_papers_own_setting(lab) -> None:
     opened = lab("theory").healthy()
-    names = legend(figures(opened)[0])
+    names = legend(opened.figures[0])
     assert any("0.43" in name for name in names) and not any("×" in name for name in names)
-    assert last(figures(opened)[0], "entmax") == pytest.approx(1)
+    assert last(opened.figures[0], "entmax") == pytest.approx(1)
     assert EN["dilution.theory.own"] in opened.words
     # where the polynomial of adaptive temperature is back at 1, from its own root
     root = max(
@@ -93,9 +88,9 @@ def test_theory_draws_each_at_its_papers_own_setting(lab) -> None:
 
 def test_theory_matched_says_by_which_factor(lab) -> None:
     opened = lab("theory", **{"lab-matched": "true"}).healthy()
-    names = legend(figures(opened)[0])
+    names = legend(opened.figures[0])
     assert any("× 0.31" in name for name in names) and any("0.24" in name for name in names)
-    assert last(figures(opened)[0], "entmax") == pytest.approx(0.465, abs=1e-3)
+    assert last(opened.figures[0], "entmax") == pytest.approx(0.465, abs=1e-3)
     assert any("0.31" in words and "6.43" in words for words in opened.words)
     assert EN["mechanism.adaptive_temperature.name"] in names  # never matched: no factor
 
@@ -120,7 +115,7 @@ def test_a_first_sweep_starts_by_itself_and_fills_the_charts(lab) -> None:
     opened.run().healthy()
     assert moved(opened)["job"] is None
     assert any("32" in words and "64" in words and "→" in words for words in opened.words)
-    assert len(figures(opened)) >= 5
+    assert len(opened.figures) >= 5
     assert any("python -m engine sweep --of" in code.value for code in opened.test.code)
 
 
@@ -163,7 +158,7 @@ def test_a_row_is_matched_where_the_sweep_is(lab) -> None:
 
 def test_noise_beside_its_closed_form(lab) -> None:
     opened = lab("noise").healthy()
-    four = figures(opened)[:4]
+    four = opened.figures[:4]
     assert [chart["data"][0]["type"] for chart in four] == ["heatmap"] * 4
     # hatched where noise is above half of √(2 ln n); 3 at 16 keys would be 23 %, and is 58 %
     assert [len(chart["data"]) for chart in four] == [2, 3, 2, 2]
@@ -175,7 +170,7 @@ def test_noise_beside_its_closed_form(lab) -> None:
 def test_heads_are_ranked_within_training(lab, monkeypatch) -> None:
     monkeypatch.setattr(opening, "LONGEST", 256)
     opened = lab("growing").healthy()
-    lines, ranking, _ = figures(opened)
+    lines, ranking, _ = opened.figures
     assert len(lines["data"]) > 3 and ranking["data"][0]["type"] == "bar"
     told, apart = (
         next(words for words in opened.words if mark in words)
@@ -241,7 +236,7 @@ def test_a_persons_own_text_grows_in_their_model(lab, folder, metric) -> None:
     query = {"text": text, "model": folder, "lab-metric": metric}
     opened = lab("growing", **query).healthy()
     assert opened.test.selectbox(key="lab-text").value == "own"
-    grown = figures(opened)[0]
+    grown = opened.figures[0]
     assert grown["layout"]["yaxis"]["title"]["text"] == EN[f"stat.{metric}"]
     assert any("small reads the text anew" in words for words in opened.words)
 
@@ -253,7 +248,7 @@ def test_a_text_too_short_to_grow_says_so(lab, folder) -> None:
 
 def test_irrelevant_passages_disturb_a_real_text(lab, folder) -> None:
     opened = lab("noise", model=folder).healthy()
-    assert len(figures(opened)) == 5
+    assert len(opened.figures) == 5
     # every text is longer than the 64 tokens that this model was trained on: nothing but that
     assert not any("of its weight. When" in words for words in opened.words)
     assert any("Beyond the 64 tokens" in words for words in opened.words)
@@ -291,9 +286,9 @@ def test_what_the_lab_opens_with_is_there_at_once(page, monkeypatch, tmp_path) -
             if trace.get("name") and trace.get("showlegend") is not False
         ]  # fmt: skip
         assert [len(values(trace["x"])) for trace in lines] == [5] * 5
-        assert len(figures(page("dilution", lab="noise", lang=lang).healthy())) == 5
+        assert len(page("dilution", lab="noise", lang=lang).healthy().figures) == 5
         monkeypatch.setattr(growing.reading, "model", lambda name: None)
-        assert len(figures(page("dilution", lab="growing", lang=lang).healthy())) == 2
+        assert len(page("dilution", lab="growing", lang=lang).healthy().figures) == 2
 
 
 def test_a_sweep_keeps_its_keys_from_those_of_a_picture(lab) -> None:

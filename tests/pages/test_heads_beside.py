@@ -26,7 +26,7 @@ def test_the_pages_head_and_the_next_are_drawn(heads, language):
     assert (first["head"], second["head"]) == (3, 0)  # after the last of all comes the first
     assert first["top"] == second["top"] and first["query"] == second["query"]
     assert first["link"] == second["link"] == "heads"
-    assert len(opened.test.get("plotly_chart")) == 2
+    assert len(opened.figures) == 2
 
 
 def test_heads_of_several_layers_by_a_link(heads):

@@ -3,6 +3,7 @@
 import base64
 import json
 import re
+from html import unescape
 from urllib.parse import parse_qsl
 
 import numpy as np
@@ -19,9 +20,8 @@ from pages.ui.shared import contents
 
 
 @pytest.fixture
-def home(page, folder, monkeypatch):
+def home(page, small):
     """home(lang) opens Home with the small model in the embedded one's place."""
-    monkeypatch.setattr(embedded, "TINY", folder)
     return lambda language: page("home", lang=language)
 
 
@@ -148,3 +148,18 @@ def test_a_model_that_can_not_be_opened_is_a_sentence(page, monkeypatch, tmp_pat
     DESK.kept.clear()
     opened = page("home", lang="en").healthy()
     assert opened.words and not opened.parts
+
+
+@pytest.mark.parametrize("language", ["en", "zh"])
+def test_every_mechanism_stands_below_with_a_door(home, language) -> None:
+    opened = home(language).healthy()
+    (grid,) = (x.proto.body for x in opened.test.get("html") if "class='grid'" in x.proto.body)
+    links = re.findall(r"<a href='explore\?([^']+)'>", grid)
+    specs = [read(dict(parse_qsl(unescape(link))))[0] for link in links]
+    assert sorted(spec.mechanism for spec in specs) == sorted(MECHANISMS)
+    assert {spec.language for spec in specs} == {language}
+    assert grid.count("<img src='api/thumbnail?") == len(MECHANISMS)
+
+
+def test_what_the_machine_offers_is_said(home) -> None:
+    assert any("models come with it" in words for words in home("en").healthy().words)

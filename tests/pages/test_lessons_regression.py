@@ -6,7 +6,6 @@ from urllib.parse import parse_qsl, urlparse
 
 import pytest
 
-from engine.lessons import regression
 from engine.spec.fields import LANGUAGES
 from engine.spec.picture import parsed
 from pages.ui.foundations import PARTS
@@ -112,6 +111,12 @@ def test_more_data_are_told_as_they_come_out(lesson, w, how) -> None:
     assert told == {how}
 
 
+def quick(monkeypatch) -> None:
+    """Training of a few steps, as fast as they come."""
+    monkeypatch.setattr(part, "PACE", 0.0)
+    monkeypatch.setattr(part, "STEPS", 24)
+
+
 def trained(page) -> None:
     """Wait, asking as the browser does, until the training has ended."""
     job = JOBS.get(page.test.session_state["regression-run"]["token"])
@@ -122,7 +127,7 @@ def trained(page) -> None:
 
 
 def test_training_is_watched_and_told(lesson, monkeypatch) -> None:
-    monkeypatch.setattr(part, "PACE", 0.0)
+    quick(monkeypatch)
     page = lesson(part="regression", **{"regression-pool": "learned", "regression-rate": "0.1"})
     before = pictures(page)[0]["figure"]
     page.test.button(key="regression-start").click().run()
@@ -133,7 +138,7 @@ def test_training_is_watched_and_told(lesson, monkeypatch) -> None:
     trained(page)
     state = JOBS.get(token).state
     assert len(state["traces"]) == len(before["data"]) and state["share"] == 1
-    assert len(state["descent"]["traces"][1]["y"]) == regression.STEPS + 1
+    assert len(state["descent"]["traces"][1]["y"]) == part.STEPS + 1
     assert says(page, "lesson.regression.notice.learned")
     assert pictures(page)[0]["figure"]["data"][1] != before["data"][1]
     page.test.slider(key="regression-seed").set_value(3).run()
@@ -141,7 +146,7 @@ def test_training_is_watched_and_told(lesson, monkeypatch) -> None:
 
 
 def test_a_rate_that_diverges_is_stopped_and_told(lesson, monkeypatch) -> None:
-    monkeypatch.setattr(part, "PACE", 0.0)
+    quick(monkeypatch)
     page = lesson(part="regression", **{"regression-pool": "learned", "regression-rate": "50.0"})
     page.test.button(key="regression-start").click().run()
     trained(page)
@@ -153,7 +158,7 @@ def test_a_rate_that_diverges_is_stopped_and_told(lesson, monkeypatch) -> None:
 
 
 def test_the_article_s_training_is_one_button_and_a_link(lesson, monkeypatch) -> None:
-    monkeypatch.setattr(part, "PACE", 0.0)
+    quick(monkeypatch)
     page = lesson(part="regression", **{"regression-seed": "3", "regression-noise": "1.0"})
     page.test.button(key="regression-article-button").click().run()
     said = {k: v for k, v in page.healthy().said.items() if k.startswith("regression-")}
@@ -169,7 +174,7 @@ def test_the_article_s_training_is_one_button_and_a_link(lesson, monkeypatch) ->
     page.test.button(key="regression-start").click().run()  # training of one's own takes over
     trained(page)
     assert "regression-article" not in page.said
-    assert len(pictures(page)[2]["figure"]["data"][1]["x"]) == regression.STEPS + 1
+    assert len(pictures(page)[2]["figure"]["data"][1]["x"]) == part.STEPS + 1
     page.test.button(key="regression-article-button").click().run()
     assert len(pictures(page.healthy())[2]["figure"]["data"][1]["x"]) == 6
 

@@ -16,22 +16,17 @@ def lesson(page):
     return lambda part, **query: page("foundations", part=part, **{"lang": "en"} | query)
 
 
-def figures(opened) -> list[dict]:
-    """The charts on the page."""
-    return [json.loads(chart.proto.spec) for chart in opened.test.get("plotly_chart")]
-
-
 def says(opened, words: str) -> bool:
     return any(words in text for text in opened.words)
 
 
 def test_a_row_that_sees_nothing_is_said(lesson) -> None:
     opened = lesson("masking").healthy()
-    assert says(opened, "Row B2 may see 5 of 8 keys") and len(figures(opened)) == 5
+    assert says(opened, "Row B2 may see 5 of 8 keys") and len(opened.figures) == 5
     opened.test.select_slider(key="masking-row").set_value(8)
     opened.run().healthy()
     assert says(opened, "Row D2 has no visible keys") and says(opened, "12.5%")
-    broken = figures(opened)[-1]
+    broken = opened.figures[-1]
     assert any(note["text"] == "NaN" for note in broken["layout"]["annotations"])
     opened.test.slider(key="masking-length4").set_value(3)
     opened.run().healthy()
@@ -85,12 +80,12 @@ def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:
 
     monkeypatch.setattr(embedded, "TINY", folder)
     opened = lesson("heads").healthy()
-    assert says(opened, "tokens away on average, and head") and len(figures(opened)) == 6
-    before = figures(opened)[-2]
+    assert says(opened, "tokens away on average, and head") and len(opened.figures) == 6
+    before = opened.figures[-2]
     opened.test.selectbox(key="heads-off").set_value("2")
     opened.run().healthy()
     assert says(opened, "Without head 2") and opened.said["heads-off"] == "2"
-    assert figures(opened)[-2] != before
+    assert opened.figures[-2] != before
     assert {"layer": "1", "head": "2"}.items() <= door(opened).items()
 
 
@@ -109,12 +104,12 @@ def test_random_heads_with_additive_scores(lesson, folder, monkeypatch) -> None:
 
 def test_positions_break_the_symmetry(lesson) -> None:
     opened = lesson("positions").healthy()
-    assert says(opened, "only change places") and len(figures(opened)) == 3
+    assert says(opened, "only change places") and len(opened.figures) == 3
     opened = lesson("positions", **{"positions-kind": "rotary"}).healthy()
     assert says(opened, "do more than change places")
     opened.test.text_input(key="positions-sentence-en").set_value("two boats")
     opened.run().healthy()
-    assert all(len(figure["data"]) == 1 for figure in figures(opened))  # no numbers in thin cells
+    assert all(len(figure["data"]) == 1 for figure in opened.figures)  # no numbers in thin cells
     opened.test.text_input(key="positions-sentence-en").set_value("   ")
     opened.run().healthy()
     assert says(opened, EN["lesson.positions.trouble.sentence"])
@@ -123,10 +118,10 @@ def test_positions_break_the_symmetry(lesson) -> None:
 def test_odd_widths_and_no_positions_are_sentences(lesson) -> None:
     opened = lesson("positions", **{"positions-view": "encoding"}).healthy()
     assert says(opened, "One rotation maps each of 64 positions")
-    assert len(figures(opened)) == 5
+    assert len(opened.figures) == 5
     opened.test.slider(key="positions-width").set_value(7)
     opened.run().healthy()
-    assert says(opened, "Choose an even width: 6 or 8") and not figures(opened)
+    assert says(opened, "Choose an even width: 6 or 8") and not opened.figures
     opened.test.slider(key="positions-length").set_value(0)
     opened.run().healthy()
     assert says(opened, "length 0")
@@ -134,7 +129,7 @@ def test_odd_widths_and_no_positions_are_sentences(lesson) -> None:
 
 def test_costs_cross_at_the_width(lesson) -> None:
     opened = lesson("positions", **{"positions-view": "cost", "positions-n": "256"}).healthy()
-    assert says(opened, "2 times fewer operations") and len(figures(opened)) == 3
+    assert says(opened, "2 times fewer operations") and len(opened.figures) == 3
     opened.test.select_slider(key="positions-n").set_value(2048)
     opened.run().healthy()
     assert says(opened, "4 times the operations")

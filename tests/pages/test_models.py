@@ -40,15 +40,11 @@ def models(page, folder):
     return lambda **query: page("models", **{"model": folder} | query)
 
 
-def charts(page):
-    return [json.loads(one.proto.spec) for one in page.test.get("plotly_chart")]
-
-
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_page_opens_on_the_embedded_model_with_every_head(page, language):
     opened = page("models", lang=language).healthy()
     words = locale(language)
-    (chart,) = charts(opened)
+    (chart,) = opened.figures
     assert len(chart["layout"]["images"]) == 1 and len(chart["data"][0]["customdata"]) == 24
     (said,) = [x for x in opened.words if "24" in x and "%" in x]
     assert said.startswith("24 heads in 4 layers" if language == "en" else "共 4 层 24 个头")
@@ -71,14 +67,14 @@ def test_scores_as_tints_are_kept_in_the_link(models):
     opened.test.selectbox(key="models-shows").select("induction").run()
     opened.healthy()
     assert opened.said["models-shows"] == "induction"
-    (chart,) = charts(opened)
+    (chart,) = opened.figures
     assert "textfont" in chart["data"][0] and len(chart["data"][0]["text"]) == 8
 
 
 @pytest.mark.parametrize("kind", ["bert", "bart", "mpt", "gpt2"])
 def test_every_kind_of_model_is_drawn(page, kinds, kind):
     opened = page("models", model=kinds(kind), text=TEXT, lang="en").healthy()
-    (chart,) = charts(opened)
+    (chart,) = opened.figures
     layers = {"bert": 2, "bart": 6, "mpt": 2, "gpt2": 2}[kind]
     assert len(chart["data"][0]["customdata"]) == 4 * layers
     said = " ".join(opened.words)
@@ -97,7 +93,7 @@ def test_explore_shows_layers_over_one_text(page, kinds, kind):
         (layers,) = [x for x in opened.test.selectbox if x.label == "Layer"]
         assert [*layers.options] == ["encoder 0", "encoder 1", "decoder 0", "decoder 1"]
         beside = page("compare", model=kinds(kind), text=TEXT, **{"compare-what": "heads"})
-        assert len(beside.healthy().test.get("plotly_chart")) == 2
+        assert len(beside.healthy().figures) == 2
 
 
 def lines_of(opened):
@@ -175,7 +171,7 @@ def test_a_name_is_typed_and_remembered(page, folder):
     opened = page("models", lang="en", **{"models-from": "name"}).healthy()
     opened.test.text_input(key="models-typed").set_value(f" '{folder}' ").run()
     opened.healthy()
-    assert len(charts(opened)[0]["data"][0]["customdata"]) == 8
+    assert len(opened.figures[0]["data"][0]["customdata"]) == 8
     opened.test.button_group(key="models-from").set_value("recent").run()
     opened.healthy()
     (recent,) = [x for x in opened.test.selectbox if x.key == "models-recent.en"]
@@ -197,33 +193,33 @@ def test_a_model_of_the_hub_is_asked_about_before_it_is_fetched(page, monkeypatc
     opened = page("models", model="org/name", lang="en").healthy()
     words = " ".join(opened.words)
     assert "548 MB would be fetched" in words and "licence: mit" in words
-    assert not charts(opened)
+    assert not opened.figures
     assert any(x.label == "Fetch and open" for x in opened.test.button)
 
 
 def test_a_model_that_is_not_there_is_said_and_another_can_be_chosen(page):
     opened = page("models", model="/no/such/folder", lang="en").healthy()
-    assert not charts(opened) and any("/no/such/folder" in x for x in opened.words)
+    assert not opened.figures and any("/no/such/folder" in x for x in opened.words)
     opened.test.button_group(key="models-from").set_value("project").run()
     opened.test.selectbox(key="models-project.en").set_value("tiny").run()
-    assert charts(opened.healthy())
+    assert opened.healthy().figures
 
 
 def test_what_is_no_text_is_said(page):
     opened = page("models", source="planted", lang="en").healthy()
-    assert locale("en")["models.text"] in opened.words and not charts(opened)
+    assert locale("en")["models.text"] in opened.words and not opened.figures
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_the_finder_ranks_heads_on_the_probe_and_on_the_text(page, language):
     opened = page("models", lang=language, **{"models-part": "finder"}).healthy()
-    ranking, every = charts(opened)
+    ranking, every = opened.figures
     assert ranking["data"][0]["customdata"][0] == [1, 0] and len(every["data"][0]["x"]) == 24
     words = " ".join(opened.words)
     assert ("1 of 24 heads reaches 30%" if language == "en" else "24 个头中有 1 个") in words
     query = {"models-part": "finder", "models-on": "text", "lang": language}
     other = page("models", **query).healthy()
-    assert charts(other)[0]["data"][0]["text"] != ranking["data"][0]["text"]
+    assert other.figures[0]["data"][0]["text"] != ranking["data"][0]["text"]
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)
@@ -237,7 +233,7 @@ def test_every_score_is_explained(models, pattern):
 def test_the_finder_reads_every_kind_of_model(page, kinds, kind):
     query = {"models-part": "finder", "models-pattern": "previous", "models-least": "0.0"}
     opened = page("models", model=kinds(kind), text=TEXT, lang="en", **query).healthy()
-    assert len(charts(opened)) == 2
+    assert len(opened.figures) == 2
 
 
 @pytest.mark.parametrize("language", LANGUAGES)
@@ -328,7 +324,7 @@ def test_what_is_off_is_in_the_link_and_what_is_not_there_is_left_out(models):
     assert "Off: layer 0, head 1." in words
     assert "1 query–key pair is cut." in words and "2 tokens are hidden." in words
     assert json.loads(opened.parts[0].proto.json)["chosen"] == 7
-    assert sum(x["type"] == "line" for x in charts(opened)[0]["layout"]["shapes"]) == 2
+    assert sum(x["type"] == "line" for x in opened.figures[0]["layout"]["shapes"]) == 2
     opened.test.button(key="models-cut").click().run()
     assert "2 query–key pairs are cut." in " ".join(opened.healthy().words)
     assert opened.said["models-cut"].count(",") == 1
@@ -354,7 +350,7 @@ def test_switching_off_in_every_kind_of_model(page, kinds, kind, said):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_mechanism_is_transplanted(page, language):
     opened = page("models", lang=language, **{"models-part": "transplant"}).healthy()
-    (minding,) = charts(opened)
+    (minding,) = opened.figures
     assert len(minding["data"][0]["text"]) == 4
     words = locale(language)
     assert words["models.transplant.caption"] in opened.words
@@ -366,7 +362,7 @@ def test_softmax_in_one_layer_changes_nothing(models):
     query = {"models-part": "transplant", "models-with": "softmax", "models-layers": "1"}
     opened = models(lang="en", **query).healthy()
     (said,) = [x for x in opened.words if x.startswith("With Full attention in 1 layer")]
-    assert "move by 0.00 nats" in said and not charts(opened)
+    assert "move by 0.00 nats" in said and not opened.figures
     opened.test.multiselect(key="models-transplant-layers").set_value([0, 1]).run()
     assert "models-layers" not in opened.healthy().said
 

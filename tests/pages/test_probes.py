@@ -20,8 +20,8 @@ def lab(page):
 
 
 def chart(page) -> dict:
-    (found,) = page.test.get("plotly_chart")
-    return json.loads(found.proto.spec)
+    (found,) = page.figures
+    return found
 
 
 def dashed(page) -> list[dict]:

@@ -28,10 +28,6 @@ def empty(monkeypatch, tmp_path):
         monkeypatch.setattr(name, tmp_path)
 
 
-def charts(page):
-    return [json.loads(one.proto.spec) for one in page.test.get("plotly_chart")]
-
-
 def tables(page):
     return [e.proto.body for e in page.test.get("html") if "<table" in e.proto.body]
 
@@ -52,7 +48,7 @@ def test_the_lab_draws_the_cards(page, language, model) -> None:
     query = {} if model is None else {"zoo-model": model}
     shown = page("dilution", lab="trained", lang=language, **query).healthy()
     words = locale(language)
-    loss = charts(shown)[0]
+    loss = shown.figures[0]
     drawn = [x for x in loss["data"] if len(x["x"] if isinstance(x["x"], list) else "ab") > 1]
     assert len(drawn) >= sum(name in CARDS for name in KINDS)
     predictions, models = tables(shown)
@@ -71,7 +67,7 @@ def test_the_lab_draws_the_cards(page, language, model) -> None:
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_without_models_the_lab_says_so(page, empty, language) -> None:
     shown = page("dilution", lab="trained", lang=language).healthy()
-    assert locale(language)["zoo.empty"] in shown.words and not charts(shown)
+    assert locale(language)["zoo.empty"] in shown.words and not shown.figures
 
 
 @kept_only
@@ -83,7 +79,7 @@ def test_with_other_seeds_the_lab_says_what_they_change(page, monkeypatch) -> No
     shown = page("dilution", lab="trained", lang="en", **{"zoo-model": "window"}).healthy()
     assert any("(Full attention)" in x and "0.014" in x and "3.00" in x for x in shown.words)
     assert any("that is no difference" in x for x in shown.words)
-    assert any(trace.get("fill") == "toself" for trace in charts(shown)[0]["data"])
+    assert any(trace.get("fill") == "toself" for trace in shown.figures[0]["data"])
 
 
 def test_every_claim_and_verdict_has_words() -> None:

@@ -20,6 +20,8 @@ LEARN = {
     "capsule": {"capsules": 3}, "kmeans": {"clusters": 4}, "memory_tokens": {"segment": 8},
     "relative": {"kind": "shaw"}, "combined": {"bias": "t5"}, "gated": {}, "indexer": {},
     "nsa": {},
+    "infini": {},
+    "log_linear": {},
 }  # fmt: skip
 
 

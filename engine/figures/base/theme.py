@@ -64,7 +64,7 @@ LIGHT = Theme(
     ink="#22252b",
     faint="#686d76",
     grid="#e4e5e6",
-    accent="#c2500b",
+    accent="#ab4609",
     weight=(
         "#fdfdfc",
         "#c9eef2",

@@ -44,12 +44,13 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
         slope, causal = log(2) / half, context.att.frame.causal
         spread = window(slope, causal)
         facts |= {"slope": slope, "half": half, "window": spread if grid is None else spread**2}
-    elif view.kind != "rope":
+    elif view.decay is None:
         line = drawn[1][head]
         least, most = int(np.nanargmin(line)), int(np.nanargmax(line))
         facts |= {"low": line[least], "high": line[most],
                   "least": int(drawn[0][least]), "most": int(drawn[0][most])}  # fmt: skip
-    kind = {"shaw": "learned", "music": "learned"}.get(view.kind, view.kind)
+    kind = str({"shaw": "learned", "music": "learned"}.get(view.kind, view.kind))
+    kind = "rope" if view.decay is not None and kind != "nope" else kind
     kind += "" if grid is None else "_image"
     shapes = (
         by_distance(*drawn, head=head, half=half, theme=theme, t=t),
@@ -60,7 +61,7 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
             shape.update_xaxes(title_text=escaped(t("bias.distance_image")))
     yield Picture(f"bias_{kind}", shapes[0], facts)
     yield Picture("bias_logit", shapes[1], facts)
-    if view.decay is not None:
+    if view.decay is not None and view.kind != "nope":
         curve = array(view.decay)
         at = int(far.max())
         yield Picture(

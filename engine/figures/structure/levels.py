@@ -286,7 +286,8 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     if context.qkv is None:
         return
     full = context.full().weights(context.here())[0, 0].cpu()
-    ours = t("mechanism.hierarchical.name")
+    key = "hierarchical" if context.mechanism is None else context.mechanism.key
+    ours = t(f"mechanism.{key}.name")
     both = [(ours, row), (t("mechanism.softmax.name"), full)]
     yield Picture(
         "levels_entropy",
@@ -320,6 +321,8 @@ def pictures(view: Levels, context: Context) -> Iterator[Picture]:
         wide=True,
         beside=figures[1:],
     )  # fmt: skip
+    if key != "hierarchical":
+        return
     yield Picture(
         "levels_gather",
         facts={"units": tree.siblings, "tokens": tree.m**2},

@@ -27,7 +27,7 @@ def pictures(context: Context) -> Iterator[Picture]:
         "near": float(near.sum() / total), "first": float(first.sum() / total),
     }  # fmt: skip
     if frame.grid is None:  # else no band along the map
-        xs, ys = band(context, found.window, found.sinks)
+        xs, ys = band(context, found.wide, found.sinks)
         drawn = outlined(found.map, xs, ys, (frame.n, frame.m), theme=theme, t=t)
         yield Picture("window_cut", drawn, facts)
     worst = int(gone.argmax())

@@ -25,6 +25,10 @@ def pictures(view: Memory, context: Context) -> Iterator[Picture]:
     scene = Scene(view, context, context.qkv)
     if len(scene.rows) == 0:
         return
+    if view.slots is None and view.length is None:  # one matrix, which keeps no key by itself
+        yield by_age(scene, context)
+        yield segments(scene, context)
+        return
     yield moving(scene, context)
     yield by_age(scene, context)
     if view.slots is None:
@@ -84,7 +88,7 @@ def by_age(scene: Scene, context: Context) -> Picture:
         "segment": view.segment, "limit": (view.length or 0) + view.segment - 1,
         "lost": float(scene.lost.mean()), "past": float(past.mean()), "full": float(theirs.mean()),
     }  # fmt: skip
-    return Picture("memory_age" if view.slots is None else "memory_slots_age", shape, facts)
+    return Picture(f"memory{_kind(view)}_age", shape, facts)
 
 
 def segments(scene: Scene, context: Context) -> Picture:
@@ -153,8 +157,14 @@ def segments(scene: Scene, context: Context) -> Picture:
              "count": scene.count, "segment": view.segment, "own": float(own.mean()),
              "full": float(theirs.mean()),
              "lost": float((found[1] * gone).sum(1).mean())}  # fmt: skip
-    key = "memory_segments" if view.slots is None else "memory_slots_segments"
-    return Picture(key, shape, facts, wide=True)
+    return Picture(f"memory{_kind(view)}_segments", shape, facts, wide=True)
+
+
+def _kind(view: Memory) -> str:
+    """Which words are said of it."""
+    if view.slots is not None:
+        return "_slots"
+    return "_matrix" if view.length is None else ""
 
 
 def depth(scene: Scene, context: Context) -> Picture:

@@ -13,7 +13,9 @@ from engine.contract.views import (
     Index,
     Levels,
     Memory,
+    Octaves,
     Parts,
+    Returns,
     Routing,
     Segments,
     View,
@@ -30,7 +32,9 @@ from engine.figures.structure import (
     levels,
     local,
     memory,
+    octaves,
     remedies,
+    returns,
     routing,
     scorings,
     segments,
@@ -48,6 +52,8 @@ BY_VIEW: dict[type, Callable[[Any, Context], Iterator[Picture]]] = {
     Index: index.pictures,
     Gate: gate.pictures,
     Parts: branches.pictures,
+    Returns: returns.pictures,
+    Octaves: octaves.pictures,
 }
 """View -> the pictures that show it."""
 BY_ATTENTION: list[Callable[[Context], Iterator[Picture]]] = [

@@ -14,6 +14,7 @@ from engine.figures.base.theme import Theme, Words, figure
 from engine.figures.structure.remedy_curves import POINTS
 from engine.measure.cells import Cells
 from engine.mechanisms.adaptive_temperature import sharpening
+from engine.mechanisms.differential import Differential
 from engine.structure.remedies import Halves, Temperatures, beta_curve
 from engine.text.tokens import escaped
 
@@ -73,8 +74,10 @@ def difference(found: Halves, context: Context) -> Picture:
     """The chosen row's two softmaxes, and what is left of the first."""
     taken = found.lambda_ * found.second
     after = found.first - taken
+    second = isinstance(context.mechanism, Differential) and context.mechanism.second
     return Picture(
-        "remedy_halves", parts(found.first, taken, context.tokens, context.theme, context.t),
+        "remedy_pair" if second else "remedy_halves",
+        parts(found.first, taken, context.tokens, context.theme, context.t),
         {"row": context.row, "lambda_": found.lambda_, "total": after.sum(),
          "overlap": found.overlap, "negative": -after[after < 0].sum()},
         wide=True,

@@ -47,6 +47,12 @@ KINDS: dict[str, Kind] = {
     "forgetting": Kind("forgetting", rotary=False),
     "stick_breaking": Kind("stick_breaking", rotary=False),
     "delta": Kind("delta", rotary=False),
+    "gated": Kind("gated"),
+    "differential2": Kind("differential", {"version": "2"}),
+    "infini": Kind("infini", {"segment": 64}),
+    "landmark": Kind("landmark", {"block": 32}),
+    "log_linear": Kind("log_linear", {"feature_map": "none"}, rotary=False),
+    "nsa": Kind("nsa", {"block": 16, "top_k": 3, "window": 32}),
 }
 """In the order in which they are trained."""
 
@@ -71,8 +77,6 @@ LEFT_OUT: dict[str, Refusal] = {
     "adaptive_temperature": Refusal(
         "made to be applied to a trained model; its polynomial is not learned"
     ),
-    "gated": Refusal("it is not trained yet"),
-    "nsa": Refusal("it is not trained yet"),
     "indexer": Refusal(
         "what it fits is another attention, which a model trained so would not have"
     ),

@@ -9,6 +9,7 @@ from torch import Tensor
 from engine.figures.attention.difference import difference
 from engine.figures.attention.strips import strips
 from engine.measure.comparison import Difference
+from pages.ui.components.chart import chart
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import frame
 from pages.ui.shared.strings import t
@@ -28,7 +29,7 @@ def difference_map(first: Scene, found: Difference, **more: Any) -> None:
         queries=att.tokens[behind:] if att.tokens and behind >= 0 else None,
         query=first.query, **more,
     )  # fmt: skip
-    frame.chart(figure, "difference")
+    chart("difference", figure, t)
 
 
 def row(first: Scene, rows: Sequence[tuple[str, Tensor]], **more: Any) -> tuple[int, int]:
@@ -46,5 +47,5 @@ def row(first: Scene, rows: Sequence[tuple[str, Tensor]], **more: Any) -> tuple[
         rows, first.weights, theme=frame.theme(), t=t, keys=att.tokens, cols=cols,
         query=at if at >= 0 else None, log=spec.colour in ("log", "uniform"), **more,
     )  # fmt: skip
-    frame.chart(figure, "strips")
+    chart("strips", figure, t)
     return cols

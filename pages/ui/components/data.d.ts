@@ -26,6 +26,7 @@ export interface HeaderData {
   turn: number;
   /** What this page shows can be kept as a scene. */
   keeps: boolean;
+  plotly: string;
   /** What a person who follows the link needs besides. */
   note: string;
   words: Words;
@@ -370,13 +371,25 @@ export interface HomeData {
   names: Record<"families" | "names" | "shorts", Words>;
 }
 
-// -- paint, moving ----------------------------------------------------------------------------
+// -- paint, charts, moving ----------------------------------------------------------------------------
 
 export interface PaintData {
   cells: number[][];
   words: Words;
 }
 
+export interface ChartData {
+  /** Traces and layout, as JSON. */
+  figure: string;
+  plotly: string;
+  height: number;
+  file: string;
+  /** What it shows; "" where its axes say so. */
+  alt: string;
+  /** A click on a point is told. */
+  picks: boolean;
+  words: Words;
+}
 export interface Change {
   traces?: object[];
   layout?: object;
@@ -484,7 +497,7 @@ interface Axis {
   l2p(x: number): number;
 }
 export interface Pointed {
-  points: { x: number; y: number }[];
+  points: { x: number; y: number; customdata?: unknown }[];
   event: MouseEvent;
 }
 export interface Plot extends HTMLElement {

@@ -1,7 +1,9 @@
 // The page's header: copies the link to what is shown; on a phone, where the pages' names are
-// folded away, names this page beside the menu's button and closes the menu on a choice.
+// folded away, names this page beside the menu's button and closes the menu on a choice. Sends for
+// Plotly, which nearly every page needs.
 
 import { Component, mounting } from "./component.js";
+import { loadPlotly } from "./plotly.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { HeaderData } from "./data" */
@@ -31,6 +33,8 @@ class Header extends Component {
   /** @param {Given<HeaderData>} given */
   constructor(given) {
     super(given);
+    // before the pictures ask for it; they say what is wrong if it can't be had
+    loadPlotly(this.data.plotly).catch(() => undefined);
     this.listen(this.copy, "click", () => void this.share());
     this.listen(this.keep, "click", () => this.scene());
     this.listen(

@@ -7,6 +7,7 @@ from typing import Any
 import streamlit as st
 
 from pages.ui.components.looks import registered, script, words
+from pages.ui.server.windows import PLOTLY
 
 WORDS = ("copy_help", "copied", "keep_help")
 HTML = """
@@ -77,6 +78,7 @@ def header(
                 "turn": told[0],
                 "told": told[1],
                 "keeps": on_keep is not None,
+                "plotly": PLOTLY,
             },
             on_keep_change=kept,
             on_restore_change=restored,

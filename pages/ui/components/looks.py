@@ -18,8 +18,8 @@ def registered(name: str, **made: Any) -> Callable[..., None]:
     gaps: null, in its script."""
     mount = component(name, **made)
 
-    def draw(*, key: str, data: Any, **events: Any) -> None:
-        mount(key=key, data=finite(data), **events)
+    def draw(*, key: str, data: Any, **more: Any) -> None:
+        mount(key=key, data=finite(data), **more)
 
     return draw
 

@@ -15,7 +15,7 @@ from engine.sources import samples
 from engine.spec import sweep
 from engine.spec.spelling import Field, doublings
 from engine.spec.sweep import Lab
-from pages.ui.shared.frame import chart
+from pages.ui.components.chart import chart
 from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
@@ -70,9 +70,9 @@ def toggle(name: str) -> bool:
     return linked.toggle(LAB, name, t(f"dilution.{name}"), help=t(f"dilution.{name}.help"))
 
 
-def place(figure: Figure, key: str, **more: Any) -> Any:
+def place(figure: Figure, key: str) -> None:
     """A figure."""
-    return chart(figure, f"lab-chart-{key}", **more)
+    chart(f"lab-chart-{key}", figure, t)
 
 
 def sentence(words: str, key: str = "") -> None:

@@ -9,6 +9,7 @@ from engine.figures.structure.levels import icicle
 from engine.spec.fields import GROUPINGS
 from engine.structure import highlights
 from engine.text.tree import Tree
+from pages.ui.components.chart import chart
 from pages.ui.explore.scene import Scene
 from pages.ui.server import waiting
 from pages.ui.server.desk import Report
@@ -51,7 +52,7 @@ def by_group(scene: Scene) -> None:
         mass, names=found.names, row=row if row >= 0 else None, theme=frame.theme(), t=t,
         signed=att.row_kind == "signed",
     )  # fmt: skip
-    frame.chart(figure, "groups")
+    chart("groups", figure, t)
     if by_head:
         st.text(t(f"groups.{kind}", head=scene.head))
     if sampled < att.frame.n:
@@ -81,5 +82,5 @@ def unit_by_unit(scene: Scene) -> None:
         scene.weights, Tree.of(whole), whole.tokens, theme=frame.theme(), t=t,
         query=min(max(0, scene.query + whole.m - whole.n), whole.m - 1),
     )  # fmt: skip
-    frame.chart(figure, "icicle")
+    chart("icicle", figure, t)
     st.text(t("groups.icicle"))

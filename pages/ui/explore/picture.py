@@ -6,6 +6,7 @@ import streamlit as st
 
 from engine.figures.attention.mosaic import mosaic
 from engine.spec.fields import COLOURS, POOLS
+from pages.ui.components.chart import chart
 from pages.ui.components.heatmap import heatmap
 from pages.ui.components.tokens import token_text
 from pages.ui.explore import glance, vision
@@ -69,17 +70,15 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
         for h, mean in enumerate(means["effective_tokens"].tolist())
     ]
 
-    def picked() -> None:
-        points = st.session_state["heads"].selection.points
-        if points:
-            scene.pin(head=int(points[0]["customdata"]))
+    def picked(head: int) -> None:
+        scene.pin(head=int(head))
 
     figure = mosaic(
         scene.summary.maps[spec.pool], theme=frame.theme(), t=t, colour=spec.colour,
         signed=att.row_kind == "signed", facts=facts, height=height, columns=columns,
         most=512 if columns is None else 96, chosen=None if spec.head == "all" else scene.head,
     )  # fmt: skip
-    frame.chart(figure, "heads", on_select=picked, selection_mode="points")
+    chart("heads", figure, t, alt=t("explore.heads"), on_pick=picked)
     words = {"colour": t(f"colour.{spec.colour}.bar"), "pool": t(f"pool.{spec.pool}")}
     with st.container(key="caption"):
         st.text(t("heads.caption", **words))

@@ -7,6 +7,7 @@ import streamlit as st
 import engine
 from engine.figures.attention.rows import rows
 from engine.text import quantities
+from pages.ui.components.chart import chart
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import frame
 from pages.ui.shared.strings import t
@@ -53,7 +54,7 @@ def statistics(scene: Scene) -> None:
         query=scene.query, theme=frame.theme(), t=t,
     )  # fmt: skip
     with right:
-        frame.chart(figure, "rows")
+        chart("rows", figure, t)
 
 
 def _figure(stat: str, value: float) -> str:

@@ -4,6 +4,7 @@ import streamlit as st
 
 import engine
 from engine.figures.attention.steps import numbers, steps
+from pages.ui.components.chart import chart
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import frame
 from pages.ui.shared.strings import formula, t
@@ -26,4 +27,4 @@ def row_steps(scene: Scene) -> None:
     if said := numbers(row, scene.query):
         st.latex(said)
     figure = steps(row, keys=scene.attention.frame.tokens, theme=frame.theme(), t=t)
-    frame.chart(figure, "steps")
+    chart("steps", figure, t, alt=t("explore.steps"))

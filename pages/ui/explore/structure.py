@@ -10,6 +10,7 @@ from engine.figures.base.theme import Figure
 from engine.figures.structure.pictures import Context, Picture, pictures
 from engine.mechanisms import MECHANISMS
 from engine.text.tokens import MARKS, shown
+from pages.ui.components.chart import chart
 from pages.ui.components.moving import moving
 from pages.ui.explore.scene import Scene
 from pages.ui.server.waiting import obtain
@@ -80,13 +81,13 @@ def draw(picture: Picture, context: Context) -> None:
 def side_by_side(figures: list[Figure], key: str) -> None:
     """Figures two in a row, which stand under one another on a narrow page."""
     if len(figures) == 1:
-        frame.chart(figures[0], key)
+        chart(key, figures[0], t)
         return
     for first in range(0, len(figures), 2):
         pair = figures[first : first + 2]
         for i, (column, figure) in enumerate(zip(st.columns(2), pair, strict=False), first):
             with column:
-                frame.chart(figure, f"{key}-{i}")
+                chart(f"{key}-{i}", figure, t)
 
 
 def tinted(picture: Picture, context: Context) -> str:

@@ -11,8 +11,8 @@ import streamlit as st
 from engine.contract import Param
 from engine.figures.base.theme import Figure
 from engine.spec.picture import Spec
+from pages.ui.components.chart import chart
 from pages.ui.components.moving import moving
-from pages.ui.shared.frame import chart
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
 from pages.ui.url import linked, state
@@ -70,7 +70,7 @@ def stops(part: str, name: str, say: Callable[[Any], str] = str, **more: Any) ->
 
 def picture(part: str, name: str, figure: Figure) -> None:
     """A figure that is drawn anew where it changes."""
-    chart(figure, f"{part}-picture-{name}")
+    chart(f"{part}-picture-{name}", figure, t)
 
 
 def moves(part: str, name: str, figure: Figure, **more: Any) -> None:

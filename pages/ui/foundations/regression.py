@@ -191,7 +191,7 @@ def begin(chosen: Choice) -> None:
     run: dict[str, Any] = {"choice": chosen, "steps": [], "query": CHOSEN["query"]}
 
     def work(say: Say) -> None:
-        for step in regression.train(data, chosen.w, chosen.rate, others=chosen.others):
+        for step in regression.train(data, chosen.w, chosen.rate, STEPS, chosen.others):
             began = time.monotonic()
             run["steps"].append(step)
             note = t("lesson.regression.note", step=step.step, w=abs(step.w), loss=step.loss)

@@ -9,6 +9,7 @@ from engine.models import finder
 from engine.models.finder import Head, ranked
 from engine.models.overview import heads_of
 from engine.text import quantities
+from pages.ui.components.chart import chart
 from pages.ui.models.fields import FOUND, MODELS, SHARES
 from pages.ui.models.heads import mosaic, number
 from pages.ui.models.shown import Shown
@@ -72,11 +73,9 @@ def probed(found: Shown) -> list[Head]:
 def the_list(found: Shown, order: list[Head], pattern: str, least: float) -> None:
     """The best heads, a bar each; a click opens one."""
 
-    def picked() -> None:
-        points = st.session_state["models-list"].selection.points
-        if points:
-            layer, head = points[0]["customdata"]
-            found.leave(int(layer), int(head))
+    def picked(place: list[int]) -> None:
+        layer, head = place
+        found.leave(int(layer), int(head))
 
     values = [head.scores[pattern] for head in order]
     shares = pattern in SHARES
@@ -88,7 +87,7 @@ def the_list(found: Shown, order: list[Head], pattern: str, least: float) -> Non
     )  # fmt: skip
     if shares:
         figure.update_xaxes(tickformat=".0%")
-    frame.chart(figure, "models-list", on_select=picked, selection_mode="points")
+    chart("models-list", figure, t, alt=t(f"pattern.{pattern}"), on_pick=picked)
 
 
 def picture(found: Shown, heads: list[Head], pattern: str) -> None:

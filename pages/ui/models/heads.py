@@ -9,6 +9,7 @@ from engine.figures.attention.layers import layers
 from engine.models.finder import Head, ranked
 from engine.models.overview import heads_of
 from engine.text import quantities
+from pages.ui.components.chart import chart
 from pages.ui.models.fields import MODELS, SHARES, SHOWS
 from pages.ui.models.shown import Shown
 from pages.ui.shared import frame
@@ -90,11 +91,9 @@ def mosaic(
     """
     drawn = found.layers
 
-    def picked() -> None:
-        points = st.session_state[key].selection.points
-        if points:
-            layer, head = points[0]["customdata"]
-            on_pick(int(layer), int(head))
+    def picked(place: list[int]) -> None:
+        layer, head = place
+        on_pick(int(layer), int(head))
 
     several = len(set(found.trace.parts)) > 1
     across = WIDTH // max(layer.heads for layer in drawn)
@@ -116,7 +115,7 @@ def mosaic(
     # where it is narrow, the picture keeps its shape at the top of its room: the rest is cut off
     ratio = len(drawn) / max(layer.heads for layer in drawn)
     st.html(f"<style>.st-key-{key} {{ --ratio: {ratio:.3f}; }}</style>")
-    frame.chart(figure, key, on_select=picked, selection_mode="points")
+    chart(key, figure, t, on_pick=picked)
 
 
 def tinted(values: Sequence[Sequence[float]], score: str) -> list[list[float]]:

@@ -16,6 +16,7 @@ from engine.models.transplant import Transplanted, transplant
 from engine.spec.spelling import declarations, parse_choice, spell_choice
 from engine.text import quantities
 from engine.text.tokens import shown as readable
+from pages.ui.components.chart import chart
 from pages.ui.components.tokens import token_text
 from pages.ui.models.fields import MODELS, numbers_in, spelt
 from pages.ui.models.off import LINES, predictions
@@ -124,7 +125,7 @@ def minding(found: Shown, result: Transplanted) -> None:
         [found.layer_name(i) for i in result.by_layer], values, theme=frame.theme(),
         numbers=[t("models.transplant.nats", moved=x) for x in values],
     )  # fmt: skip
-    frame.chart(figure, "models-minding")
+    chart("models-minding", figure, t)
 
 
 def sentence(trace: Trace, made: Mechanism, layers: list[int], result: Transplanted) -> str:

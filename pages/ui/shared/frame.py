@@ -1,24 +1,13 @@
 """What surrounds every page: our type and quiet, and the switch between languages."""
 
 import json
-from typing import Any
 
 import streamlit as st
 
-from engine.figures.base.theme import DARK, LIGHT, Figure, Theme
+from engine.figures.base.theme import DARK, LIGHT, Theme
 from engine.runtime.paths import ASSETS
 from engine.spec.fields import LANGUAGES
 from pages.ui.shared import controls, strings
-
-
-def chart(figure: Figure, key: str, **more: Any) -> Any:
-    """A picture in our own template, without Plotly's buttons; more as of st.plotly_chart.
-
-    Its height is said, so that its room is kept while the browser draws.
-    """
-    config = {"displayModeBar": False}
-    height = int(figure.layout.height or 450)
-    return st.plotly_chart(figure, theme=None, key=key, config=config, height=height, **more)
 
 
 def style() -> None:

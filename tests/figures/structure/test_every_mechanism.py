@@ -14,6 +14,7 @@ import engine
 from engine.contract import QKV, Layer, Refusal
 from engine.figures.base.theme import LIGHT
 from engine.figures.structure.pictures import Context, Picture, pictures
+from engine.mechanisms.relative import KINDS
 from engine.text.locale import locale, speaker
 
 N, ROW = 40, 37
@@ -23,15 +24,22 @@ SMALL: dict[str, list[dict[str, Any]]] = {
     "linformer": [{"rank": 6}],
     "nystrom": [{"landmarks": 6}],
     "truncated_svd": [{"rank": 6}],
-    "window": [{"window": 6, "sinks": 2}],
+    "window": [
+        {"window": 6, "sinks": 2},
+        {"window": 3, "dilation": 4, "whole": True, "random": 2},
+    ],
     "segmented": [{"segment": 8}, {"segment": 8, "integrate": "attention"}],
     "transformer_xl": [{"segment": 8, "memory": 5}],
     "memory_tokens": [{"segment": 8, "slots": 3}],
+    "differential": [{}, {"version": "2"}],
+    "infini": [{"segment": 8}, {"segment": 8, "update": "delta"}],
+    "landmark": [{"block": 8}, {"block": 8, "aggregate": "logsumexp"}, {"block": 8, "top_k": 2}],
+    "log_linear": [{}, {"feature_map": "none"}],
     "kmeans": [{"clusters": 4, "window": 8}],
     "moba": [{"block": 8, "top_k": 2}],
     "nsa": [{"block": 8, "top_k": 2, "window": 6}],
     "indexer": [{"top_k": 4}, {"block": 8, "top_k": 2, "score": "bounds"}],
-    "relative": [{"kind": kind} for kind in ("alibi", "rope", "t5", "shaw", "music")],
+    "relative": [{"kind": kind} for kind in KINDS],
     "combined": [{}, {"normaliser": "entmax", "size": 8}, {"normaliser": "sigmoid"}],
 }
 """Parameters that cut a short text up; defaults of the others."""

@@ -1,0 +1,1 @@
+"""Home, below its story."""
