@@ -118,7 +118,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     commands.add_parser(
         "bench",
         help="speed and memory, as ratios to torch's own attention; --peers: to packages; "
-        "--sweeps: what sweeps take",
+        "--sweeps: what sweeps take; --models: reading a whole model",
     )
     if (given := list(sys.argv[1:] if argv is None else argv))[:1] == ["bench"]:
         return run_bench(given[1:])
@@ -233,7 +233,7 @@ def own_files(words: Sequence[str]) -> list[str]:
 
 def run_bench(argv: Sequence[str]) -> int:
     """The benchmark, which lives with the tests: it compares with what is not ours."""
-    kinds = [word for word in ("--peers", "--sweeps", "--pages") if word in argv]
+    kinds = [word for word in ("--peers", "--sweeps", "--pages", "--models") if word in argv]
     name = kinds[0].removeprefix("--") if kinds else "speed"
     file = ROOT / "tests" / "bench" / f"{name}.py"
     argv = [word for word in argv if word not in kinds]
