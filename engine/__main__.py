@@ -111,11 +111,14 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     reading.add_argument("kind", nargs="*", help="model types, as in config.json; all by default")
     reading.add_argument("--write", type=Path, metavar="FILE", help="put the table in this file")
+    booking = commands.add_parser(
+        "book", help="a long text through one layer: statistics of every row, pooled maps"
+    )
     talking = commands.add_parser("talk", help="talks: list them, check a file, make one ready")
     commands.add_parser(
         "bench",
         help="speed and memory, as ratios to torch's own attention; --peers: to packages; "
-        "--sweeps: what sweeps take",
+        "--sweeps: what sweeps take; --models: reading a whole model",
     )
     if (given := list(sys.argv[1:] if argv is None else argv))[:1] == ["bench"]:
         return run_bench(given[1:])
@@ -128,6 +131,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from engine.talks import command as talk_command
 
         talk_command.add_arguments(talking)
+    if given[:1] == ["book"]:
+        from engine.models import book
+
+        book.add_arguments(booking)
     by_mechanism = any(x.partition("=")[0] == "--mechanism" for x in given)
     if given[:1] == ["train"] and not by_mechanism:
         from engine.models.training import train as training
@@ -176,6 +183,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from engine.models.zoo import command
 
             command.run(args)
+        elif args.command == "book":
+            from engine.models import book
+
+            return book.run(args)
         elif args.command == "talk":
             from engine.talks import command as talk_command
 
@@ -222,7 +233,7 @@ def own_files(words: Sequence[str]) -> list[str]:
 
 def run_bench(argv: Sequence[str]) -> int:
     """The benchmark, which lives with the tests: it compares with what is not ours."""
-    kinds = [word for word in ("--peers", "--sweeps", "--pages") if word in argv]
+    kinds = [word for word in ("--peers", "--sweeps", "--pages", "--models") if word in argv]
     name = kinds[0].removeprefix("--") if kinds else "speed"
     file = ROOT / "tests" / "bench" / f"{name}.py"
     argv = [word for word in argv if word not in kinds]
