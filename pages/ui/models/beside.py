@@ -36,7 +36,7 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
     if text:
         spec = spec.with_text(text)
     if name != found.spec.model:
-        chooser.open_or_ask(name, chooser.facts_of(name))
+        chooser.opened(name)
     other = shown(spec)
     for place, one, key in zip(
         st.columns([1, 1], gap="large"), (found, other), ("models-picture", "models-other"),
