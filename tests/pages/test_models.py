@@ -271,7 +271,7 @@ def test_flow_through_a_long_text_is_refused_in_words(models):
 def test_one_model_on_two_texts(models, language):
     query = {"models-part": "beside", "text": TEXT, "lang": language}
     opened = models(**query, **{"models-other-text": "hello, the dog."}).healthy()
-    here, there = charts(opened)
+    here, there = opened.figures
     assert here["layout"]["images"] != there["layout"]["images"]
     words = locale(language)
     start = (
@@ -285,7 +285,7 @@ def test_one_model_on_two_texts(models, language):
 def test_two_models_on_one_text(models, page):
     query = {"models-part": "beside", "lang": "en", "models-shows": "previous"}
     opened = models(**query, **{"models-other-model": "tiny"}).healthy()
-    here, there = charts(opened)
+    here, there = opened.figures
     assert (len(here["data"][0]["x"]), len(there["data"][0]["x"])) == (8, 24)
     (said,) = [x for x in opened.words if x.startswith("Previous token: most has layer")]
     assert said.endswith("on the right.") and said.count("%") == 2
