@@ -58,6 +58,7 @@ class Infini(Mechanism):
     leaves_out: ClassVar[bool] = True
     grows: ClassVar[str] = "segment"
     sizes: ClassVar[tuple[str, ...]] = ("segment",)
+    spans: ClassVar[tuple[str, ...]] = ("segment",)
     blocks_at_once: ClassVar[int] = 8
 
     segment: int = param(64, low=1, slider=(4, 512), unit="tokens", log=True)
@@ -77,6 +78,8 @@ class Infini(Mechanism):
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
+        if (own := self.within(qkv)) is not self:
+            return own.attend(qkv)
         learned = self.learned or self.learn(qkv)
         att = Remembered(qkv, self, share(qkv, learned))
         att.fidelity = learned and learned.fidelity

@@ -51,6 +51,7 @@ class Landmark(Mechanism):
     complexity: ClassVar[str] = "n²"
     grows: ClassVar[str] = "top_k"
     sizes: ClassVar[tuple[str, ...]] = ("block",)
+    spans: ClassVar[tuple[str, ...]] = ("block", "top_k")
     blocks_at_once: ClassVar[int] = 6
 
     block: int = param(32, low=1, slider=(4, 128), unit="tokens", log=True)
@@ -69,7 +70,7 @@ class Landmark(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        return Chunks(qkv, self)
+        return Chunks(qkv, self.within(qkv))
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         at, cols = dense.positions(qkv)

@@ -33,7 +33,7 @@ HEADS = {
     "induction": one_hot(lambda i: earlier(i, 1)),
     "sink": one_hot(lambda i: None),
     "separator": one_hot(lambda i: 4),
-    "needle": one_hot(lambda i: 3),
+    "needle": one_hot(lambda i: 3 if i >= 3 else None),
 }
 
 

@@ -79,7 +79,9 @@ def settings(place: int, spec: Spec) -> None:
         for name, parameter in declared.items():
             controls.parameter(
                 mechanism, "mechanism", f"column-{place}", name, parameter, values[name],
-                change=lambda _, name, value: state.change_column_param(place, name, value),
+                change=lambda _, name, value: state.change_column_param(
+                    place, mechanism, name, value
+                ),
             )  # fmt: skip
 
 

@@ -9,11 +9,12 @@ from typing import Any
 
 import streamlit as st
 
-from engine.sources import samples
+from engine.mechanisms import MECHANISMS
+from engine.sources import SOURCES, samples
 from engine.spec import picture
 from engine.spec.fields import CONTENT, FIELDS, LANGUAGES, MOST_COLUMNS
 from engine.spec.picture import Choice, Spec, prefix_of
-from engine.spec.spelling import Problem
+from engine.spec.spelling import Problem, declarations
 from pages.ui.url import owner
 from pages.ui.url.owner import Group
 
@@ -74,7 +75,13 @@ def change(**fields: Any) -> None:
 
 
 def change_param(field: str, name: str, value: Any) -> None:
-    """Choose one parameter of the mechanism ("params") or the source ("source_params")."""
+    """Choose one parameter of the mechanism ("params") or the source ("source_params"); nothing if
+    it has none of that name any more, as where a link came in between."""
+    registry, key = (
+        (MECHANISMS, spec().mechanism) if field == "params" else (SOURCES, spec().source)
+    )
+    if name not in declarations(registry, key):
+        return
     pairs = dict(getattr(spec(), field)) | {name: value}
     change(**{field: tuple(pairs.items())})
 
@@ -100,9 +107,12 @@ def switch_column(column: int, mechanism: str) -> None:
     change_columns(columns)
 
 
-def change_column_param(column: int, name: str, value: Any) -> None:
-    """Choose one parameter of one column's mechanism."""
+def change_column_param(column: int, of: str, name: str, value: Any) -> None:
+    """Choose one parameter of a column's mechanism; nothing if that is no longer `of`, as where a
+    link came in between."""
     columns = list(spec().columns)
+    if column >= len(columns) or columns[column][0] != of:
+        return
     mechanism, params = columns[column]
     columns[column] = mechanism, tuple((dict(params) | {name: value}).items())
     change_columns(columns)
