@@ -9,8 +9,9 @@ from typing import Any
 
 import streamlit as st
 
+from engine import sources
 from engine.mechanisms import MECHANISMS
-from engine.sources import SOURCES, samples
+from engine.sources import samples
 from engine.spec import picture
 from engine.spec.fields import CONTENT, FIELDS, LANGUAGES, MOST_COLUMNS
 from engine.spec.picture import Choice, Spec, prefix_of
@@ -77,10 +78,12 @@ def change(**fields: Any) -> None:
 def change_param(field: str, name: str, value: Any) -> None:
     """Choose one parameter of the mechanism ("params") or the source ("source_params"); nothing if
     it has none of that name any more, as where a link came in between."""
-    registry, key = (
-        (MECHANISMS, spec().mechanism) if field == "params" else (SOURCES, spec().source)
+    known = (
+        declarations(MECHANISMS, spec().mechanism)
+        if field == "params"
+        else declarations(sources.SOURCES, spec().source)
     )
-    if name not in declarations(registry, key):
+    if name not in known:
         return
     pairs = dict(getattr(spec(), field)) | {name: value}
     change(**{field: tuple(pairs.items())})
