@@ -286,6 +286,12 @@ class Mechanism(ABC):
         return self.suited(qkv.m)
 
 
+def by_pair(qkv: QKV) -> Id | None:
+    """The name of what is said of pairs of positions, a mask or a bias; None if nothing is."""
+    given = (name for name in ("mask", "bias") if getattr(qkv, name) is not None)
+    return next((Id(name, f"qkv.{name}") for name in given), None)
+
+
 def numbers(qkv: QKV) -> int:
     """How many there are in Q, in K and V for every head that reads them."""
     return qkv.heads * (qkv.n * qkv.q.shape[-1] + qkv.m * (qkv.k.shape[-1] + qkv.v.shape[-1]))

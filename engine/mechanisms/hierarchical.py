@@ -14,13 +14,13 @@ import torch
 from jaxtyping import Bool, Float
 from torch import Tensor
 
-from engine.contract import QKV, Id, Refusal, param
+from engine.contract import QKV, Refusal, param
 from engine.kernels import dense, patterns, selection
 from engine.kernels.composed import Composed
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms._descent import Down, Opened
-from engine.mechanisms.base import Mechanism, visible_pairs
+from engine.mechanisms.base import Mechanism, by_pair, visible_pairs
 from engine.text.tree import Tree
 
 AGGREGATES = ("mean", "logsumexp", "max")
@@ -57,13 +57,12 @@ class Hierarchical(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         Dot().check(qkv)
-        for name in ("mask", "bias"):
-            if self.sparse and getattr(qkv, name) is not None:
-                raise Refusal(
-                    "units that stay closed have no score for each pair, so they can't use a "
-                    "{name}: open all units",
-                    name=Id(name, f"qkv.{name}"),
-                )
+        if self.sparse and (name := by_pair(qkv)) is not None:
+            raise Refusal(
+                "units that stay closed have no score for each pair, so they can't use a "
+                "{name}: open all units",
+                name=name,
+            )
 
     @property
     def sparse(self) -> bool:

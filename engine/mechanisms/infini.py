@@ -13,7 +13,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from torch.nn import Parameter
 
-from engine.contract import QKV, Block, Id, Index, Refusal, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Parts, Returns, View
 from engine.kernels import dense, patterns, selection
@@ -23,7 +23,7 @@ from engine.kernels.scoring import Dot
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks
 from engine.measure import ages
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism, numbers
+from engine.mechanisms.base import Mechanism, by_pair, numbers
 from engine.mechanisms.linear import Elu1
 
 SAMPLE = 64
@@ -69,12 +69,11 @@ class Infini(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         Dot().check(qkv)
-        for name in ("mask", "bias"):
-            if getattr(qkv, name) is not None:
-                raise Refusal(
-                    "{key} can't use {name}: its memory keeps no key by itself",
-                    key=self.called, name=Id(name, f"qkv.{name}"),
-                )  # fmt: skip
+        if (name := by_pair(qkv)) is not None:
+            raise Refusal(
+                "{key} can't use {name}: its memory keeps no key by itself",
+                key=self.called, name=name,
+            )  # fmt: skip
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)

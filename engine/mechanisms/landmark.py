@@ -14,14 +14,14 @@ from numpy.typing import ArrayLike
 from torch import Tensor
 from torch.nn import Parameter
 
-from engine.contract import QKV, Id, Refusal, Steps, param
+from engine.contract import QKV, Refusal, Steps, param
 from engine.contract.views import Levels
 from engine.kernels import dense, needle, patterns, selection
 from engine.kernels.composed import Composed
 from engine.kernels.needle import Numbers
 from engine.kernels.patterns import Span
 from engine.kernels.scoring import Dot
-from engine.mechanisms.base import Mechanism, numbers
+from engine.mechanisms.base import Mechanism, by_pair, numbers
 from engine.text.tree import Tree
 
 
@@ -61,12 +61,11 @@ class Landmark(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         Dot().check(qkv)
-        for name in ("mask", "bias"):
-            if getattr(qkv, name) is not None:
-                raise Refusal(
-                    "{key} can't use {name}: its landmarks stand at no one position",
-                    key=self.called, name=Id(name, f"qkv.{name}"),
-                )  # fmt: skip
+        if (name := by_pair(qkv)) is not None:
+            raise Refusal(
+                "{key} can't use {name}: its landmarks stand at no one position",
+                key=self.called, name=name,
+            )  # fmt: skip
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.contract import QKV, Block, Id, Index, Refusal, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Factors
 from engine.kernels import dense
@@ -21,7 +21,7 @@ from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.measure.comparison import evenly
-from engine.mechanisms.base import Mechanism, numbers
+from engine.mechanisms.base import Mechanism, by_pair, numbers
 from engine.mechanisms.softmax import Softmax
 
 PROJECTIONS = ("mean", "fitted", "svd", "random")
@@ -69,13 +69,12 @@ class Linformer(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         Dot().check(qkv)
-        for name in ("mask", "bias"):
-            if getattr(qkv, name) is not None:
-                raise Refusal(
-                    "a Linformer slot mixes keys and has no position of its own, so it can't use "
-                    "a {name}",
-                    name=Id(name, f"qkv.{name}"),
-                )
+        if (name := by_pair(qkv)) is not None:
+            raise Refusal(
+                "a Linformer slot mixes keys and has no position of its own, so it can't use "
+                "a {name}",
+                name=name,
+            )
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)

@@ -16,7 +16,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Block, Id, Index, Refusal, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Memory, Slots
 from engine.kernels import dense, normalisers, patterns
@@ -24,7 +24,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.measure import ages
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism
+from engine.mechanisms.base import Mechanism, by_pair
 
 KEPT = 2**24
 """Numbers of slot states kept at once; between those kept they are folded anew."""
@@ -59,12 +59,11 @@ class MemoryTokens(Mechanism):
 
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
-        for name in ("mask", "bias"):
-            if getattr(qkv, name) is not None:
-                raise Refusal(
-                    "a memory slot has no position of its own, so it can't use a {name}",
-                    name=Id(name, f"qkv.{name}"),
-                )
+        if (name := by_pair(qkv)) is not None:
+            raise Refusal(
+                "a memory slot has no position of its own, so it can't use a {name}",
+                name=name,
+            )
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)

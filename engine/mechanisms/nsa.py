@@ -13,7 +13,7 @@ from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import Parameter
 
-from engine.contract import QKV, Block, Id, Index, Refusal, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.views import Parts, View
 from engine.kernels import dense, patterns, selection
@@ -22,7 +22,7 @@ from engine.kernels.picked import Picked
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism, numbers
+from engine.mechanisms.base import Mechanism, by_pair, numbers
 from engine.mechanisms.gated import read, read_size
 from engine.mechanisms.moba import MoBA
 from engine.mechanisms.moba import view as by_blocks
@@ -68,12 +68,11 @@ class NSA(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         Dot().check(qkv)
-        for name in ("mask", "bias"):
-            if getattr(qkv, name) is not None:
-                raise Refusal(
-                    "{key} can't use {name}: its compressed keys stand at no one position",
-                    key=self.called, name=Id(name, f"qkv.{name}"),
-                )  # fmt: skip
+        if (name := by_pair(qkv)) is not None:
+            raise Refusal(
+                "{key} can't use {name}: its compressed keys stand at no one position",
+                key=self.called, name=name,
+            )  # fmt: skip
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)

@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from engine.contract import QKV, Block, Id, Index, Refusal, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.views import Factors
 from engine.kernels import dense
 from engine.kernels.composed import Composed
@@ -19,7 +19,7 @@ from engine.kernels.projection import Pooling
 from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism, numbers
+from engine.mechanisms.base import Mechanism, by_pair, numbers
 from engine.mechanisms.softmax import Softmax
 
 EXACT = 1e-9
@@ -52,13 +52,12 @@ class Nystrom(Mechanism):
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
         Dot().check(qkv)
-        for name in ("mask", "bias"):
-            if getattr(qkv, name) is not None:
-                raise Refusal(
-                    "a Nyström landmark mixes positions and has none of its own, so it can't use "
-                    "a {name}",
-                    name=Id(name, f"qkv.{name}"),
-                )
+        if (name := by_pair(qkv)) is not None:
+            raise Refusal(
+                "a Nyström landmark mixes positions and has none of its own, so it can't use "
+                "a {name}",
+                name=name,
+            )
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)

@@ -16,14 +16,14 @@ import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Block, Id, Index, Refusal, index, param
+from engine.contract import QKV, Block, Index, Refusal, index, param
 from engine.contract.views import Segments
 from engine.kernels import dense, normalisers, patterns
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.kernels.sdpa import fits_sdpa, safely, sdpa, sdpa_blocks
 from engine.measure.attention import Attention
-from engine.mechanisms.base import Mechanism, nearby_pairs
+from engine.mechanisms.base import Mechanism, by_pair, nearby_pairs
 from engine.mechanisms.transformer_xl import TransformerXL
 
 INTEGRATE = ("none", "pool", "attention", "concat")
@@ -60,13 +60,12 @@ class Segmented(Mechanism):
         super().check(qkv)
         if self.integrate == "none":
             return
-        for name in ("mask", "bias"):
-            if getattr(qkv, name) is not None:
-                raise Refusal(
-                    "a segment's summary has no position of its own, so it can't use a {name}: "
-                    "read nothing across segments",
-                    name=Id(name, f"qkv.{name}"),
-                )
+        if (name := by_pair(qkv)) is not None:
+            raise Refusal(
+                "a segment's summary has no position of its own, so it can't use a {name}: "
+                "read nothing across segments",
+                name=name,
+            )
 
     def attend(self, qkv: QKV) -> Attention:
         self.check(qkv)
