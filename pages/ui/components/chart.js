@@ -98,7 +98,9 @@ class Chart extends Component {
   /** @param {string} format */
   save(format) {
     const { file: filename } = this.data;
-    window.Plotly?.downloadImage(this.plot, { format, filename, scale: format === "png" ? 2 : 1 });
+    const paper_bgcolor = getComputedStyle(this.root).getPropertyValue("--st-background-color");
+    const figure = { data: this.plot.data, layout: { ...this.plot.layout, paper_bgcolor } };
+    window.Plotly?.downloadImage(figure, { format, filename, scale: format === "png" ? 2 : 1 });
   }
 }
 

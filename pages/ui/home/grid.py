@@ -23,7 +23,8 @@ def draw() -> None:
         parts.append(f"<h4>{html.escape(t(f'family.{family}'))}</h4><div class='places'>")
         parts += [place(kind.key, tag, theme) for kind in members]
         parts.append("</div>")
-    st.html(f"<div class='grid'>{''.join(parts)}</div>")
+    with st.container(key="grid"):
+        st.html(f"<div class='grid'>{''.join(parts)}</div>")
 
 
 def families() -> list[str]:
