@@ -32,6 +32,8 @@ from engine.measure.metrics import RowStats
 from engine.measure.passes import Asked, Summary
 
 V = TypeVar("V")
+LARGEST = 1e30
+"""Of weights that are given: sums of larger ones pass what the float32 of a picture holds."""
 
 
 class Attention(ABC):
@@ -259,6 +261,8 @@ class Stored(Attention):
             raise Refusal("weights must be floating point, (heads, queries, keys)")
         if not bool(torch.isfinite(w).all()):
             raise Refusal("weights hold values that are not finite")
+        if bool((w.abs() > LARGEST).any()):
+            raise Refusal("weights must lie between −1e30 and 1e30")
         heads, n, m = w.shape
         if v is not None and (v.ndim != 3 or v.shape[1] != m or heads % v.shape[0]):
             raise Refusal(

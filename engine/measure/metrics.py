@@ -20,6 +20,9 @@ from engine.contract import Frame, Index, RowKind, index
 
 TOP = 8
 """How many of the largest weights `top_mass` adds up."""
+FAR = 1e100
+"""Rows whose largest weight is beyond this, or below 1 over it, are measured up to a factor: the
+squares of their weights are no numbers."""
 NEAR = 2**18
 """Weights worked on at once: they stay in a processor's cache."""
 
@@ -185,11 +188,16 @@ def of_weights(
     keys = cols if isinstance(cols, Tensor) and cols.ndim == 3 else index(cols, frame.m, w.device)
     count, first = frame.seen(at)
     far = (keys - (at + frame.offset)[:, None]).abs().to(w)
+    size = w.abs() if kind == "signed" else w
+    top, place = size.topk(min(TOP, w.shape[-1]), dim=-1)
+    largest, unit = top[..., :1], None
+    extreme = (largest > FAR) | ((largest > 0) & (largest < 1 / FAR))
+    if kind != "signed" and bool(extreme.any()):
+        unit = torch.where(extreme, largest, 1)
+        w, size, top = w / unit, size / unit, top / unit
     needle = torch.zeros_like(w[..., 0])
     if frame.needles is not None:
         needle = inner(w, torch.isin(keys, frame.needles.to(w.device)).to(w))
-    size = w.abs() if kind == "signed" else w
-    top, place = size.topk(min(TOP, w.shape[-1]), dim=-1)
     argmax = place[..., 0]
     argmax = keys.gather(-1, argmax[..., None])[..., 0] if keys.ndim == 3 else keys[argmax]
     sums = {
@@ -199,7 +207,7 @@ def of_weights(
         "sink": inner(w, (keys == first[:, None]).to(w)),
         "needle": needle,
         "distance": inner(w, far),
-        "kept": w.sum(-1),
+        "kept": w.sum(-1) if unit is None else (w * unit).sum(-1),
         "visible": count.expand(w.shape[:2]),
     }
     if kind != "signed":

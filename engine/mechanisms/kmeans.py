@@ -96,9 +96,10 @@ class KMeans(Mechanism):
         assert learned is not None
         queries, keys = selection.members(qkv, learned.weights["centroids"], self.window)
         out = torch.zeros(qkv.heads, qkv.n, qkv.m, dtype=torch.float64, device=qkv.device)
-        times = torch.zeros(qkv.heads, qkv.n, 1, device=qkv.device)
+        times = torch.zeros_like(out[..., :1])
+        seen = dense.allowed(qkv) & (dense.logits(qkv) > -torch.inf)
         for q, k in zip(queries.unbind(1), keys.unbind(1), strict=True):  # (h n), (h m)
-            inside = q[..., None] & k[:, None] & dense.allowed(qkv)
+            inside = q[..., None] & k[:, None] & seen
             out += dense.softmax(qkv, pattern=inside) * inside.any(-1, keepdim=True)
             times += inside.any(-1, keepdim=True)
         return out / times.clamp_min(1)
@@ -140,9 +141,10 @@ class Clustered(Attention):
 
     @cached_property
     def shares(self) -> Float[Tensor, "h n C"]:
-        """1 over the number of clusters in which the query sees a key; 0 where it sees none."""
+        """1 over the number of clusters in which the query sees a key; 0 where it sees none. A key
+        whose bias is −inf is not seen."""
         qkv, cols = self.qkv, torch.arange(self.qkv.m, device=self.device)
-        if qkv.mask is None:
+        if qkv.mask is None and qkv.bias is None:
             # the first key of a cluster is the first that a causal row may see of it
             first = torch.where(self.pattern.keys, cols, qkv.m).amin(-1)  # (h C)
             last = torch.arange(qkv.n, device=self.device) + qkv.frame.offset
@@ -152,12 +154,15 @@ class Clustered(Attention):
             reads = torch.empty(
                 qkv.heads, qkv.n, self.keys.shape[1], dtype=torch.bool, device=self.device
             )
-            for rows in torch.arange(qkv.n, device=self.device).split(max(1, BLOCK // qkv.m)):
+            everyone = torch.arange(qkv.n, device=self.device)
+            for rows in everyone.split(max(1, BLOCK // (qkv.heads * qkv.m))):
                 seen = qkv.frame.visible(rows, cols)
                 if seen is None:
                     seen = torch.ones(len(rows), qkv.m, dtype=torch.bool, device=self.device)
+                if qkv.bias is not None:
+                    seen = seen & (qkv.bias(rows, cols) > -torch.inf)
                 reads[:, rows] = (seen.float() @ self.pattern.keys.float().mT) > 0
-        reads = reads & self.pattern.queries.mT
+        reads = (reads & self.pattern.queries.mT).to(self.parts.dtype)
         return reads / reads.sum(-1, keepdim=True).clamp_min(1)
 
     def weighted(self) -> Tensor:

@@ -13,7 +13,7 @@ from functools import partial
 from typing import ClassVar
 
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import Parameter
 
@@ -161,11 +161,11 @@ class Routed(Mechanism):
         learned = self.learned or self.fit(qkv).learned
         assert learned is not None
         w, b = (learned.weights[name].to(qkv.device) for name in ("w_r", "b_r"))
-        seen = dense.allowed(qkv)
+        seen = dense.allowed(qkv) & (dense.logits(qkv) > -torch.inf)
         at, cols = dense.positions(qkv)
         top = largest(dense.logits(qkv).masked_fill(~seen, -torch.inf), self.width)
         near, strided = dense.steps(qkv).amax(0) < self.width, (at - cols) % self.width == 0
-        paths = [(seen & x).expand_as(top) for x in (seen, near, strided, top)][: self.paths]
+        paths = [seen & x for x in (seen, near, strided, top)][: self.paths]
         logits = tokens(qkv).to(qkv.device) @ w + b[:, None]  # (h n p)
         logits = logits.masked_fill(~torch.stack([x.any(-1) for x in paths], -1), -torch.inf)
         kept = logits.masked_fill(~largest(logits, self.top_k), -torch.inf)
@@ -235,16 +235,21 @@ def overlap(found: Float[Tensor, "h r p"], truth: Float[Tensor, "h r p"]) -> Flo
     return torch.minimum(found, truth).sum(-1).mean(1).float()
 
 
-def _blind(qkv: QKV, ways: list[Composed]) -> Tensor | None:
-    """(n paths) rows that see no key by a path; None where every row sees its own key."""
-    if qkv.key_mask is None and qkv.mask is None and qkv.n == qkv.m:
+def _blind(qkv: QKV, ways: list[Composed]) -> Bool[Tensor, "h n p"] | None:
+    """Rows that see no key by a path; None where every row sees its own key. A key whose bias is
+    −inf is not seen."""
+    if qkv.key_mask is None and qkv.mask is None and qkv.bias is None and qkv.n == qkv.m:
         return None
     cols = torch.arange(qkv.m, device=qkv.device)
-    found = torch.zeros(qkv.n, len(ways), dtype=torch.bool, device=qkv.device)
-    for rows in torch.arange(qkv.n, device=qkv.device).split(max(1, BLOCK // qkv.m)):
+    found = torch.zeros(qkv.heads, qkv.n, len(ways), dtype=torch.bool, device=qkv.device)
+    everyone = torch.arange(qkv.n, device=qkv.device)
+    for rows in everyone.split(max(1, BLOCK // (qkv.heads * qkv.m))):
+        open_ = None if qkv.bias is None else qkv.bias(rows, cols) > -torch.inf
         for p, way in enumerate(ways):
             seen = way.allowed(rows, cols)
-            found[rows, p] = False if seen is None else ~seen.any(-1)
+            if open_ is not None:
+                seen = open_ if seen is None else seen & open_
+            found[:, rows, p] = False if seen is None else ~seen.any(-1)
     return found
 
 

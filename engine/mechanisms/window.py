@@ -42,7 +42,7 @@ class Window(Mechanism):
     sinks: int = param(4, low=0, slider=(0, 64), unit="tokens")
     dilation: int = param(1, low=1, slider=(1, 16), later=True)
     whole: bool = param(False, later=True)
-    random: int = param(0, low=0, slider=(0, 32), unit="keys", later=True)
+    random: int = param(0, low=0, high=4096, slider=(0, 32), unit="keys", later=True)
     seed: int = param(0, low=0, high=2**31 - 1, slider=(0, 100), later=True)
 
     def check(self, qkv: QKV) -> None:

@@ -226,7 +226,7 @@ def _unpacks(data: bytes, most: int) -> None:
             with zipfile.ZipFile(io.BytesIO(data)) as file:
                 total = sum(i.file_size for i in file.infolist())
                 locked = any(i.flag_bits & 1 for i in file.infolist())
-        except zipfile.BadZipFile:
+        except Exception:  # a damaged one raises many kinds; whoever reads it says so in words
             return
         if total > most:
             raise Refusal("the arrays unpack to more than {mib} MiB", mib=most >> 20)

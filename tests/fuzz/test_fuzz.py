@@ -42,8 +42,8 @@ def test_any_layer_is_attended_or_refused(count):
             qkv = made.qkv(random.Random(i))
         except Refusal:
             continue
-        # the short form takes one mechanism a layer, in turn; the whole takes all
-        for key in keys if count > 100 else (keys[i % len(keys)],):
+        # the short form takes one mechanism a layer, in turn; the whole takes every fourth
+        for key in keys[i % 4 :: 4] if count > 100 else (keys[i % len(keys)],):
             parameters = made.parameters(random.Random(f"{i} {key}"), key)
             if isinstance(parameters.get("rounds"), int):
                 parameters["rounds"] = min(parameters["rounds"], 8)

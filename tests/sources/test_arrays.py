@@ -113,6 +113,13 @@ def locked() -> bytes:
     return bytes(data)
 
 
+def of_another_version() -> bytes:
+    """The same by a zip of a version that nobody has written."""
+    data = bytearray(npz(**qkv_arrays()))
+    data[data.find(b"PK\x01\x02") + 6] = 224
+    return bytes(data)
+
+
 def beyond_unicode() -> bytes:
     """Tokens of a number that is no character."""
     return npz(**qkv_arrays(n=1), tokens=np.array([0x110000], dtype="<u4").view("<U1"))
@@ -135,6 +142,8 @@ SQUARE = np.ones((2, 2))
         (npz(q=SQUARE, k=SQUARE, v=SQUARE, key_mask=np.array(["a", "b"])), "real numbers"),
         (npz(weights=SQUARE / 2, causal=True), "keys after the query"),
         (locked(), "encrypted"),
+        (of_another_version(), "not a readable .npz"),
+        (npz(weights=np.full((2, 2), 1e300)), "between −1e30 and 1e30"),
         (beyond_unicode(), "list of strings"),
     ],
 )  # fmt: skip
