@@ -99,6 +99,23 @@ def test_memory_is_at_most_what_was_said_and_not_far_below(key, n):
     assert alive.peak <= engine.estimate(mechanism, qkv).bytes <= 8 * alive.peak
 
 
+AWAY = [
+    ("additive", {"hidden": 1024}), ("kmeans", {"clusters": 256}), ("lsh", {"rounds": 16}),
+    ("capsule", {"capsules": 32}), ("linformer", {"rank": 512}), ("nystrom", {"landmarks": 256}),
+    ("linear", {"feature_map": "exp"}), ("indexer", {"top_k": 512}), ("routing", {"width": 256}),
+    ("window", {"random": 512}), ("memory_tokens", {"slots": 64}), ("infini", {"segment": 16}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(("key", "parameters"), AWAY)
+def test_memory_is_at_most_what_was_said_away_from_the_defaults(key, parameters):
+    mechanism = engine.make(key, **parameters)
+    qkv = engine.sources.planted(n=768, heads=2, dim=32, causal=mechanism.causal_ok)
+    with torch.no_grad(), one_thread(), Alive([qkv.q, qkv.k, qkv.v]) as alive:
+        mechanism.attend(qkv).summary(512)
+    assert alive.peak <= engine.estimate(mechanism, qkv).bytes
+
+
 @pytest.mark.parametrize("key", MECHANISMS)
 def test_work_counts_the_summary_and_grows_as_it_does(key):
     """Products of matrices, as torch counts them, of output, statistics and maps."""

@@ -172,6 +172,11 @@ def squeezed() -> bytes:
     return file.getvalue()
 
 
+def test_arrays_count_as_what_they_unpack_to():
+    data = squeezed()
+    assert len(data) < 2**14 and arrays.contents(data, "a.npz").bytes >= 8 * 512**2
+
+
 def test_half_characters_are_no_trouble_later():
     q, k, v = torch.randn(3, 1, 1, 4).unbind(0)
     data = save({"q": q, "k": k, "v": v}, metadata={"tokens": '["\\ud800"]'})

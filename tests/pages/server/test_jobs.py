@@ -4,6 +4,7 @@ import threading
 import time
 
 import pytest
+import torch
 from starlette.applications import Starlette
 from starlette.testclient import TestClient
 
@@ -68,6 +69,24 @@ def test_stop_stops() -> None:
     client.get(f"/api/live?token={token}&stop=1")
     until(lambda: client.get(f"/api/live?token={token}").json()["done"])
     assert client.get(f"/api/live?token={token}").json()["error"] == "stopped"
+
+
+def test_stop_ends_work_that_says_nothing_within_a_second() -> None:
+    """As one task of a sweep: operations of torch, and not a word until they are done."""
+    begun = threading.Event()
+
+    def work(say) -> None:
+        while True:
+            torch.ones(8).add_(1)
+            begun.set()
+
+    token = JOBS.start(work)
+    assert begun.wait(60)
+    job = JOBS.get(token)
+    assert job is not None and not job.done
+    job.stopping = True
+    until(lambda: job.done, 1.0)
+    assert job.error == "stopped"
 
 
 def test_only_what_is_new_is_answered() -> None:
