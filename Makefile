@@ -3,11 +3,11 @@ PYTHON ?= python3
 PORT ?= 8501
 RUN := .venv
 TEST := .venv-test
-RAY := .venv-ray
+LOCK := .venv-lock
 # Node.js and npm come from PyPI, too
 NPM := PATH="$(CURDIR)/$(TEST)/bin:$$PATH" npm
 
-.PHONY: run test test-ray lint bench train clean
+.PHONY: run test lint audit lock bench train clean
 
 run: $(RUN)/ready
 	$(RUN)/bin/streamlit run app.py --server.port $(PORT)
@@ -19,14 +19,24 @@ test: lint
 	# each of two browsers has a server of its own; the two halves take turns on two cores
 	$(TEST)/bin/python -m pytest -n 2 tests/browser
 
-test-ray: $(RAY)/ready
-	$(RAY)/bin/python -m pytest tests/cluster
-
 lint: $(TEST)/ready node_modules/ready
 	$(TEST)/bin/ruff check .
 	$(TEST)/bin/ruff format --check .
 	$(TEST)/bin/basedpyright
 	$(NPM) run lint
+
+# known faults of what the app runs on, where PyPI's database of them can be reached
+audit: $(TEST)/ready
+	$(TEST)/bin/python tests/supply/audit.py
+
+# requirements.txt and all that it needs, by hash; but not torch, whose build differs by machine,
+# nor what its CUDA build alone needs
+lock: $(LOCK)/ready
+	$(LOCK)/bin/uv pip compile requirements.txt --universal --python-version 3.11 --quiet \
+		--generate-hashes --no-emit-find-links --no-emit-index-url \
+		--custom-compile-command "make lock" --output-file $(LOCK)/whole
+	awk '/^[a-z]/{keep=!/^(torch|triton|nvidia-|cuda-)/} keep||!/^[a-z ]/' $(LOCK)/whole \
+		> requirements.lock
 
 bench: $(TEST)/ready
 	$(TEST)/bin/python -m engine bench
@@ -48,10 +58,10 @@ node_modules/ready: package.json package-lock.json $(TEST)/ready
 	$(NPM) ci
 	@touch $@
 
-$(RAY)/ready: requirements.txt requirements-test.txt requirements-ray.txt
-	$(PYTHON) -m venv $(RAY)
-	$(RAY)/bin/python -m pip install --disable-pip-version-check -q -r requirements-test.txt -r requirements-ray.txt
+$(LOCK)/ready:
+	$(PYTHON) -m venv $(LOCK)
+	$(LOCK)/bin/python -m pip install --disable-pip-version-check -q uv==0.13.9
 	@touch $@
 
 clean:
-	rm -rf $(RUN) $(TEST) $(RAY) node_modules build .pytest_cache .ruff_cache .hypothesis
+	rm -rf $(RUN) $(TEST) $(LOCK) node_modules build .pytest_cache .ruff_cache .hypothesis

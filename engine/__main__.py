@@ -114,6 +114,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     booking = commands.add_parser(
         "book", help="a long text through one layer: statistics of every row, pooled maps"
     )
+    commands.add_parser("licences", help="under which licences what the app runs on is given")
     talking = commands.add_parser("talk", help="talks: list them, check a file, make one ready")
     commands.add_parser(
         "bench",
@@ -183,6 +184,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from engine.models.zoo import command
 
             command.run(args)
+        elif args.command == "licences":
+            from engine.runtime import licences
+
+            print(licences.table(ROOT / "requirements.txt"))
         elif args.command == "book":
             from engine.models import book
 
