@@ -16,6 +16,7 @@ import streamlit as st
 
 from engine import mechanisms
 from engine.models import ModelError, load
+from engine.runtime.public import public
 from pages.ui.server import jobs, owner, thumbnails, windows
 from pages.ui.shared import own
 
@@ -27,6 +28,10 @@ if folder := os.environ.get("ATTENTION_EXPLORER_MECHANISMS"):
     own.TROUBLES[:] = mechanisms.add_folder(folder)
     for trouble in own.TROUBLES:
         logging.getLogger(__name__).warning("%s", trouble)
+
+
+if public():
+    owner.speak()
 
 
 def warm_up() -> None:

@@ -12,6 +12,7 @@ torch, a call is made every so often, and that call raises when the run is over.
 import os
 import threading
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Hashable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -21,6 +22,7 @@ import torch
 from cachetools import LRUCache
 
 from engine.runtime.watch import watched
+from pages.ui.server.limits import limits
 
 T = TypeVar("T")
 Kind = Literal["window", "result", "model", "training", "sweep"]
@@ -60,27 +62,62 @@ def out_of_memory(error: BaseException) -> bool:
 
 
 class Store:
-    """Values by key, the least recently used dropped beyond a number of bytes. Thread-safe."""
+    """Values by key, the least recently used dropped beyond a number of bytes: all in all, and of
+    one visitor's beyond their share. Thread-safe."""
 
     def __init__(self, most_bytes: int) -> None:
         self._lock = threading.Lock()
         self._values: LRUCache[Hashable, tuple[Any, int]] = LRUCache(
             most_bytes, getsizeof=lambda kept: kept[1]
         )
+        self._of: dict[Hashable, OrderedDict[Hashable, int]] = {}  # visitor -> sizes, as used
+        self._whose: dict[Hashable, Hashable] = {}
 
     def get(self, key: Hashable) -> Any:
         """The value, or None."""
         with self._lock:
+            if (who := self._whose.get(key)) is not None:
+                self._of[who].move_to_end(key)
             return self._values.get(key, (None, 0))[0]
 
-    def put(self, key: Hashable, value: Any, size: int) -> None:
-        """Keep a value of about this many bytes; one larger than everything is kept alone."""
+    def put(self, key: Hashable, value: Any, size: int, visitor: Hashable = None) -> None:
+        """Keep a value of about this many bytes; one larger than everything is kept alone.
+
+        Args:
+            visitor: whose share it counts to, if anyone's; what they used longest ago goes first.
+        """
         with self._lock:
+            self._disown(key)
             self._values[key] = (value, min(size, int(self._values.maxsize)))
+            if visitor is not None:
+                self._of.setdefault(visitor, OrderedDict())[key] = size
+                self._whose[key] = visitor
+                self._fit(visitor)
+            if len(self._whose) > 2 * len(self._values):
+                for gone in [one for one in self._whose if one not in self._values]:
+                    self._disown(gone)
+
+    def _fit(self, visitor: Hashable) -> None:
+        """Drop what a visitor used longest ago beyond their share; their last is kept."""
+        own, most = self._of[visitor], limits().share * self._values.maxsize
+        for gone in [one for one in own if one not in self._values]:
+            self._disown(gone)
+        while len(own) > 1 and sum(own.values()) > most:
+            oldest = next(iter(own))
+            self._disown(oldest)
+            self._values.pop(oldest)
+
+    def _disown(self, key: Hashable) -> None:
+        who = self._whose.pop(key, None)
+        if who is not None:
+            self._of[who].pop(key)
+            if not self._of[who]:
+                del self._of[who]
 
     def pop(self, key: Hashable) -> None:
         """Let go of a value, if it is there."""
         with self._lock:
+            self._disown(key)
             self._values.pop(key, None)
 
     @property
@@ -93,6 +130,8 @@ class Store:
         """Let go of everything."""
         with self._lock:
             self._values.clear()
+            self._of.clear()
+            self._whose.clear()
 
     def names(self) -> list[Hashable]:
         """What there is, in no order."""
@@ -179,7 +218,7 @@ class Desk:
 
                 with watched(lambda: report(share)):  # work that says nothing can be left, too
                     kept = work(done)
-                self.kept.put(key, kept, size(kept))
+                self.kept.put(key, kept, size(kept), visitor)
             return kept
 
     def ticket(

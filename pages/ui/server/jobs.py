@@ -12,6 +12,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable
+from contextvars import copy_context
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -19,13 +20,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from streamlit import runtime
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.contract import Refusal
 from engine.runtime.watch import watched
 from pages.ui.server import owner
 from pages.ui.server.desk import DESK, Desk, Kind, Trouble, out_of_memory
-from pages.ui.server.owner import SECONDS
+from pages.ui.server.limits import visitor
+from pages.ui.server.owner import SECONDS, did
 from pages.ui.shared.finite import finite
 from pages.ui.shared.strings import language, speaker, spoken
 
@@ -123,8 +124,7 @@ class Jobs:
         Raises:
             Busy: too many wait already.
         """
-        page = get_script_run_ctx(suppress_warning=True)
-        job, token = Job(kind, page.session_id if page else ""), secrets.token_urlsafe(16)
+        job, token = Job(kind, visitor() or ""), secrets.token_urlsafe(16)
         now = time.monotonic()
         with self._lock:
             self._jobs = {
@@ -154,7 +154,7 @@ class Jobs:
             try:
                 with self._desk.seat(ticket, waiting_for):
                     job.started = True
-                    with watched(job.check), SECONDS.labels(kind).time():
+                    with watched(job.check), SECONDS.labels(kind).time(), did(kind):
                         job.result = work(job.say)
             except Stopped:
                 error = "stopped"
@@ -170,7 +170,8 @@ class Jobs:
             finally:
                 job.end(error)
 
-        threading.Thread(target=run, daemon=True).start()
+        # in the context of whoever started it, so that the log has one id for both
+        threading.Thread(target=copy_context().run, args=(run,), daemon=True).start()
         return token
 
     def get(self, token: str) -> Job | None:

@@ -5,6 +5,8 @@ import os
 from dataclasses import dataclass
 from math import inf
 
+from streamlit.runtime.scriptrunner import get_script_run_ctx
+
 from engine.runtime.public import public
 
 GIB = 2**30
@@ -18,6 +20,7 @@ class Limits:
         work: bytes that one result may need while it is made. seconds: that it may take; job: that
             a sweep may take, which runs beside.
         upload: bytes that an upload may unpack to. text: characters of one text.
+        share: of what is kept in memory (results, or uploads), that one visitor's may be.
     """
 
     work: int
@@ -25,6 +28,7 @@ class Limits:
     job: float
     upload: int
     text: int
+    share: float
 
 
 def _memory() -> int:
@@ -34,10 +38,16 @@ def _memory() -> int:
         return 16 * GIB
 
 
-OWN = Limits(_memory(), inf, inf, GIB // 2, 2_000_000)
-PUBLIC = Limits(3 * GIB, 60.0, 600.0, GIB // 16, 200_000)
+OWN = Limits(_memory(), inf, inf, GIB // 2, 2_000_000, 1.0)
+PUBLIC = Limits(3 * GIB, 60.0, 600.0, GIB // 16, 200_000, 0.25)
 
 
 def limits() -> Limits:
     """Those in force."""
     return PUBLIC if public() else OWN
+
+
+def visitor() -> str | None:
+    """Who is being served: their session; None outside of a page."""
+    page = get_script_run_ctx(suppress_warning=True)
+    return page.session_id if page else None

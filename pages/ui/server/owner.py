@@ -1,7 +1,9 @@
-"""What the server's owner sees: faults in the log, whether all is well, and counters.
+"""What the server's owner sees: requests and faults in the log, whether all is well, and counters.
 
-A fault has an id, which the person is told too. Where strangers are served nothing that they wrote
-is logged: of a fault its type and where it came up, and not its message.
+Every request and every run of a page has an id, which stands before all that the log says of it; an
+answer has it as `X-Request-Id`. A fault has one more, which the person is told too. Where strangers
+are served nothing that they wrote is logged: of a request its path, where it is one of ours, without
+its query; of a fault its type and where it came up, and not its message.
 
 `/health` says whether the server works, `/metrics` the counters in Prometheus' format.
 """
@@ -9,8 +11,11 @@ is logged: of a fault its type and where it came up, and not its message.
 import logging
 import os
 import secrets
+import time
 import traceback
-from collections.abc import MutableMapping
+from collections.abc import Iterator, MutableMapping
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import anyio.to_thread
@@ -32,9 +37,13 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from engine.runtime.public import public
 from pages.ui.server.desk import DESK, SEATS
 
+OURS = ("/api/tile", "/api/live", "/api/thumbnail", "/api/plotly.js")
+"""Paths that the log names; a look at the server's health is not worth a line."""
 STUCK = 300.0  # seconds that the first in a queue waits in a server that is not well
 
 log = logging.getLogger(__name__)
+
+_request: ContextVar[str] = ContextVar("request", default="-")
 
 COUNTERS = CollectorRegistry()
 ProcessCollector(registry=COUNTERS)
@@ -54,6 +63,34 @@ _kept = Gauge(f"{NAME}_kept_bytes", "What is kept of results, in memory.", regis
 _kept.set_function(lambda: DESK.kept.held)
 
 
+def speak() -> None:
+    """Have requests and work logged, too, each on a line of standard error: for a server that
+    strangers use."""
+    lines = logging.StreamHandler()
+    lines.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    log.addHandler(lines)
+    log.setLevel(logging.INFO)
+    log.propagate = False
+
+
+def requested() -> str:
+    """An id for what begins here, in this thread and those that take its context."""
+    name = secrets.token_hex(4)
+    _request.set(name)
+    return name
+
+
+@contextmanager
+def did(kind: str) -> Iterator[None]:
+    """Log how long work of a kind took, or that it was left."""
+    began, end = time.monotonic(), "left"
+    try:
+        yield
+        end = "done"
+    finally:
+        log.info("%s %s %s in %.3f s", _request.get(), kind, end, time.monotonic() - began)
+
+
 def fault(place: str, error: BaseException) -> str:
     """Log what went wrong; its id.
 
@@ -65,9 +102,10 @@ def fault(place: str, error: BaseException) -> str:
     if public():
         at = traceback.extract_tb(error.__traceback__)[-6:]
         where = " > ".join(f"{x.filename.rpartition('/')[2]}:{x.lineno} {x.name}" for x in at)
-        log.error("fault %s in %s: %s at %s", name, place, type(error).__name__, where)
+        kind = type(error).__name__
+        log.error("%s fault %s in %s: %s at %s", _request.get(), name, place, kind, where)
     else:
-        log.error("fault %s in %s", name, place, exc_info=error)
+        log.error("%s fault %s in %s", _request.get(), name, place, exc_info=error)
     return name
 
 
@@ -113,4 +151,33 @@ class Headers:
         await self.app(scope, receive, told if scope["type"] == "http" else send)
 
 
-MIDDLEWARE = [Middleware(Headers)]
+class Requests:
+    """Gives each request over HTTP its id, and logs what became of those of OURS; any other path
+    is a visitor's words."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        self.app = app
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self.app(scope, receive, send)
+            return
+        name, began, status = requested(), time.monotonic(), 0
+
+        async def told(message: MutableMapping[str, Any]) -> None:
+            nonlocal status
+            if message["type"] == "http.response.start":
+                status = message["status"]
+                headers = message.get("headers", ())
+                message["headers"] = [*headers, (b"x-request-id", name.encode())]
+            await send(message)
+
+        try:
+            await self.app(scope, receive, told)
+        finally:
+            if scope["path"] in OURS:
+                spent = time.monotonic() - began
+                log.info("%s %s %s in %.3f s", name, scope["path"], status or "left", spent)
+
+
+MIDDLEWARE = [Middleware(Headers), Middleware(Requests)]

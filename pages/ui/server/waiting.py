@@ -5,14 +5,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import streamlit as st
-from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.contract import Refusal
 from engine.mechanisms.cost import Estimate
 from engine.text import quantities
 from pages.ui.server.desk import DESK, Kind, Paced, Report, Trouble, out_of_memory
-from pages.ui.server.limits import limits
-from pages.ui.server.owner import SECONDS, fault
+from pages.ui.server.limits import limits, visitor
+from pages.ui.server.owner import SECONDS, did, fault, requested
 from pages.ui.shared.strings import spoken, t
 
 T = TypeVar("T")
@@ -25,7 +24,9 @@ SPEEDS: defaultdict[str, float] = defaultdict(lambda: 1e10)
 
 
 def begin() -> None:
-    """Keep a place over the page for what is waited for; called once a run, before the page."""
+    """Keep a place over the page for what is waited for; called once a run, before the page. What
+    the log says of the run is under one id."""
+    requested()
     with st.container(key="status", horizontal=True):
         st.session_state["waiting"] = (st.empty(), st.empty())
 
@@ -61,7 +62,6 @@ def obtain(
     place, stop_place = st.session_state["waiting"]
     place.empty()  # whoever has left goes no further
     shown = False
-    page = get_script_run_ctx(suppress_warning=True)
 
     def say(words: str, share: float) -> None:
         nonlocal shown
@@ -74,13 +74,13 @@ def obtain(
     queue = Paced(lambda ahead: say(t("gate.queued", ahead=int(ahead)), 0.0), every=0.2)
 
     def timed(report: Report) -> T:
-        with SECONDS.labels(kind).time():
+        with SECONDS.labels(kind).time(), did(kind):
             return work(report)
 
     try:
         return DESK.obtain(
             key, timed, size, queue, paced, needs=needs, kind=kind, seconds=seconds,
-            visitor=page.session_id if page else None,
+            visitor=visitor(),
         )  # fmt: skip
     except Trouble:
         raise

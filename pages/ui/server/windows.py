@@ -30,6 +30,7 @@ from engine.measure.attention import Attention
 from engine.measure.cells import Cells, pairs
 from engine.text.tokens import shortened
 from pages.ui.server.desk import DESK, Store, out_of_memory
+from pages.ui.server.limits import visitor
 from pages.ui.server.owner import fault
 from pages.ui.shared.finite import finite
 
@@ -87,7 +88,7 @@ class Registry:
                     queries = frame.tokens[frame.m - frame.n :]
                 entry = Entry(attention, token, queries, frame.tokens)
             self._kept.put(called, entry.token, len(entry.token))
-            self._kept.put(("attention", entry.token), entry, size_of(attention))
+            self._kept.put(("attention", entry.token), entry, size_of(attention), visitor())
             return entry.token
 
     def get(self, token: str | None) -> Entry | None:

@@ -4,6 +4,7 @@ from pathlib import Path
 
 from engine.spec.picture import Spec, digest
 from pages.ui.server.desk import GIVEN, Store
+from pages.ui.server.limits import visitor
 
 _store = Store(GIVEN)
 
@@ -11,7 +12,8 @@ _store = Store(GIVEN)
 def keep(content: str | bytes, name: str = "") -> str:
     """Keep a text or an upload; its digest."""
     key = digest(content)
-    _store.put(key, (content, name), len(content) * (4 if isinstance(content, str) else 1))
+    size = len(content) * (4 if isinstance(content, str) else 1)
+    _store.put(key, (content, name), size, visitor())
     return key
 
 

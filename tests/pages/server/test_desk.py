@@ -174,6 +174,30 @@ def test_the_store_drops_what_was_used_longest_ago():
     assert store.get("d") is None
 
 
+def test_strangers_keep_no_more_than_their_share(monkeypatch):
+    """A quarter each: what they used longest ago goes, and nobody else's does."""
+    monkeypatch.setenv("ATTENTION_EXPLORER_PUBLIC", "1")
+    store = Store(40)
+    store.put("other's", 0, 9, "b")
+    store.put("nobody's", 0, 9)
+    for name in "abc":
+        store.put(name, name, 5, "a")
+        store.get("a")
+    assert sorted(map(str, store.names())) == ["a", "c", "nobody's", "other's"]
+    store.put("large", 1, 12, "a")  # more than a share: alone
+    assert sorted(map(str, store.names())) == ["large", "nobody's", "other's"]
+    store.put("large", 1, 2, "b")  # made anew by another, whose share it counts to now
+    store.put("d", 1, 10, "a")
+    assert sorted(map(str, store.names())) == ["d", "large", "nobody's"]
+
+
+def test_on_ones_own_machine_all_of_it_is_ones_share():
+    store = Store(40)
+    for name in "abcd":
+        store.put(name, name, 10, "me")
+    assert sorted(map(str, store.names())) == ["a", "b", "c", "d"]
+
+
 class Asker:
     """Someone with a ticket, who holds the seat until told to leave it."""
 

@@ -167,7 +167,7 @@ def test_a_session_has_one_job_of_a_kind(monkeypatch) -> None:
     class Page:
         session_id = "a"
 
-    monkeypatch.setattr(jobs, "get_script_run_ctx", lambda **_: Page)
+    monkeypatch.setattr(jobs, "visitor", lambda: Page.session_id)
     several, go = Jobs(Desk()), threading.Event()
 
     def work(say) -> None:

@@ -5,9 +5,10 @@ import threading
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
+from starlette.routing import Route
 from starlette.testclient import TestClient
 
-from pages.ui.server import owner
+from pages.ui.server import owner, windows
 from pages.ui.server.desk import DESK
 
 
@@ -74,3 +75,35 @@ def test_answers_are_not_guessed_at_nor_framed(client, monkeypatch):
     apart = TestClient(Starlette(routes=owner.ROUTES, middleware=owner.MIDDLEWARE))
     said = apart.get("/health").headers
     assert said["content-security-policy"] == "frame-ancestors 'self' https://school.example"
+
+
+def test_each_request_has_an_id_and_no_query_is_logged(caplog):
+    app = Starlette(routes=windows.ROUTES, middleware=owner.MIDDLEWARE)
+    with caplog.at_level("INFO"):
+        answers = [TestClient(app).get("/api/tile?token=my-private-words") for _ in range(2)]
+        TestClient(app).get("/my-private-words")
+    ids = [answer.headers["x-request-id"] for answer in answers]
+    lines = [r.getMessage() for r in caplog.records if r.name == owner.__name__]
+    assert len(set(ids)) == 2 and "private" not in "".join(lines)
+    assert [line.split()[:3] for line in lines] == [[x, "/api/tile", "410"] for x in ids]
+
+
+def test_a_fault_is_found_by_its_request(caplog):
+    async def broken(request):
+        raise KeyError(owner.fault("here", KeyError("x")))
+
+    app = Starlette(routes=[Route("/api/tile", broken)], middleware=owner.MIDDLEWARE)
+    with caplog.at_level("INFO"):
+        TestClient(app, raise_server_exceptions=False).get("/api/tile")
+    fault, request = (r.getMessage().split()[:2] for r in caplog.records if "owner" in r.name)
+    assert fault[0] == request[0] and fault[1] == "fault"
+
+
+def test_a_run_of_a_page_is_logged_without_what_was_written(page, monkeypatch, caplog):
+    monkeypatch.setenv("ATTENTION_EXPLORER_PUBLIC", "1")
+    with caplog.at_level("INFO"):
+        page("explore", text="Zephyrine hid the marzipan lantern.").healthy()
+    lines = [r.getMessage() for r in caplog.records if r.name == owner.__name__]
+    assert any("result done in" in line for line in lines)
+    assert len({line.split()[0] for line in lines}) == 1  # one run, one id
+    assert not [word for word in ("Zephyrine", "marzipan") if word in caplog.text]
