@@ -1,9 +1,9 @@
-"""What the server's owner sees: requests and faults in the log, whether all is well, and counters.
+"""What the server's owner sees: requests and faults in the log, whether all is well, counters.
 
-Every request and every run of a page has an id, which stands before all that the log says of it; an
-answer has it as `X-Request-Id`. A fault has one more, which the person is told too. Where strangers
-are served nothing that they wrote is logged: of a request its path, where it is one of ours, without
-its query; of a fault its type and where it came up, and not its message.
+Every request and every run of a page has an id, which stands before all that the log says of it;
+an answer has it as `X-Request-Id`. A fault has one more, which the person is told too. Where
+strangers are served nothing that they wrote is logged: of a request its path, where it is one of
+ours, without its query; of a fault its type and where it came up, and not its message.
 
 `/health` says whether the server works, `/metrics` the counters in Prometheus' format.
 """
