@@ -1,4 +1,4 @@
-"""A sweep on a local Ray cluster: `make test-ray`. Not part of `make test`, which needs no Ray."""
+"""A sweep on a cluster of Ray's that is this machine alone."""
 
 import os
 import signal
@@ -8,11 +8,12 @@ from pathlib import Path
 
 import pytest
 
+import ray
+
 import engine
 from engine.dilution import cluster
 from engine.dilution.sweep import plan
 
-ray = pytest.importorskip("ray")
 HOW = {"source_params": {"heads": 2}}
 
 

@@ -97,7 +97,8 @@ def computed(func: Any, args: Any, kwargs: dict[str, Any]) -> Any:
 
 
 class _Given(TorchFunctionMode):
-    """`torch.tensor` copies what it is given to a device below all modes: here it is moved."""
+    """`torch.tensor`, and a list as an index, copy what they are given to a device below all
+    modes: here it is moved, and the list a tensor of the processor."""
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
@@ -106,7 +107,14 @@ class _Given(TorchFunctionMode):
         to = kwargs.get("device")
         if func in (torch.tensor, torch.as_tensor) and to and torch.device(to).type == NAME:
             return func(*args, **kwargs | {"device": CPU}).to(DEVICE)
+        if func in (Tensor.__getitem__, Tensor.__setitem__):
+            index = tree_map_only(list, _index, args[1], is_leaf=lambda x: type(x) is list)
+            return func(args[0], index, *args[2:])
         return func(*args, **kwargs)
+
+
+def _index(places: list[int]) -> Tensor:
+    return torch.tensor(places, dtype=torch.long)
 
 
 INDEXED = {

@@ -12,7 +12,6 @@ from engine.mechanisms.linear import Linear
 from engine.mechanisms.window import Window
 from engine.models import Model
 from engine.models.intervene import Changes, again
-from engine.models.masks import Band
 from engine.models.transplant import transplant
 from tests.device.elsewhere import CPU, DEVICE, Elsewhere, elsewhere
 from tests.mechanisms.test_battery import some_bias
@@ -24,7 +23,6 @@ TEXT = "the quick fox said: hello, the dog"
 MORE = {
     "causal": {"causal": True},
     "key_mask": {"key_mask": torch.arange(N) != 5},
-    "mask": {"mask": Band(3, 3)},
     "bias": {"bias": some_bias},
 }
 KINDS = ["bert", "llama", "t5", "gemma2"]
