@@ -41,6 +41,8 @@ export type Pool = "max" | "mean" | "sum";
 
 export interface HeatmapData {
   token: string;
+  /** token -> the answer for the whole map, in base64, if it is small. */
+  sent: Record<string, string | null>;
   tile: string;
   plotly: string;
   n: number;

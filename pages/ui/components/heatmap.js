@@ -348,6 +348,8 @@ class Heatmap extends Component {
     const asked = { head, pool, r0, r1, c0, c1, size: CELLS, colour: values };
     /** @param {string} of */
     const ask = (of) => {
+      const sent = same(window, this.full) ? this.data.sent[of] : null;
+      if (sent) return new Response(Uint8Array.from(atob(sent), (c) => c.charCodeAt(0)));
       const url = new URL(tile, document.baseURI);
       for (const [name, value] of Object.entries({ token: of, ...asked }))
         url.searchParams.set(name, String(value));

@@ -5,6 +5,7 @@ An answer is the length of a header (four bytes, little-endian), the header as J
 multiple of four bytes, and the cells as float32, row by row; cells that no pair may fill are NaN.
 """
 
+import base64
 import gzip
 import json
 import secrets
@@ -36,6 +37,7 @@ from pages.ui.shared.finite import finite
 LARGEST = 512  # cells a side
 WAITING = 16  # questions of one visitor in the queue; more are told to come back
 AT_ONCE = 128  # of all
+SMALL = 1 << 14  # cells of a map that is sent with the page: it needs no question
 LABEL = 9  # characters of a token in an answer
 PLOTLY = f"api/plotly.js?v={plotly.__version__}"
 
@@ -179,6 +181,25 @@ def answer(entry: Entry, asked: Question) -> bytes:
     said = json.dumps(finite(header)).encode()
     said += b" " * (-len(said) % 4)
     return len(said).to_bytes(4, "little") + said + cells.tobytes()
+
+
+def sent_along(token: str, head: int, pool: Pool, colour: Colour) -> str | None:
+    """The whole of one head's map as the browser would be answered, in base64: with it a small
+    map is drawn as soon as its page is. None for larger ones, and where it can't be computed."""
+    entry = REGISTRY.get(token)
+    if entry is None or entry.attention.frame.n * entry.attention.frame.m > SMALL:
+        return None
+    frame = entry.attention.frame
+    asked = Question(head, (0, frame.n), (0, frame.m), LARGEST, pool, colour)
+    key = "window", token, asked
+    packed = DESK.kept.get(key)
+    if packed is None:
+        try:
+            packed = answer(entry, asked)
+        except Exception:
+            return None  # the browser asks, and is told why
+        DESK.kept.put(key, packed, len(packed))
+    return base64.b64encode(packed).decode()
 
 
 def _removed(attention: Attention, head: int, down: Cells) -> list[float]:
