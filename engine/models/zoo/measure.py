@@ -31,6 +31,7 @@ from engine.models.training.evaluate import (
 )
 from engine.models.training.train import Progress, Recipe, optimisers, take_step
 from engine.models.zoo.network import ZooForCausalLM
+from engine.models.zoo.recipes import SEEDS
 from engine.models.zoo.training import RECIPE
 from engine.runtime.paths import ASSETS
 
@@ -263,10 +264,12 @@ class Subject:
 
     def applied(self) -> dict[str, Any]:
         """What its mechanism makes of the Q and K of the model that was trained with full
-        attention; nothing where that is not there, or attends by the same mechanism."""
+        attention; nothing where that is not there, or attends by the same mechanism, or this
+        model differs from another in its seed alone."""
         reference, config = self.folder.parent / REFERENCE, self.net.config
         mechanism = make(config.mechanism, **config.mechanism_parameters or {})
-        if mechanism == Softmax() or not (reference / "model.safetensors").exists():
+        there = (reference / "model.safetensors").exists() and self.folder.name not in SEEDS
+        if mechanism == Softmax() or not there:
             return {}
         model = load(reference, device="cpu")
         return {name: attention(model, ids, mechanism) for name, ids in self.tokens.items()}
