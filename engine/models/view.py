@@ -108,6 +108,14 @@ class View:
         return len(self.tokens)
 
     @property
+    def bytes(self) -> int:
+        """Memory that the layers which were kept hold on to."""
+        qkvs = [seen.qkv[0] for seen in self.recorder.seen if seen is not None]
+        held = [x for qkv in qkvs for x in (qkv.q, qkv.k, qkv.v)]
+        held += [seen.x for seen in self.recorder.seen if seen is not None and seen.x is not None]
+        return sum(x.numel() * x.element_size() for x in held)
+
+    @property
     def pixels(self) -> Pixels:
         """The image as the encoder saw it, (H W 3), 0 to 1: scaled, cut, and without the change
         of scale that the network is given."""

@@ -43,6 +43,9 @@ class Image(Declared):
     times the mean cosine between the features of two patches, and a patch agrees most with its
     like. v is the mean colour (sRGB, 0 to 1). Not causal.
 
+    With an `encoder`, a vision model's name or folder, nothing is measured: the patches are those
+    that it reads, and each of its layers has Q, K and V of its own (`engine.models.vision`).
+
     In Z-order the patches of each square of 2, 4, 8 … a side follow one another: the units.
 
     Raises:
@@ -54,6 +57,7 @@ class Image(Declared):
     sample: str = param("house", choices=tuple(DRAWINGS))
     grid: int = param(16, low=2, high=64, slider=(4, 32), unit="patches")
     sharpness: float = param(16.0, low=0.0, high=1000.0, slider=(0.0, 64.0), step=1.0)
+    encoder: str = param("")
     upload: str = param("")  # digest of a file that stands in for the sample
     data: bytes | None = field(default=None, repr=False, compare=False)  # that file
 
@@ -67,17 +71,27 @@ class Image(Declared):
             return drawn(self.sample, patch * self.grid)
         return decoded(self.data, self.grid, patch)
 
+    @property
+    def kind(self) -> str:
+        """The format that suits it: "PNG" of flat colours, "JPEG" of a photograph."""
+        return "PNG" if self.data is None else "JPEG"
+
     def encoded(self) -> tuple[str, bytes]:
         """Media type and bytes of the image as it is cut."""
-        import PIL.Image
-
-        kind = "PNG" if self.data is None else "JPEG"  # flat colours, or a photograph
-        into = io.BytesIO()
-        PIL.Image.fromarray((self.pixels * 255).round().astype(np.uint8)).save(into, kind)
-        return f"image/{kind.lower()}", into.getvalue()
+        return encoded(self.pixels, self.kind)
 
     def make(self) -> QKV:
-        """The QKV: q and k (4 n 16), v (4 n 3), float32 on the CPU."""
+        """The QKV: q and k (4 n 16), v (4 n 3), float32 on the CPU.
+
+        Raises:
+            ValueError: an encoder reads the image, and has many layers.
+        """
+        if self.encoder:
+            raise Refusal(
+                "'{encoder}' has a QKV for each of its layers: "
+                "engine.models.vision.load('{encoder}').view(image.pixels).layer(0)",
+                encoder=self.encoder,
+            )
         patch = max(4, SIDE // self.grid)
         rows, cols = (side // patch for side in self.pixels.shape[:2])
         place = z_order(rows, cols)
@@ -91,6 +105,15 @@ class Image(Declared):
             tokens=tuple(f"({r + 1},{c + 1})" for r, c in place.tolist()),
             origin=Origin("image", f"{name} · {rows} × {cols}"),
         )  # fmt: skip
+
+
+def encoded(pixels: Pixels, kind: str) -> tuple[str, bytes]:
+    """Media type and bytes of an image in a format, "PNG" or "JPEG"."""
+    import PIL.Image
+
+    into = io.BytesIO()
+    PIL.Image.fromarray((pixels * 255).round().astype(np.uint8)).save(into, kind)
+    return f"image/{kind.lower()}", into.getvalue()
 
 
 def decoded(data: bytes, grid: int, patch: int) -> Pixels:

@@ -148,6 +148,11 @@ class Spec:
         """True if Q, K, V come from a text read by a model."""
         return self.source in TEXTUAL
 
+    @property
+    def encoder(self) -> str:
+        """The vision model that reads the image; "" for none."""
+        return str(dict(self.source_params).get("encoder", ""))
+
     def arguments(self) -> dict[str, Any]:
         """All parameters of the mechanism, defaults included."""
         return _filled(declarations(MECHANISMS, self.mechanism), self.params)
@@ -185,12 +190,16 @@ class Spec:
         return _filled(declarations(SOURCES, self.source), self.source_params)
 
     def reading_key(self) -> str:
-        """What decides one pass of a model over a text, as a string for caches."""
+        """What decides one pass of a model over a text or an image, as a string for caches."""
+        if self.encoder:
+            return json.dumps([self.source, self.source_params])
         return json.dumps([self.source, self.content, *self._read])
 
     def source_key(self) -> str:
         """What decides Q, K and V, as a string for caches."""
         where: tuple[Any, ...] = (*self._read, self.layer) if self.textual else ()
+        if self.encoder:
+            where = (self.layer,)
         if self.source == "arrays":
             where = (self.layer, self.item, self.crop)
         return json.dumps([self.source, self.content, self.source_params, where, self.sight])

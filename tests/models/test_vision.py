@@ -160,7 +160,7 @@ def test_what_is_no_image_encoder_is_refused_in_words(tmp_path):
     folder = tmp_path / "swin"
     transformers.SwinModel(config).save_pretrained(folder)
     (folder / "preprocessor_config.json").write_text(json.dumps(PROCESSOR))
-    with pytest.raises(ModelError, match="from patch to patch|in code of its own"):
+    with pytest.raises(ModelError, match=r"from patch to patch|in code of its own"):
         load(folder)
     made("vit", tmp_path / "vit")
     (tmp_path / "vit" / "preprocessor_config.json").write_text("[")

@@ -279,6 +279,8 @@ export interface PatchesData {
   cols: number;
   /** Row and column of each position; −1 and −1 of one that stands on no patch. */
   place: [row: number, column: number][];
+  /** Of the positions that stand on no patch, which come first. */
+  names: string[];
   weights: number[] | null;
   seen: boolean[] | null;
   chosen: number;
