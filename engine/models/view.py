@@ -2,25 +2,54 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property, partial
-from typing import TYPE_CHECKING
+from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
-from torch import Tensor
+from torch import Tensor, nn
 
 from engine.contract import QKV, Bias, Grid, Layer, Origin, bias_of
+from engine.contract.grid import squares, z_order
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
 from engine.models.capture import Recorder
 from engine.models.masks import ModelError
+from engine.models.names import Place
 from engine.models.trace import chosen
-from engine.sources.drawings import Pixels
-from engine.sources.images import squares, z_order
 
-if TYPE_CHECKING:
-    from engine.models.vision import Viewer
+Pixels = np.ndarray
+"""(H W 3) red, green and blue, 0 to 1."""
+
+
+@dataclass(eq=False)
+class Encoder:
+    """What is to be known of an image encoder.
+
+    Attributes:
+        name: what it is called. processor: makes its input of an image.
+        labels: what its classes are called, in their order; none where it doesn't tell any.
+        patch: height and width of one, in pixels. leading: names of the positions before the
+            patches. places: of its attention layers. rotary: it rotates q and k.
+    """
+
+    name: str
+    net: nn.Module
+    processor: Any
+    device: torch.device
+    dtype: torch.dtype
+    labels: tuple[str, ...] = ()
+    patch: tuple[int, int] = field(init=False)
+    leading: tuple[str, ...] = field(init=False)
+    places: tuple[Place, ...] = field(init=False)
+    rotary: bool = field(init=False)
+
+    @property
+    def layers(self) -> int:
+        """How many attention layers it has."""
+        return len(self.places)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +78,7 @@ class View:
         logits: of its classes, if it tells any.
     """
 
-    model: Viewer
+    model: Encoder
     given: Float[Tensor, "3 H W"]
     recorder: Recorder
     logits: Float[Tensor, " classes"] | None

@@ -21,10 +21,9 @@ from engine.models.capture import Recorder, Seen
 from engine.models.files import find
 from engine.models.loading import OPENING, Step, check_kind, dtype_of, pretrained
 from engine.models.masks import ModelError
-from engine.models.names import Place, places
-from engine.models.view import View
+from engine.models.names import places
+from engine.models.view import Encoder, Pixels, View
 from engine.runtime.devices import pick
-from engine.sources.drawings import Pixels
 
 LEADING = {"cls_token": "CLS", "distillation_token": "DIST", "register_tokens": "REG"}
 """Positions that stand on no patch, by the end of the name of what is learned for them."""
@@ -33,31 +32,17 @@ NEAR = {torch.float32: 1e-3, torch.bfloat16: 0.1}
 
 
 @dataclass(eq=False)
-class Viewer:
+class Viewer(Encoder):
     """An image encoder whose attention can be read, patch by patch.
 
     Attributes:
-        name: what it is called. processor: makes its input of an image.
-        labels: what its classes are called, in their order; none where it doesn't tell any.
-        patch: height and width of one, in pixels. leading: names of the positions before the
-            patches.
-        places: of its attention layers. heads, key_heads: of the first.
-        check: as of a language model (`Model`), on an image of noise.
+        heads, key_heads: of the first layer. check: as of a language model (`Model`), on an image
+            of noise.
     """
 
-    name: str
-    net: nn.Module
-    processor: Any
-    device: torch.device
-    dtype: torch.dtype
-    labels: tuple[str, ...] = ()
-    patch: tuple[int, int] = field(init=False)
-    leading: tuple[str, ...] = field(init=False)
-    places: tuple[Place, ...] = field(init=False)
     heads: int = field(init=False)
     key_heads: int = field(init=False)
     check: float = field(init=False)
-    rotary: bool = field(init=False)
 
     def __post_init__(self) -> None:
         self.patch = _patch(self.net, self.name)
@@ -68,11 +53,6 @@ class Viewer:
         self.places = places(self.net, seen, None)
         self.heads, self.key_heads = seen[0].qkv[0].heads, seen[0].qkv[0].groups
         self.leading = self._leading(inputs, seen)
-
-    @property
-    def layers(self) -> int:
-        """How many attention layers it has."""
-        return len(self.places)
 
     def view(
         self,

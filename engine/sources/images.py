@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import QKV, Grid, Origin, Refusal, param
+from engine.contract.grid import squares, z_order
 from engine.sources.drawings import DRAWINGS, Pixels, drawn
 from engine.sources.synthetic import Declared
 
@@ -181,25 +182,3 @@ def queries(raw: Float[Tensor, "n 8"], sharpness: float) -> Float[Tensor, "4 n 1
         count = part.stop - part.start
         q[head, :, part] = turned[:, part] * (sharpness * WIDTH**0.5 / count) ** 0.5
     return q.flatten(2)
-
-
-def z_order(rows: int, cols: int) -> Int[Tensor, "n 2"]:
-    """Row and column of each patch along the Z-order curve: their bits taken in turn."""
-    place = torch.cartesian_prod(torch.arange(rows), torch.arange(cols))
-    code = torch.zeros(len(place), dtype=torch.long)
-    for bit in range(max(rows, cols).bit_length()):
-        row, col = ((place >> bit) & 1).unbind(1)
-        code |= (col << (2 * bit)) | (row << (2 * bit + 1))
-    return place[code.argsort()]
-
-
-def squares(place: Int[Tensor, "n 2"]) -> dict[str, Int[Tensor, "u 2"]]:
-    """Spans of the squares of 2, 4, 8 … patches a side that positions in Z-order fall into."""
-    levels, side = {}, 2
-    while side <= int(place.max()):
-        of = place // side
-        changes = (of[1:] != of[:-1]).any(1).nonzero()[:, 0] + 1
-        edges = torch.cat([torch.tensor([0]), changes, torch.tensor([len(place)])])
-        levels[f"{side}x{side}"] = torch.stack([edges[:-1], edges[1:]], 1)
-        side *= 2
-    return levels
