@@ -97,7 +97,7 @@ def write_cards(args: argparse.Namespace) -> None:
     Of other seeds only the figures are kept. Raises SystemExit if there is no data to measure on.
     """
     held: dict[str, str] = {}
-    for name in (*KINDS, *SEEDS):
+    for name in args.only or (*KINDS, *SEEDS):
         folder = args.out / name
         if not (folder / "model.safetensors").exists():
             continue

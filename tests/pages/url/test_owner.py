@@ -193,9 +193,3 @@ def test_what_cannot_be_chosen_is_passed_over(session):
         fields.choose(name, value)
     owner.begin()
     assert (fields["n"], fields["of"]) == (4, 0.5)
-
-
-def test_a_models_list_of_heads_keeps_its_choice_in_another_language(session):
-    MODELS.declared["off"].check("off", "1.0,2.3")
-    with pytest.raises(ValueError, match=r"layer\.head"):
-        MODELS.declared["off"].check("off", spelt(["layer 1, head 0"]))
