@@ -39,10 +39,9 @@ export type Span = [r0: number, r1: number, c0: number, c1: number];
 export type Colour = "weight" | "log" | "uniform" | "row";
 export type Pool = "max" | "mean" | "sum";
 
-export interface HeatmapData {
+export interface HeatmapData extends About {
   token: string;
   tile: string;
-  plotly: string;
   n: number;
   m: number;
   head: number;
@@ -53,7 +52,6 @@ export interface HeatmapData {
   /** Turn of the latest event that Python took. */
   heard: number;
   height: number;
-  file: string;
   signed: boolean;
   link: string | null;
   lead: boolean;
@@ -371,6 +369,31 @@ export interface HomeData {
   names: Record<"families" | "names" | "shorts", Words>;
 }
 
+// -- figures to take away -------------------------------------------------------------------------
+
+export interface About {
+  /** What a saved figure says of itself, a line each. */
+  about: string[];
+  /** Of its file, without its ending. */
+  file: string;
+  plotly: string;
+  language: string;
+}
+/** A figure with all that it says of itself. */
+export interface Taken extends About {
+  figure: { data: object[]; layout: object };
+  width: number;
+  /** Without the caption. */
+  height: number;
+  /** What colours mean. */
+  legend: [colour: string, text: string][];
+  /** Where it comes from; "" if nowhere. */
+  link: string;
+  look: Look;
+  font: string;
+  words: Words;
+}
+
 // -- paint, charts, moving ----------------------------------------------------------------------------
 
 export interface PaintData {
@@ -378,16 +401,15 @@ export interface PaintData {
   words: Words;
 }
 
-export interface ChartData {
+export interface ChartData extends About {
   /** Traces and layout, as JSON. */
   figure: string;
-  plotly: string;
   height: number;
-  file: string;
   /** What it shows; "" where its axes say so. */
   alt: string;
   /** A click on a point is told. */
   picks: boolean;
+  looks: Looks;
   words: Words;
 }
 export interface Change {
@@ -396,9 +418,8 @@ export interface Change {
   note?: string;
   share?: number;
 }
-export interface MovingData {
+export interface MovingData extends About {
   figure: { data: object[]; layout: object };
-  plotly: string;
   live: string;
   frames: Change[];
   labels: string[];
@@ -407,6 +428,7 @@ export interface MovingData {
   slot: string;
   height: number;
   alt: string;
+  looks: Looks;
   words: Words;
 }
 
@@ -511,7 +533,7 @@ export interface Plot extends HTMLElement {
 export interface Plotly {
   react(plot: Element, data: object[], layout: object, config: object): Promise<unknown>;
   relayout(plot: Element, change: object): Promise<unknown>;
-  downloadImage(figure: object, options: object): Promise<unknown>;
+  toImage(figure: object, options: object): Promise<string>;
   purge(plot: Element): void;
   Plots: { resize(plot: Element): Promise<unknown> };
 }

@@ -20,13 +20,7 @@ def take(scene: Scene) -> None:
     name = taken.name(where, layer, mechanism)
     with st.container(key="take", horizontal=True):
         tables([(mechanism, scene)], name)
-        st.download_button(
-            "NumPy (.npz)", file_name=f"{name}.npz", key="take-npz", on_click="ignore",
-            data=lambda: taken.arrays(
-                scene.attention, scene.summary.rows, scene.summary.maps, scene.weights,
-                head=scene.head, query=scene.query,
-            ),
-        )  # fmt: skip
+        arrays([("", scene)], name)
     with st.container(key="caption-take"):
         st.text(t("take.caption"))
 
@@ -54,3 +48,28 @@ def tables(shown: Iterable[tuple[str, Scene]], name: str) -> None:
             "CSV" if form == "csv" else "Parquet", data=lambda form=form: made(form),
             file_name=f"{name}-rows.{form}", key=f"take-{form}", on_click="ignore",
         )  # fmt: skip
+
+
+def arrays(shown: Iterable[tuple[str, Scene]], name: str) -> None:
+    """A button for all of it as arrays, made when it is pressed.
+
+    Args:
+        shown: what the names of each scene's arrays begin with, and the scene.
+    """
+    shown = tuple(shown)
+
+    def made() -> bytes:
+        return taken.packed(
+            {
+                taken.name(called, key): array
+                for called, scene in shown
+                for key, array in taken.arrays(
+                    scene.attention, scene.summary.rows, scene.summary.maps, scene.weights,
+                    head=scene.head, query=scene.query,
+                ).items()
+            }
+        )  # fmt: skip
+
+    st.download_button(
+        "NumPy (.npz)", data=made, file_name=f"{name}.npz", key="take-npz", on_click="ignore"
+    )
