@@ -79,7 +79,7 @@ def test_a_map_as_pdf(taken):
 def test_a_figure_as_a_page_of_its_own(taken, browser: Browser, path, figure, said):
     """It opens where there is no network, shows the same numbers, and says where it is from."""
     file = taken(path, figure, "html")
-    context = browser.new_context(offline=True)
+    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 1300})
     page = context.new_page()
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))

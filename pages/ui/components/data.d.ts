@@ -42,6 +42,10 @@ export type Pool = "max" | "mean" | "sum";
 export interface HeatmapData extends About {
   token: string;
   tile: string;
+  /** Where its state opens again, if that is not the page itself; "" if nowhere. */
+  address?: string;
+  /** Gets a window where no server is asked for it. */
+  ask?: (asked: Asked) => Promise<Response>;
   n: number;
   m: number;
   head: number;
@@ -65,6 +69,18 @@ export interface HeatmapData extends About {
   parts: Part[];
   looks: Looks;
   words: Words;
+}
+
+/** A window of a head, and how it is pooled and scaled. */
+export interface Asked {
+  head: number;
+  pool: string;
+  r0: number;
+  r1: number;
+  c0: number;
+  c1: number;
+  size: number;
+  colour: string;
 }
 
 export interface Part {
@@ -508,6 +524,45 @@ export interface TalkData {
   language: string;
   looks: Looks;
   words: Words;
+}
+
+// -- notebooks ----------------------------------------------------------------------------------
+
+/** What a notebook is shown (engine/notebook/exhibit.py). */
+export interface Exhibit {
+  view: "map" | "lines";
+  layers: string[];
+  layer: number;
+  heads: number;
+  head: number;
+  query: number;
+  n: number;
+  m: number;
+  signed: boolean;
+  colour: Colour;
+  /** As they stand in a text; none where they have no names, or are too many to be read. */
+  tokens: (string | null)[];
+  names: Record<number, string>;
+  /** Lines of the heads of each layer that is kept, and the tokens that they run between. */
+  lines: Record<string, HeadLines[]>;
+  between: [first: number, stop: number];
+  sides: (string | null)[];
+  called: string[];
+  direction: "ltr" | "rtl";
+  about: string[];
+  file: string;
+  language: string;
+  looks: Looks;
+  html: Record<"heatmap" | "tokens" | "edges", string>;
+  words: Record<"heatmap" | "tokens" | "edges" | "taking" | "notebook", Words>;
+}
+/** The other side of a widget, as anywidget gives it. */
+export interface Model {
+  get(name: "shown"): Exhibit;
+  get(name: "tiles"): Record<string, DataView>;
+  send(said: object): void;
+  on(event: "msg:custom", heard: (said: { id: number }, buffers: DataView[]) => void): void;
+  off(event: "msg:custom", heard: (said: { id: number }, buffers: DataView[]) => void): void;
 }
 
 // -- Plotly, as far as it is used -------------------------------------------------------------

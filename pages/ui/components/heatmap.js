@@ -350,6 +350,7 @@ class Heatmap extends Component {
     const asked = { head, pool, r0, r1, c0, c1, size: CELLS, colour: values };
     /** @param {string} of */
     const ask = (of) => {
+      if (this.data.ask) return this.data.ask(asked);
       const url = new URL(tile, document.baseURI);
       for (const [name, value] of Object.entries({ token: of, ...asked }))
         url.searchParams.set(name, String(value));
@@ -710,7 +711,7 @@ class Heatmap extends Component {
         legend,
       },
       ...{ figure: { data: withHover(traces, tile, data.words), layout }, words: data.words },
-      ...{ plotly: data.plotly, language: data.language, link: location.href },
+      ...{ plotly: data.plotly, language: data.language, link: data.address ?? location.href },
       ...{ width: size.width + 32, height: size.height },
     });
   }
@@ -780,4 +781,6 @@ class Heatmap extends Component {
   }
 }
 
-export default mounting("hm", Heatmap);
+export const mountHeatmap = mounting("hm", Heatmap);
+
+export default mountHeatmap;

@@ -22,26 +22,9 @@ from pages.ui.shared.about import About
 Zoom = tuple[int, int, int, int]
 """Rows r0:r1 and columns c0:c1."""
 
-HTML = """
-<div class="hm">
-  <div class="hm-bar">
-    <button data-do="order" hidden></button><button data-do="layer" hidden></button>
-    <button data-do="play" hidden></button><button data-do="lost" hidden></button>
-    <span class="hm-gap"></span><button data-do="fit" hidden></button>
-    <button data-do="out"></button><button data-do="in"></button><button data-do="whole"></button>
-    <span class="hm-save sv"></span>
-  </div>
-  <div class="hm-sum" role="group" hidden></div>
-  <div class="hm-plot" tabindex="0" role="application"></div>
-  <div class="hm-told"><div class="hm-legend" hidden></div><div class="hm-note"></div></div>
-  <div class="hm-cursor" hidden></div><div class="hm-tip" dir="auto" hidden></div>
-  <div class="hm-spoken" aria-live="polite"></div>
-</div>
-"""
-
 component = registered(
     "attention_heatmap",
-    html=HTML,
+    html=styles("heatmap.html"),
     css=styles("taking.css", "heatmap.css"),
     js=script("heatmap.js"),
     isolate_styles=False,

@@ -30,7 +30,7 @@ def script(file: str) -> str:
 
 
 def styles(*files: str) -> str:
-    """Style sheets, one after the other."""
+    """Style sheets or HTML, one after the other."""
     return "\n".join((COMPONENTS / file).read_text("utf-8") for file in files)
 
 

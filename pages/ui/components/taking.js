@@ -7,7 +7,7 @@ import { loadPlotly } from "./plotly.js";
 /** @import { Taken, Words } from "./data" */
 
 const RIM = 16; // px around the figure and its caption
-const LETTER = 13; // px, of the caption
+const CAPTION = 13; // px, of the caption
 const LEADING = 19; // px
 const FINE = 10.5; // px, of the address
 const WRITTEN = 400; // characters of an address that are written out
@@ -61,15 +61,15 @@ function captioned({ about, legend, link, look, font, width, words }) {
   const room = width - 2 * RIM;
   /** @type {string[]} */
   const parts = [];
-  let y = LETTER;
+  let y = CAPTION;
   let x = RIM;
-  const long = measured(`${LETTER}px ${font}`);
+  const long = measured(`${CAPTION}px ${font}`);
   for (const [colour, said] of legend) {
     const wide = long(said) + 34;
     if (x > RIM && x + wide > width - RIM) [x, y] = [RIM, y + LEADING];
     parts.push(
       `<rect x="${x}" y="${y - 10}" width="11" height="11" fill="${escaped(colour)}" stroke="${look.grid}"/>`,
-      `<text x="${x + 16}" y="${y}" font-size="${LETTER}" fill="${look.ink}">${escaped(said)}</text>`,
+      `<text x="${x + 16}" y="${y}" font-size="${CAPTION}" fill="${look.ink}">${escaped(said)}</text>`,
     );
     x += wide;
   }
@@ -77,11 +77,11 @@ function captioned({ about, legend, link, look, font, width, words }) {
   for (const said of about)
     for (const line of wrapped(said, room, long)) {
       parts.push(
-        `<text x="${RIM}" y="${y}" font-size="${LETTER}" fill="${look.ink}">${escaped(line)}</text>`,
+        `<text x="${RIM}" y="${y}" font-size="${CAPTION}" fill="${look.ink}">${escaped(line)}</text>`,
       );
       y += LEADING;
     }
-  const from = y - LETTER;
+  const from = y - CAPTION;
   if (!link) return { svg: parts.join(""), height: Math.ceil(from + RIM), from };
   const address = link.length > WRITTEN ? `${link.slice(0, WRITTEN)}…` : link;
   const lines = wrapped(`${words.link} ${address}`, room, measured(`${FINE}px ${font}`));
