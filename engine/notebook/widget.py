@@ -8,7 +8,7 @@ import anywidget
 import traitlets
 
 from engine.contract import Refusal
-from engine.notebook import cells
+from engine.notebook import page
 from engine.notebook.exhibit import Exhibit
 
 
@@ -19,8 +19,8 @@ class Shown(anywidget.AnyWidget):
         shown: what is shown, as plain data. tiles: maps that came along, by "layer.head".
     """
 
-    _esm = cells.module()
-    _css = cells.style()
+    _esm = page.module()
+    _css = page.style()
     shown = traitlets.Dict().tag(sync=True)
     tiles = traitlets.Dict().tag(sync=True)
 
@@ -42,7 +42,7 @@ class Shown(anywidget.AnyWidget):
             elif said["kind"] == "lines":
                 told["lines"] = self.made.lines(int(said["layer"]))
             elif said["kind"] == "plotly":
-                found = [cells.library()]
+                found = [page.library()]
         except Refusal as error:
             told["error"] = str(error)
         self.send(told, found)
@@ -50,7 +50,7 @@ class Shown(anywidget.AnyWidget):
     def _repr_mimebundle_(self, **more: Any) -> Any:
         """The widget, and for whoever has no kernel a page that draws what came along."""
         found = super()._repr_mimebundle_(**more)
-        page = {cells.HTML: cells.kept(self.shown, self.tiles)}
+        kept = {page.HTML: page.kept(self.shown, self.tiles)}
         if isinstance(found, tuple):
-            return {**found[0], **page}, *found[1:]
-        return {**(found or {}), **page}
+            return {**found[0], **kept}, *found[1:]
+        return {**(found or {}), **kept}
