@@ -38,7 +38,7 @@ page = st.navigation(
         for name, default in PAGES
         if (ROOT / "pages" / f"{name}.py").exists()
     ],
-    position="top",
+    position="hidden" if st.context.is_embedded else "top",
 )
 st.set_page_config(
     page_title=f"{page.title} · {strings.t('app.title')}",

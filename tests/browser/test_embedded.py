@@ -2,7 +2,12 @@
 
 import subprocess
 import sys
+import threading
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
@@ -10,29 +15,42 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.browser.conftest import ROOT, served
 
-COURSE, OTHER = "http://course.example", "http://other.example"
 REVEAL = ROOT / "node_modules" / "reveal.js" / "dist"
 
 
-def holding(browser: Browser, site: str, address: str) -> Page:
+@contextmanager
+def site(folder: Path) -> Iterator[str]:
+    """Another site's address: a folder that a server of its own gives out."""
+    handler = partial(SimpleHTTPRequestHandler, directory=str(folder))
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def held(browser: Browser, address: str) -> Page:
     """A site's page that holds Explore in a frame."""
     page = browser.new_context(viewport={"width": 1280, "height": 900}).new_page()
-    source = f"{address}/explore?mechanism=window&lang=en&embed=true"
-    body = f'<h1>Course</h1><iframe src="{source}" width="1200" height="800"></iframe>'
-    page.route(f"{site}/", lambda route: route.fulfill(body=body, content_type="text/html"))
-    page.goto(f"{site}/")
+    page.goto(f"{address}/course.html")
     return page
 
 
 def test_a_course_page_holds_it(browser: Browser, tmp_path: Path):
     """Where its owner names the site: without menus, with the map. No other site may."""
-    with served("app.py", tmp_path, ATTENTION_EXPLORER_EMBED=COURSE) as address:
-        page = holding(browser, COURSE, address)
-        frame = page.frame_locator("iframe")
-        frame.locator(".hm[data-drawn]").wait_for()
-        expect(frame.locator('[data-testid="stHeader"]')).to_have_count(0)
+    with (
+        site(tmp_path) as course,
+        site(tmp_path) as other,
+        served("app.py", tmp_path / "kept", ATTENTION_EXPLORER_EMBED=course) as address,
+    ):
+        source = f"{address}/explore?mechanism=window&lang=en&embed=true"
+        frame = f'<h1>Course</h1><iframe src="{source}" width="1200" height="800"></iframe>'
+        (tmp_path / "course.html").write_text(frame, "utf-8")
+        page = held(browser, course)
+        inside = page.frame_locator("iframe")
+        inside.locator(".hm[data-drawn]").wait_for()
+        expect(inside.locator('[data-testid="stTopNavLink"]:visible')).to_have_count(0)
         page.context.close()
-        page = holding(browser, OTHER, address)
+        page = held(browser, other)
         page.wait_for_timeout(3000)
         assert not [one for one in page.frames[1:] if one.url.startswith(address)]
         page.context.close()
