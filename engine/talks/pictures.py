@@ -68,7 +68,8 @@ def draw(page: str, beat: Beat, studio: Studio, theme: Theme, t: Say) -> Drawn:
         return compare(beat, studio, theme, t)
     if page == "dilution":
         figure, said = lab.draw(beat, studio, theme, t)
-        return Drawn([plot(figure, beat.frame)], said)
+        figures = figure if isinstance(figure, list) else [figure]
+        return Drawn([plot(one, beat.frame) for one in figures], said)
     return Drawn([{"kind": "page"}])
 
 

@@ -12,6 +12,7 @@ import streamlit as st
 
 from engine.contract import Param
 from engine.spec.spelling import Field, Problem, read_pairs, spell, spell_pairs
+from pages.ui.shared import about
 from pages.ui.shared.strings import keyed
 from pages.ui.url import owner
 from pages.ui.url.owner import Group
@@ -127,6 +128,13 @@ def _shown(
 Words = Callable[[Any], str]
 
 
+def told(label: str, value: Any, words: Words = str) -> Any:
+    """The value, once the page's figures know that it was chosen."""
+    if value is not None:
+        about.choose(label, words(value))
+    return value
+
+
 def _options(fields: Fields, name: str, options: Sequence[Any] | None) -> Sequence[Any]:
     if options is not None:
         return options
@@ -147,7 +155,7 @@ def select(
     """
     options = _options(fields, name, options)
     shown = _shown(fields, name, options.__contains__, default, worded=True)
-    return st.selectbox(label, options, format_func=words, **shown, **more)
+    return told(label, st.selectbox(label, options, format_func=words, **shown, **more), words)
 
 
 def segments(
@@ -156,14 +164,15 @@ def segments(
     """One of a few, side by side; default as of `select`."""
     options = _options(fields, name, None)
     shown = _shown(fields, name, options.__contains__, default)
-    return st.segmented_control(label, options, format_func=words, required=True, **shown, **more)
+    more = {"format_func": words, "required": True, **shown, **more}
+    return told(label, st.segmented_control(label, options, **more), words)
 
 
 def radio(fields: Fields, name: str, label: str, words: Words) -> Any:
     """One of a few, one under the other."""
     options = _options(fields, name, None)
     shown = _shown(fields, name, options.__contains__, None)
-    return st.radio(label, options, format_func=words, **shown)
+    return told(label, st.radio(label, options, format_func=words, **shown), words)
 
 
 def stops(
@@ -173,7 +182,7 @@ def stops(
     """One of an ordered few, on a slider; arguments as of `select`."""
     options = _options(fields, name, options)
     shown = _shown(fields, name, options.__contains__, default)
-    return st.select_slider(label, options, format_func=words, **shown, **more)
+    return told(label, st.select_slider(label, options, format_func=words, **shown, **more), words)
 
 
 def slider(fields: Fields, name: str, label: str, high: float | None = None, **more: Any) -> Any:
@@ -182,19 +191,21 @@ def slider(fields: Fields, name: str, label: str, high: float | None = None, **m
     ends = declared.low, declared.high if high is None else high
     low, top = (declared.kind(end or 0) for end in ends)
     shown = _shown(fields, name, lambda value: low <= value <= top, min(declared.default, top))
-    return st.slider(label, low, top, step=declared.step, **shown, **more)
+    return told(label, st.slider(label, low, top, step=declared.step, **shown, **more))
 
 
 def counter(fields: Fields, name: str, label: str) -> int:
     """A whole number to type."""
     declared = fields.declared[name]
     low, high = (None if end is None else int(end) for end in (declared.low, declared.high))
-    return st.number_input(label, low, high, **_shown(fields, name, lambda value: True, None))
+    shown = _shown(fields, name, lambda value: True, None)
+    return told(label, st.number_input(label, low, high, **shown))
 
 
 def toggle(fields: Fields, name: str, label: str, **more: Any) -> bool:
     """On or off."""
-    return st.toggle(label, **_shown(fields, name, lambda value: True, None), **more)
+    shown = _shown(fields, name, lambda value: True, None)
+    return told(label, st.toggle(label, **shown, **more), lambda on: "✓" if on else "✗")
 
 
 def line(fields: Fields, name: str, label: str, default: str, most: int) -> str:
