@@ -11,12 +11,12 @@ import torch
 
 from engine.contract import Refusal
 from engine.figures.base.theme import DARK, LIGHT
-from engine.measure.answers import packed
 from engine.measure.attention import Attention
 from engine.mechanisms import attend
 from engine.models import Trace
 from engine.runtime.scripts import COMPONENTS
 from engine.store import taken
+from engine.structure.answers import packed
 from engine.structure.edges import lines
 from engine.structure.highlights import best_layer
 from engine.structure.opening import opening
@@ -192,7 +192,7 @@ def exhibit(
     head, query = opened[0] if head is None else head, opened[1] if query is None else query
     if not (0 <= head < frame.heads and 0 <= query < frame.n):
         raise Refusal(
-            "there is no row {query} of a head {head}: there are {n} rows and {heads} heads",
-            query=query, head=head, n=frame.n, heads=frame.heads,
+            "row {query} of head {head} isn't there: rows are 0 … {last}, heads 0 … {last_head}",
+            query=query, head=head, last=frame.n - 1, last_head=frame.heads - 1,
         )  # fmt: skip
     return Exhibit(made, layers, layer, head, query, view, colour, language, about, queries)

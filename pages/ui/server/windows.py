@@ -1,7 +1,7 @@
 """Windows of live attentions over HTTP, so that a heatmap can zoom without a rerun of the page.
 
 A page registers an attention and gets an unguessable token; the browser asks `/api/tile` with it.
-An answer is as `engine.measure.answers` packs it.
+An answer is as `engine.structure.answers` packs it.
 """
 
 import base64
@@ -23,8 +23,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from engine.contract import Colour, Pool, Refusal
-from engine.measure.answers import packed
 from engine.measure.attention import Attention
+from engine.structure.answers import packed
 from pages.ui.server.desk import DESK, Store, out_of_memory
 from pages.ui.server.owner import fault
 
