@@ -68,8 +68,8 @@ def test_lines_are_the_heads(trace):
     ("more", "words"),
     [
         ({"layer": 9}, "no layer 9"),
-        ({"head": 9}, "no row"),
-        ({"query": 900}, "no row 900"),
+        ({"head": 9}, "head 9 isn"),
+        ({"query": 900}, "row 900 of head"),
     ],
 )
 def test_what_is_not_there_is_refused(trace, more, words):

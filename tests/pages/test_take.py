@@ -7,4 +7,6 @@ def test_explore_and_compare_offer_their_numbers(explore, page, folder):
         "CSV", "Parquet", "NumPy (.npz)", "Notebook (.ipynb)"
     ]  # fmt: skip
     beside = page("compare", model=folder, text="Quill kept a lamp. Then Quill").healthy()
-    assert [b.proto.label for b in beside.test.get("download_button")] == ["CSV", "Parquet"]
+    assert [b.proto.label for b in beside.test.get("download_button")] == [
+        "CSV", "Parquet", "NumPy (.npz)"
+    ]  # fmt: skip
