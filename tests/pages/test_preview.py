@@ -53,6 +53,11 @@ def test_the_browsers_language_is_taken(client):
     assert "注意力" in reply.text
 
 
+def test_plotly_is_sent_for_while_a_page_of_pictures_starts(client):
+    assert client.get("/explore").text.count("<script async data-plotly") == 1
+    assert "plotly" not in client.get("/").text
+
+
 def test_what_is_no_page_passes(client):
     assert client.get("/static/app.js").content == PAGE
 

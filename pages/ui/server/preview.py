@@ -13,9 +13,12 @@ from engine.mechanisms import MECHANISMS
 from engine.spec import talk as talks
 from engine.spec.fields import LANGUAGES
 from engine.text.locale import locale
+from pages.ui.server.windows import PLOTLY
 
 PAGES = ("home", "explore", "models", "compare", "dilution", "foundations", "talk")
 TITLE = b"<title>Streamlit</title>"
+PICTURES = f'<script async data-plotly src="{PLOTLY}" onerror="this.remove()"></script>'.encode()
+"""Sends for Plotly while Streamlit starts: pages wait for it (components/plotly.js)."""
 
 
 def language(query: dict[str, str], accepted: str) -> str:
@@ -72,6 +75,8 @@ class Previews:
         asked = [pair for pair in scope["headers"] if pair[0] not in kept]
         query = {key: all_[-1] for key, all_ in parse_qs(scope["query_string"].decode()).items()}
         made = head(*described(page, query, language(query, given.get("accept-language", ""))))
+        if page != "home":  # whose first picture is drawn without it
+            made += PICTURES
         await self.app({**scope, "headers": asked}, receive, _held(send, made))
 
 
