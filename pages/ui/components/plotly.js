@@ -17,11 +17,14 @@ export function loadPlotly(url) {
       tag.remove();
       reject(new Error("plotly.js"));
     };
-    const tag = document.createElement("script");
-    tag.src = new URL(url, document.baseURI).href;
-    tag.onload = () => (window.Plotly ? resolve(window.Plotly) : failed());
-    tag.onerror = failed;
-    document.head.append(tag);
+    const begun = document.querySelector("script[data-plotly]"); // by the page itself
+    const tag = begun ?? document.createElement("script");
+    tag.addEventListener("load", () => (window.Plotly ? resolve(window.Plotly) : failed()));
+    tag.addEventListener("error", failed);
+    if (tag instanceof HTMLScriptElement && !begun) {
+      tag.src = new URL(url, document.baseURI).href;
+      document.head.append(tag);
+    }
   });
   return loading;
 }
