@@ -43,12 +43,12 @@ def licence(of: Distribution) -> str:
     """What a distribution says of its licence: an expression, its classes, or the name that it
     writes; "not said" where it says nothing."""
     about = of.metadata
-    if expression := about.get("License-Expression"):
-        return expression
+    if "License-Expression" in about:
+        return about["License-Expression"]
     classes = [x for x in about.get_all("Classifier") or () if x.startswith(CLASS)]
     if classes:
         return "; ".join(x.rpartition(" :: ")[2] for x in classes)
-    said = (about.get("License") or "").strip()
+    said = about["License"].strip() if "License" in about else ""
     return said if said and len(said) <= SHORT and "\n" not in said else "not said"
 
 
