@@ -155,6 +155,18 @@ def from_sums(
     )
 
 
+def _of_key(
+    w: Float[Tensor, "h r c"], cols: Index, keys: Int[Tensor, "*s c"], key: Int[Tensor, " r"]
+) -> Float[Tensor, "h r"]:
+    """Weight of one key a row; 0 where the row's columns don't hold it."""
+    if not isinstance(cols, slice) or cols.step not in (None, 1):
+        return inner(w, (keys == key[:, None]).to(w))
+    place = key - keys[0]
+    inside = (place >= 0) & (place < len(keys))
+    found = w.gather(-1, torch.where(inside, place, 0).expand(len(w), -1)[..., None])[..., 0]
+    return found.where(inside, 0)
+
+
 def inner(w: Float[Tensor, "h r c"], x: Float[Tensor, "*s c"]) -> Float[Tensor, "h r"]:
     """Σ w x over columns; what heads share is not laid out for each."""
     if x.ndim == 1:
@@ -184,7 +196,12 @@ def of_weights(
     w = weights.double()
     keys = cols if isinstance(cols, Tensor) and cols.ndim == 3 else index(cols, frame.m, w.device)
     count, first = frame.seen(at)
-    far = (keys - (at + frame.offset)[:, None]).abs().to(w)
+    here, kept = at + frame.offset, w.sum(-1)
+    if frame.causal:  # no later key has a weight
+        distance = kept * here - inner(w, keys.to(w))
+        distance = distance if kind == "signed" else distance.clamp_min(0)
+    else:
+        distance = inner(w, (keys - here[:, None]).abs().to(w))
     needle = torch.zeros_like(w[..., 0])
     if frame.needles is not None:
         needle = inner(w, torch.isin(keys, frame.needles.to(w.device)).to(w))
@@ -196,14 +213,15 @@ def of_weights(
         "total": size.sum(-1),
         "top": top,
         "argmax": argmax,
-        "sink": inner(w, (keys == first[:, None]).to(w)),
+        "sink": _of_key(w, cols, keys, first),
         "needle": needle,
-        "distance": inner(w, far),
-        "kept": w.sum(-1),
+        "distance": distance,
+        "kept": kept,
         "visible": count.expand(w.shape[:2]),
     }
     if kind != "signed":
-        log = torch.special.xlogy(w, w).sum(-1)
+        # half the time of xlogy: w ln w is 0 at 0 whatever finite logarithm stands there
+        log = (w.clamp_min(torch.finfo(w.dtype).tiny).log_() * w).sum(-1)
         return from_sums(**sums, log=log, square=torch.linalg.vector_norm(w, dim=-1).square())
     nan = torch.full_like(needle, torch.nan)
     return RowStats(
