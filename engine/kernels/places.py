@@ -15,6 +15,8 @@ from torch import Tensor
 
 from engine.contract import Frame
 
+BACK = 512
+"""Keys that CoPE's count goes back by."""
 POINTS = 32
 """Values that FIRE's function of a distance is given by; its paper's network has 32 units."""
 
@@ -42,13 +44,19 @@ class Fire:
     length: int = 1024
 
     def place(
-        self, at: Int[Tensor, " r"], cols: Int[Tensor, " c"], last: int | None
+        self,
+        at: Int[Tensor, " r"],
+        cols: Int[Tensor, " c"],
+        last: int | None,
+        dtype: torch.dtype = torch.float64,
     ) -> Float[Tensor, "r c"]:
         """Places of pairs among POINTS. `last`: the key that rows look ahead to, None causally."""
         longest = at if last is None else torch.maximum(at, last - at)
         whole = (self.curve * longest.clamp_min(self.length).double()).log1p()
-        far = (self.curve * (at[:, None] - cols).abs().double()).log1p()
-        return (far / whole[:, None]).clamp_max_(1).mul_(POINTS - 1)
+        far = (at[:, None] - cols).abs()
+        known = torch.arange(int(far.max()) + 1, device=far.device)
+        logs = (self.curve * known.double()).log1p().to(dtype)  # fewer than there are pairs
+        return logs[far].div_(whole.to(dtype)[:, None]).clamp_max_(1).mul_(POINTS - 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +77,7 @@ class Stretched:
         return Stretched(self.values[part], self.fire, self.offset, self.last)
 
     def __call__(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
-        place = self.fire.place(rows + self.offset, cols, self.last).to(self.values)
+        place = self.fire.place(rows + self.offset, cols, self.last, self.values.dtype)
         low = place.long().clamp_max_(POINTS - 2)
         return torch.lerp(self.values[:, low], self.values[:, low + 1], place - low.to(place))
 
@@ -100,20 +108,31 @@ class Counted:
         return Counted(self.q[part], self.k[groups], self.table[part], self.frame)
 
     def place(self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]) -> Float[Tensor, "h r c"]:
-        """How far each query counts to each key, at most L − 1; −1 for keys after the query."""
-        at, m = rows + self.frame.offset, self.k.shape[1]
-        first = int(cols.min())
-        stop = max(first + 1, min(m, int(at.max()) + 1))
-        passed = torch.arange(first, stop, device=at.device)
+        """How far each query counts to each key, at most L − 1; −1 for keys after the query.
+
+        Counting goes back from the rows as far as one of them has not reached the most.
+        """
+        at, m, most = rows + self.frame.offset, self.k.shape[1], self.table.shape[1] - 1
+        first, high = int(cols.min()), min(m, int(at.max()) + 1)
         q = self.q[:, rows].unflatten(0, (len(self.k), -1)).flatten(1, 2)
-        gates = torch.sigmoid(q @ self.k[:, first:stop].mT)
-        gates = gates.view(len(self.q), len(rows), -1)
-        seen = passed <= at[:, None]
-        if (visible := self.frame.visible(rows, passed)) is not None:
-            seen = seen & visible
-        count = gates.mul_(seen).flip(-1).cumsum(-1).flip(-1).clamp_max_(self.table.shape[1] - 1)
-        found = count[..., (cols - first).clamp_max(len(passed) - 1)]
+        found = q.new_full((len(self.q), len(rows), len(cols)), most)
+        total = q.new_zeros(len(self.q), len(rows), 1)
+        while high > first and bool((total < most).any()):
+            low = max(first, high - BACK)
+            passed = torch.arange(low, high, device=at.device)
+            gates = torch.sigmoid(q @ self.k[:, low:high].mT).view(len(self.q), len(rows), -1)
+            seen = passed <= at[:, None]
+            if (visible := self.frame.visible(rows, passed)) is not None:
+                seen = seen & visible
+            count = gates.mul_(seen).flip(-1).cumsum(-1).flip(-1).add_(total)
+            inside = ((cols >= low) & (cols < high)).nonzero()[:, 0]
+            found[..., inside] = count[..., cols[inside] - low].clamp_max_(most)
+            total, high = count[..., :1], low
         return found.masked_fill_(cols > at[:, None], -1)
 
     def __call__(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
-        return between(self.q[:, rows] @ self.table.mT, self.place(rows, cols))
+        products, place = self.q[:, rows] @ self.table.mT, self.place(rows, cols)
+        near = (place < self.table.shape[1] - 1).flatten(0, 1).any(0).nonzero()[:, 0]
+        out = products[..., -1:].repeat(1, 1, len(cols))  # what every further key gets
+        out[..., near] = between(products, place[..., near])
+        return out

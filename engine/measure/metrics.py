@@ -205,13 +205,14 @@ def of_weights(
     needle = torch.zeros_like(w[..., 0])
     if frame.needles is not None:
         needle = inner(w, torch.isin(keys, frame.needles.to(w.device)).to(w))
-    size = w.abs() if kind == "signed" else w
+    size = weights.abs() if kind == "signed" else weights
     top, place = size.topk(min(TOP, w.shape[-1]), dim=-1)
+    total = size.sum(-1, dtype=w.dtype) if kind == "signed" else kept
     argmax = place[..., 0]
     argmax = keys.gather(-1, argmax[..., None])[..., 0] if keys.ndim == 3 else keys[argmax]
     sums = {
-        "total": size.sum(-1),
-        "top": top,
+        "total": total,
+        "top": top.to(w),
         "argmax": argmax,
         "sink": _of_key(w, cols, keys, first),
         "needle": needle,
@@ -226,8 +227,8 @@ def of_weights(
     nan = torch.full_like(needle, torch.nan)
     return RowStats(
         entropy=nan, normalised_entropy=nan, effective_tokens=nan, participation=nan,
-        max_weight=w.amax(-1), argmax=argmax.where(sums["total"] > 0, -1),
-        top_mass=top.sum(-1), sink_mass=sums["sink"],
+        max_weight=w.amax(-1), argmax=argmax.where(total > 0, -1),
+        top_mass=sums["top"].sum(-1), sink_mass=sums["sink"],
         distance=sums["distance"], kept_mass=sums["kept"], needle_mass=needle,
-        visible=sums["visible"], l1_mass=sums["total"], negative_mass=w.clamp_max(0).sum(-1).abs(),
+        visible=sums["visible"], l1_mass=total, negative_mass=(total - kept).clamp_min(0) / 2,
     )  # fmt: skip
