@@ -13,10 +13,11 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import streamlit as st
+from starlette.middleware import Middleware
 
 from engine import mechanisms
 from engine.models import ModelError, load
-from pages.ui.server import jobs, owner, thumbnails, windows
+from pages.ui.server import jobs, owner, preview, thumbnails, windows
 from pages.ui.shared import own
 
 ROOT = Path(__file__).parent
@@ -47,6 +48,6 @@ async def lifespan(_: st.App) -> AsyncIterator[None]:
 app = st.App(
     ROOT / "pages" / "router.py",
     routes=[*windows.ROUTES, *thumbnails.ROUTES, *jobs.ROUTES, *owner.ROUTES],
-    middleware=owner.MIDDLEWARE,
+    middleware=[*owner.MIDDLEWARE, Middleware(preview.Previews)],
     lifespan=lifespan,
 )

@@ -6,6 +6,8 @@ att = engine.attend(qkv, "window", window=64)
 att.rows().effective_tokens
 """
 
+from typing import Any
+
 from engine import contract, mechanisms, models, sources
 from engine.contract import QKV, Block, Refusal, views
 from engine.dilution import theory
@@ -18,6 +20,26 @@ from engine.mechanisms.base import Mechanism
 from engine.mechanisms.cost import estimate
 from engine.runtime import devices
 from engine.store import fits
+
+
+def show(thing: Any, **more: Any) -> Any:
+    """Show an `Attention`, or a trace of `models`, in a notebook; see `engine.notebook.show`.
+
+    Raises:
+        ImportError: Plotly is not installed (the extra `notebook`).
+    """
+    from engine.notebook import show as shown
+
+    return shown(thing, **more)
+
+
+def _bundle(att: Attention, include: Any) -> Any:
+    from engine.notebook import bundle
+
+    return bundle(att, include)
+
+
+Attention.shown_by = _bundle
 
 __all__ = [
     "MECHANISMS",
@@ -39,6 +61,7 @@ __all__ = [
     "mechanisms",
     "metrics",
     "models",
+    "show",
     "sources",
     "sweep",
     "theory",

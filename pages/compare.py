@@ -5,8 +5,8 @@ import streamlit as st
 from pages.ui.compare import heads as beside
 from pages.ui.compare import sidebyside
 from pages.ui.compare.compared import compared
-from pages.ui.explore import choices, take
-from pages.ui.shared import controls, intake
+from pages.ui.explore import choices, sentences, take
+from pages.ui.shared import about, controls, intake
 from pages.ui.shared.guard import REFUSED, guarded, worded
 from pages.ui.shared.strings import t
 from pages.ui.url import state
@@ -40,6 +40,7 @@ except REFUSED as error:
         st.text(worded(error))
     st.stop()
 
+about.say(sentences.taken_away(shown.scene))
 with heads_here:
     if shown.scene.layers > 1:
         intake.layer(shown.scene.layer_names, shown.scene.layer, shown.scene.pin)
@@ -66,4 +67,7 @@ if shown.closer is not None:
         sidebyside.row(shown)
 sidebyside.numbers(shown)
 with st.container(key="take", horizontal=True):
-    take.tables([(column.name, scene) for column, scene in shown.drawn], "compared")
+    named = [(column.name, scene) for column, scene in shown.drawn]
+    take.tables(named, "compared")
+    own = [(f"{c.place + 1}-{c.spec.mechanism}", scene) for c, scene in shown.drawn]
+    take.arrays(own, "compared")

@@ -16,7 +16,7 @@ from pages.ui.explore import (
 )
 from pages.ui.explore.scene import scene
 from pages.ui.explore.structure import structure
-from pages.ui.shared import controls, intake
+from pages.ui.shared import about, controls, intake
 from pages.ui.shared.guard import REFUSED, guarded, worded
 from pages.ui.shared.strings import t
 from pages.ui.url import state
@@ -57,6 +57,7 @@ with heads_here:
         intake.layer(shown.layer_names, shown.layer, shown.pin)
     choices.head_choice(shown)
 
+about.say(sentences.taken_away(shown))
 left, right = st.columns([3, 2], gap="large")
 with left:
     if grid := shown.attention.frame.grid:

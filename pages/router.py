@@ -11,7 +11,7 @@ import streamlit as st  # noqa: E402
 
 from pages.ui.components.header import header  # noqa: E402
 from pages.ui.server import waiting  # noqa: E402
-from pages.ui.shared import contents, frame, own, strings, terms  # noqa: E402
+from pages.ui.shared import about, contents, frame, own, strings, terms  # noqa: E402
 from pages.ui.shared.guard import guarded  # noqa: E402
 from pages.ui.talk import draft  # noqa: E402
 from pages.ui.url import owner, state  # noqa: E402
@@ -38,7 +38,7 @@ page = st.navigation(
         for name, default in PAGES
         if (ROOT / "pages" / f"{name}.py").exists()
     ],
-    position="top",
+    position="hidden" if st.context.is_embedded else "top",
 )
 st.set_page_config(
     page_title=f"{page.title} · {strings.t('app.title')}",
@@ -66,6 +66,7 @@ header(
     on_restore=draft.restore,
 )
 waiting.begin()
+about.begin(page.title, page.url_path or "home")
 own.notice()
 terms.begin()
 with guarded("page"):

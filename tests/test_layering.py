@@ -41,6 +41,7 @@ for room, beneath in (
     ("lessons", ("spec", "structure")),
     ("figures", ("lessons",)),
     ("talks", ("figures",)),
+    ("notebook", ("figures",)),
 ):
     BELOW[room] = {*beneath, *(x for b in beneath for x in BELOW[b])}
 

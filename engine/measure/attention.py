@@ -8,7 +8,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from functools import cached_property, partial
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import torch
 from jaxtyping import Float, Int
@@ -122,6 +122,12 @@ class Attention(ABC):
         if self.known.output is not None:
             self.output = self.known.output
         return self.known
+
+    shown_by: ClassVar[Callable[[Attention, Any], Any] | None] = None
+    """What draws it as the last line of a notebook's cell; `engine` sets it."""
+
+    def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
+        return None if Attention.shown_by is None else Attention.shown_by(self, include)
 
     known: Summary | None = None
     """The last summary, so that what it holds is not worked out again."""

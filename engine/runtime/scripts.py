@@ -8,6 +8,8 @@ COMPONENTS = ROOT / "pages" / "ui" / "components"
 """Where they are; they come with the app."""
 IMPORT = re.compile(r'^import \{[^}]*\} from "\./([a-z]+\.js)";\n', re.MULTILINE)
 EXPORT = re.compile(r"^export (?!default )", re.MULTILINE)
+DEFAULT = re.compile(r"^export default \w+;\n", re.MULTILINE)
+"""Of a module that is imported by name, what is not asked for."""
 
 
 def joined(file: str) -> str:
@@ -27,4 +29,5 @@ def joined(file: str) -> str:
         parts[file] = EXPORT.sub("", IMPORT.sub("", text))
 
     add(file)
+    parts |= {name: DEFAULT.sub("", text) for name, text in parts.items() if name != file}
     return "\n".join(parts.values())

@@ -48,9 +48,9 @@ def _plain(value: float) -> float | None:
 def arrays(
     att: Attention, stats: RowStats, maps: Mapping[Pool, Float[Tensor, "h a b"]],
     row: Float[Tensor, " m"], *, head: int, query: int,
-) -> bytes:  # fmt: skip
-    """The same as NumPy's .npz: statistics (h n), each pooled map (h a b), and the chosen row's
-    weights (m), with the tokens' names where there are any.
+) -> dict[str, Any]:  # fmt: skip
+    """The same as arrays: statistics (h n), each pooled map (h a b), and the chosen row's weights
+    (m), with the tokens' names where there are any.
 
     Args:
         maps: by how they are pooled. row: of head `head` and row `query`.
@@ -60,6 +60,11 @@ def arrays(
     found |= {"row_weights": row.float().cpu().numpy(), "head": head, "query": query}
     if att.frame.tokens:
         found["tokens"] = np.array(att.frame.tokens, dtype=np.str_)
+    return found
+
+
+def packed(found: Mapping[str, Any]) -> bytes:
+    """Arrays as a file of NumPy's, .npz."""
     sink = io.BytesIO()
     np.savez_compressed(sink, **found)
     return sink.getvalue()

@@ -7,14 +7,21 @@ from dataclasses import replace
 from functools import cache
 from typing import Any
 
+import numpy as np
+
 from engine.contract import Refusal
 from engine.dilution import growth, measuring, noisy, opening, probe_results, probes
+from engine.dilution import theory as closed
+from engine.dilution import trained as scratch
 from engine.dilution.closed_forms import Setting
 from engine.dilution.sweep import Record
 from engine.figures.base.theme import Figure, Theme
 from engine.figures.dilution import curves, growing
 from engine.figures.dilution import probes as probe_pictures
+from engine.figures.dilution import trained as trained_pictures
 from engine.models import embedded
+from engine.models.zoo import kept
+from engine.models.zoo.recipes import KINDS
 from engine.sources import samples
 from engine.spec import sweep
 from engine.spec.spelling import doublings, spell_choice
@@ -32,8 +39,8 @@ LEAST = 1e-6
 """The smallest weight of a row that is drawn."""
 
 
-def draw(beat: Beat, studio: Studio, theme: Theme, t: Say) -> tuple[Figure, str]:
-    """The figure of a part, and a sentence with its numbers.
+def draw(beat: Beat, studio: Studio, theme: Theme, t: Say) -> tuple[Figure | list[Figure], str]:
+    """The figure of a part, or those side by side, and a sentence with its numbers.
 
     Raises:
         ValueError: there is no such part, or a value is not allowed.
@@ -242,12 +249,67 @@ def probed(beat: Beat, studio: Studio, theme: Theme, t: Say) -> tuple[Figure, st
     return figure, t("probes.join").join(said[:2])
 
 
-Part = Callable[[Beat, Studio, Theme, Say], tuple[Figure, str]]
+def noise(beat: Beat, studio: Studio, theme: Theme, t: Say) -> tuple[list[Figure], str]:
+    """A needle's mass over noise and length, measured and in closed form; with the picture "rank",
+    whether it stays the largest."""
+    gap = number(beat.query, "lab-gap", 6.0, 0, 16)
+    found = opening.kept_noise(gap) or opening.noise(gap)
+    n, s = np.meshgrid(opening.LENGTHS, opening.NOISES)
+    key, values, form, holds = "needle_mass", found.mass, closed.needle_mass(n, gap, s), None
+    if beat.picture == "rank":
+        key, values, form = "needle_hit", found.first, closed.rank_kept(n, gap, s)
+    else:
+        holds = closed.leads(n, s)
+    figures = [
+        curves.noise_map(
+            what, opening.LENGTHS, opening.NOISES, theme=theme, t=t, holds=where,
+            title=f"{t(f'stat.{key}')} · {t(f'dilution.noise.{how}')}",
+        )
+        for how, what, where in (("measured", values, None), ("theory", form, holds))
+    ]  # fmt: skip
+    at = opening.NOISES.index(1.0)
+    return figures, t(
+        "dilution.noise.says", noise=opening.NOISES[at], n=opening.LENGTHS[-1], gap=gap,
+        mass=share(float(found.mass[at, -1])), first=float(found.first[at, -1]),
+    )  # fmt: skip
+
+
+def trained(beat: Beat, studio: Studio, theme: Theme, t: Say) -> tuple[Figure, str]:
+    """The loss of models that were trained with each mechanism, by position; one of them is
+    chosen, beside the reference."""
+    cards = kept.measured()
+    there = [name for name in KINDS if name in cards]
+    if scratch.REFERENCE not in there:
+        raise Refusal("no trained models are here")
+    others = [name for name in there if name != scratch.REFERENCE] or there
+    chosen = one(beat.query, "zoo-model", others[0], there)
+    book = one(beat.query, "zoo-book", beat.query.get("lang", "en"), ("en", "zh"))
+
+    def named(name: str) -> str:
+        key = KINDS[name].key
+        return t(f"mechanism.{key}.name" if name == key else f"model.zoo.{name}")
+
+    figure = trained_pictures.lines(
+        trained_pictures.by_position(cards, book, chosen, named), theme=theme, t=t,
+        trained=scratch.trained_length(cards[scratch.REFERENCE]),
+    )  # fmt: skip
+    own, full = (scratch.losses(cards[name], book) for name in (chosen, scratch.REFERENCE))
+    facts = {
+        "name": named(chosen), "trained": min(own), "last": max(own), "first": own[min(own)],
+        "end": own[max(own)], "full_first": full[min(full)], "full_end": full[max(full)],
+    }  # fmt: skip
+    key = "zoo.says.reference" if chosen == scratch.REFERENCE else "zoo.says"
+    return figure, t(key, **facts)
+
+
+Part = Callable[[Beat, Studio, Theme, Say], tuple[Figure | list[Figure], str]]
 PARTS: dict[str, Part] = {
     "theory": theory,
     "measured": measured,
     "thinning": thinning,
+    "noise": noise,
     "growing": grown,
     "probes": probed,
+    "trained": trained,
 }
 """Those parts of the lab that a talk can show."""

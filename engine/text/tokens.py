@@ -6,7 +6,7 @@ result inert in Plotly's little HTML; text sinks that interpret nothing take `sh
 
 import re
 import unicodedata
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from itertools import pairwise
 from typing import Literal
 
@@ -51,6 +51,21 @@ PART = re.compile(r"(.)([¹²³⁴⁵⁶⁷⁸⁹])⁄[₂₃₄₅₆₇₈₉]
 def joined(tokens: Iterable[str]) -> str:
     """The text that neighbouring tokens make, a character that several share said once."""
     return PART.sub(lambda part: part[1] if part[2] == "¹" else "", "".join(tokens))
+
+
+MARK = re.compile(r"<\|?\w+\|?>|\[[A-Z]+\]")
+"""A token that is no text: where one begins or ends."""
+
+
+def excerpt(tokens: Sequence[str], longest: int = 72) -> str:
+    """How a text begins, in one line of at most `longest` characters, ended at a word's end where
+    words are told apart."""
+    read = [token for token in tokens[: longest + 1] if not MARK.fullmatch(token)]
+    text = " ".join(joined(read).split())
+    if len(text) <= longest and len(tokens) <= longest:
+        return text
+    cut = text[:longest].rpartition(" ")[0] if " " in text[longest // 2 : longest] else ""
+    return f"{cut or text[:longest]}…"
 
 
 def shortened(token: str, longest: int = 16) -> str:

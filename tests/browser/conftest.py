@@ -29,7 +29,7 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 @contextmanager
-def served(script: str | Path, kept: Path) -> Iterator[str]:
+def served(script: str | Path, kept: Path, **environment: str) -> Iterator[str]:
     """The address of a script that Streamlit runs; what it keeps on disk goes to a folder."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -37,7 +37,7 @@ def served(script: str | Path, kept: Path) -> Iterator[str]:
     command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
     # one thread: beside a browser on few cores, more of them wait for each other
     own = {"OMP_NUM_THREADS": "1", "ATTENTION_EXPLORER_CACHE": str(kept)}
-    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own)
+    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own | environment)
     try:
         for _ in range(SECONDS * 4):
             try:

@@ -37,7 +37,7 @@ def test_a_gap_where_there_is_no_number():
 
 def test_arrays_come_back(att):
     stats, row = att.rows(), att.weights(torch.tensor([5]))[1, 0]
-    data = taken.arrays(att, stats, {"max": att.heatmap(4)}, row, head=1, query=5)
+    data = taken.packed(taken.arrays(att, stats, {"max": att.heatmap(4)}, row, head=1, query=5))
     with np.load(io.BytesIO(data), allow_pickle=False) as found:
         assert found["row_weights"] == pytest.approx(row.numpy())
         assert found["entropy"].shape == (2, 12) and found["map_max"].shape == (2, 4, 4)

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 import engine
+from engine.dilution import opening
 from engine.runtime.paths import TINY
 from engine.spec import talk as talks
 from engine.spec.picture import digest
@@ -135,3 +136,24 @@ def test_what_is_refused_is_said_in_chinese(tmp_path):
     (beat,) = decks.deck(talk, "zh", tmp_path)["scenes"][0]["beats"]
     assert beat["trouble"].startswith("mechanism")
     assert "can't" not in beat["trouble"]
+
+
+@pytest.mark.parametrize(
+    ("state", "count"), [("lab=noise&lab-gap=6", 2), ("lab=trained&zoo-model=window", 1)]
+)
+def test_noise_and_trained_models_are_scenes(tmp_path, state, count):
+    """As the lab shows them: what was measured, beside the closed form; every model's loss."""
+    talk = Talk(scenes=(Scene("dilution", state),))
+    made = decks.deck(talk, "en", tmp_path)
+    (beat,) = made["scenes"][0]["beats"]
+    assert "trouble" not in beat and beat["say"]
+    figures = [one["figure"] for one in panels(made, 0)]
+    assert len(figures) == count
+    if count == 2:
+        found = opening.kept_noise(6.0)
+        z = figures[0]["data"][0]["z"]
+        cells = np.frombuffer(base64.b64decode(z["bdata"]), z["dtype"])
+        assert cells.reshape(found.mass.shape) == pytest.approx(found.mass)
+    else:
+        names = {trace.get("name") for trace in figures[0]["data"]}
+        assert any(name and "Window" in name for name in names)

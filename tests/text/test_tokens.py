@@ -5,6 +5,7 @@ import pytest
 from engine.text.tokens import (
     direction,
     escaped,
+    excerpt,
     isolated,
     joined,
     joining,
@@ -69,3 +70,11 @@ def test_scripts_that_are_read_as_a_line(text, runs):
 def test_most_letters_say_which_way_a_text_runs():
     assert direction("<|bos|>مرحبا بالعالم") == "rtl" and direction("a شكرا") == "rtl"
     assert direction("the fox") == direction("123") == direction("他来了") == "ltr"
+
+
+def test_an_excerpt_is_how_a_text_begins():
+    words = ["<|bos|>", "On", " a", " rock", "\n", "in"]
+    assert excerpt(words) == "On a rock in"
+    assert excerpt(words * 30).endswith("…") and len(excerpt(words * 30)) <= 73
+    assert excerpt(["[CLS]", *"河边的渡口有一个摆船的人"], longest=6) == "河边的渡口有…"
+    assert excerpt([" longer", " than", " that"], longest=8) == "longer…"

@@ -3,14 +3,17 @@ and, faint, all others."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 import plotly.graph_objects as go
 
+from engine.dilution import trained as findings
+from engine.dilution.trained import REFERENCE, Cards
 from engine.figures.base.theme import Theme, Words, figure
 from engine.figures.dilution.curves import LOG, powers, shade
+from engine.models.zoo.recipes import KINDS
 from engine.text.tokens import escaped
 
 Role = Literal["other", "reference", "applied", "chosen"]
@@ -35,6 +38,28 @@ class Line:
     at: Mapping[int, float]
     role: Role
     ends: tuple[Sequence[float], Sequence[float]] | None = None
+
+
+def role(name: str, chosen: str) -> Role:
+    """How a model's curve is drawn."""
+    return "chosen" if name == chosen else "reference" if name == REFERENCE else "other"
+
+
+def by_position(cards: Cards, book: str, chosen: str, named: Callable[[str], str]) -> list[Line]:
+    """Every model's loss, by its position in the text.
+
+    Args:
+        named: what a model is called, by its name in the zoo.
+    """
+    drawn = []
+    for name in (name for name in KINDS if name in cards):
+        of = [findings.losses(card, book) for card in findings.seeds(cards, name)]
+        ends = None
+        if len(of) > 1:
+            low, high = ([pick(one[n] for one in of) for n in of[0]] for pick in (min, max))
+            ends = low, high
+        drawn.append(Line(named(name), of[0], role(name, chosen), ends))
+    return drawn
 
 
 def lines(

@@ -12,8 +12,9 @@ from pages.ui.compare.closer import row as rows_beside
 from pages.ui.components.heatmap import heatmap
 from pages.ui.explore import picture, sentences
 from pages.ui.explore.scene import Scene, colour_of, scene
+from pages.ui.explore.sentences import taken_away
 from pages.ui.server.waiting import obtain
-from pages.ui.shared.strings import t
+from pages.ui.shared.strings import keyed, t
 from pages.ui.shared.terms import say
 from pages.ui.url import linked, state
 from pages.ui.url.linked import Fields, number, one_of
@@ -119,8 +120,8 @@ def maps(
             heatmap(
                 f"head-{i}", shown.attention, t, name=shown.spec.attention_key(), head=shown.head,
                 pool=spec.pool, colour=spec.colour, window=spec.zoom, query=first.query,
-                height=HEIGHTS[len(scenes)], file=f"layer-{chosen[i][0]}-head-{chosen[i][1]}",
-                link="heads", lead=i == 0, top=top,
+                height=HEIGHTS[len(scenes)], about=taken_away(shown), link="heads",
+                lead=i == 0, top=top,
                 on_query=lambda row: first.pin(query=row),
                 on_window=lambda window: state.change(zoom=window),
             )  # fmt: skip
@@ -130,7 +131,7 @@ def maps(
 
 def header(i: int, first: Scene, chosen: Sequence[Head], every: Sequence[Head]) -> None:
     """Which head stands in a column."""
-    key = f"column-head-{i}"
+    key = keyed(f"column-head-{i}")
 
     def picked() -> None:
         new = st.session_state[key]

@@ -20,6 +20,7 @@ from pages.ui.compare.compared import Column, Compared, differing, end_of_scale
 from pages.ui.components.heatmap import heatmap
 from pages.ui.explore import picture, sentences
 from pages.ui.explore.scene import Scene
+from pages.ui.explore.sentences import taken_away
 from pages.ui.shared import controls
 from pages.ui.shared.settings import setting
 from pages.ui.shared.strings import t
@@ -125,7 +126,7 @@ def columns(shown: Compared, places: list[Place]) -> None:
             heatmap(
                 f"map-{column.place}", att, t, name=column.spec.attention_key(),
                 head=shown.scene.head, pool=spec.pool, colour=spec.colour, window=spec.zoom,
-                query=shown.scene.query, height=height, file=f"attention-{column.spec.mechanism}",
+                query=shown.scene.query, height=height, about=taken_away(column.scene),
                 link="compare", lead=column.place == leads, top=ends[att.row_kind == "signed"],
                 on_query=lambda row: shown.scene.pin(query=row),
                 on_window=lambda window: state.change(zoom=window),

@@ -5,6 +5,7 @@ import streamlit as st
 from engine.spec.fields import TRAININGS
 from pages.ui.compare.compared import Column, Compared, Twin
 from pages.ui.components.heatmap import heatmap
+from pages.ui.explore.sentences import taken_away
 from pages.ui.shared import controls
 from pages.ui.shared.settings import trained_settings
 from pages.ui.shared.strings import t
@@ -60,7 +61,7 @@ def _map(
         f"trained-{column.place}", att, t, name=twin.scene.spec.attention_key(),
         head=twin.scene.head, pool=shown.spec.pool, colour=shown.spec.colour,
         window=shown.spec.zoom, query=shown.scene.query, height=height,
-        file=f"attention-trained-{column.spec.mechanism}", link="compare", lead=False,
+        about=taken_away(twin.scene), link="compare", lead=False,
         top=ends[att.row_kind == "signed"],
         on_query=lambda row: shown.scene.pin(query=row),
         on_window=lambda window: state.change(zoom=window),

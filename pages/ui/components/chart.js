@@ -1,7 +1,9 @@
 // A Plotly picture. See chart.py for what `data` holds.
 
+import { lookOf } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { loadPlotly } from "./plotly.js";
+import { savedWidth, take, takingMenu } from "./taking.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { ChartData, Plot } from "./data" */
@@ -21,8 +23,7 @@ class Chart extends Component {
   /** @param {Given<ChartData>} given */
   constructor(given) {
     super(given);
-    for (const button of this.root.querySelectorAll("button"))
-      button.onclick = () => this.save(button.dataset.do ?? "");
+    takingMenu(this.part("save"), this.data.words, (form) => this.save(form));
     const views = new IntersectionObserver(
       (seen) => {
         this.near = seen.some((one) => one.isIntersecting);
@@ -46,10 +47,6 @@ class Chart extends Component {
   update() {
     const { data } = this;
     this.plot.style.height = `${data.height}px`;
-    for (const button of this.root.querySelectorAll("button")) {
-      button.textContent = data.words[button.dataset.do ?? ""];
-      button.title = data.words[`${button.dataset.do}_help`];
-    }
     cancelIdleCallback(this.waiting);
     if (this.near) void this.draw();
     else this.waiting = requestIdleCallback(() => void this.draw(), { timeout: IDLE });
@@ -95,12 +92,15 @@ class Chart extends Component {
     if (this.data.picks && data !== undefined) this.trigger("pick", { data, turn: Date.now() });
   }
 
-  /** @param {string} format */
-  save(format) {
-    const { file: filename } = this.data;
-    const paper_bgcolor = getComputedStyle(this.root).getPropertyValue("--st-background-color");
-    const figure = { data: this.plot.data, layout: { ...this.plot.layout, paper_bgcolor } };
-    window.Plotly?.downloadImage(figure, { format, filename, scale: format === "png" ? 2 : 1 });
+  /** @param {string} form */
+  async save(form) {
+    const { data, plot } = this;
+    await take(form, {
+      ...{ about: data.about, file: data.file, plotly: data.plotly, language: data.language },
+      ...{ figure: { data: plot.data, layout: plot.layout }, legend: [], words: data.words },
+      ...{ width: savedWidth(plot), height: data.height, link: location.href },
+      ...{ look: lookOf(this.root, data.looks), font: getComputedStyle(this.root).fontFamily },
+    });
   }
 }
 

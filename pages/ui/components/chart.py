@@ -5,19 +5,19 @@ Plotly, and mounts it anew at every change.
 """
 
 from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from engine.figures.base.theme import Figure
-from pages.ui.components.looks import registered, script, words
+from pages.ui.components import taking
+from pages.ui.components.looks import LOOKS, registered, script, styles, words
 from pages.ui.server.windows import PLOTLY
 
 HTML = """
 <div class="ct">
   <div class="ct-plot"></div>
-  <div class="ct-save"><button data-do="png"></button><button data-do="svg"></button></div>
+  <div class="ct-save sv"></div>
 </div>
 """
 
@@ -27,7 +27,7 @@ HEIGHT = 450
 component = registered(
     "attention_chart",
     html=HTML,
-    css=Path(__file__).with_name("chart.css").read_text("utf-8"),
+    css=styles("taking.css", "chart.css"),
     js=script("chart.js"),
     isolate_styles=False,
 )
@@ -60,10 +60,11 @@ def chart(
             "figure": figure.to_json(),
             "plotly": PLOTLY,
             "height": height,
-            "file": f"attention-{key}",
             "alt": alt,
             "picks": on_pick is not None,
-            "words": words(t, "heatmap", ("png", "png_help", "svg", "svg_help", "failed")),
+            "looks": LOOKS,
+            "words": words(t, "heatmap", ("failed",)) | taking.said(t),
+            **taking.about(key, alt),
         },
         height=height,
         on_pick_change=picked,

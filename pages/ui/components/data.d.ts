@@ -39,10 +39,15 @@ export type Span = [r0: number, r1: number, c0: number, c1: number];
 export type Colour = "weight" | "log" | "uniform" | "row";
 export type Pool = "max" | "mean" | "sum";
 
-export interface HeatmapData {
+export interface HeatmapData extends About {
   token: string;
+  /** token -> the answer for the whole map, in base64, if it is small. */
+  sent: Record<string, string | null>;
   tile: string;
-  plotly: string;
+  /** Where its state opens again, if that is not the page itself; "" if nowhere. */
+  address?: string;
+  /** Gets a window where no server is asked for it. */
+  ask?: (asked: Asked) => Promise<Response>;
   n: number;
   m: number;
   head: number;
@@ -53,7 +58,6 @@ export interface HeatmapData {
   /** Turn of the latest event that Python took. */
   heard: number;
   height: number;
-  file: string;
   signed: boolean;
   link: string | null;
   lead: boolean;
@@ -67,6 +71,18 @@ export interface HeatmapData {
   parts: Part[];
   looks: Looks;
   words: Words;
+}
+
+/** A window of a head, and how it is pooled and scaled. */
+export interface Asked {
+  head: number;
+  pool: string;
+  r0: number;
+  r1: number;
+  c0: number;
+  c1: number;
+  size: number;
+  colour: string;
 }
 
 export interface Part {
@@ -277,6 +293,8 @@ export interface PatchesData {
   cols: number;
   /** Row and column of each position; −1 and −1 of one that stands on no patch. */
   place: [row: number, column: number][];
+  /** Of the positions that stand on no patch, which come first. */
+  names: string[];
   weights: number[] | null;
   seen: boolean[] | null;
   chosen: number;
@@ -371,6 +389,31 @@ export interface HomeData {
   names: Record<"families" | "names" | "shorts", Words>;
 }
 
+// -- figures to take away -------------------------------------------------------------------------
+
+export interface About {
+  /** What a saved figure says of itself, a line each. */
+  about: string[];
+  /** Of its file, without its ending. */
+  file: string;
+  plotly: string;
+  language: string;
+}
+/** A figure with all that it says of itself. */
+export interface Taken extends About {
+  figure: { data: object[]; layout: object };
+  width: number;
+  /** Without the caption. */
+  height: number;
+  /** What colours mean. */
+  legend: [colour: string, text: string][];
+  /** Where it comes from; "" if nowhere. */
+  link: string;
+  look: Look;
+  font: string;
+  words: Words;
+}
+
 // -- paint, charts, moving ----------------------------------------------------------------------------
 
 export interface PaintData {
@@ -378,16 +421,15 @@ export interface PaintData {
   words: Words;
 }
 
-export interface ChartData {
+export interface ChartData extends About {
   /** Traces and layout, as JSON. */
   figure: string;
-  plotly: string;
   height: number;
-  file: string;
   /** What it shows; "" where its axes say so. */
   alt: string;
   /** A click on a point is told. */
   picks: boolean;
+  looks: Looks;
   words: Words;
 }
 export interface Change {
@@ -396,9 +438,8 @@ export interface Change {
   note?: string;
   share?: number;
 }
-export interface MovingData {
+export interface MovingData extends About {
   figure: { data: object[]; layout: object };
-  plotly: string;
   live: string;
   frames: Change[];
   labels: string[];
@@ -407,6 +448,7 @@ export interface MovingData {
   slot: string;
   height: number;
   alt: string;
+  looks: Looks;
   words: Words;
 }
 
@@ -488,6 +530,45 @@ export interface TalkData {
   words: Words;
 }
 
+// -- notebooks ----------------------------------------------------------------------------------
+
+/** What a notebook is shown (engine/notebook/exhibit.py). */
+export interface Exhibit {
+  view: "map" | "lines";
+  layers: string[];
+  layer: number;
+  heads: number;
+  head: number;
+  query: number;
+  n: number;
+  m: number;
+  signed: boolean;
+  colour: Colour;
+  /** As they stand in a text; none where they have no names, or are too many to be read. */
+  tokens: (string | null)[];
+  names: Record<number, string>;
+  /** Lines of the heads of each layer that is kept, and the tokens that they run between. */
+  lines: Record<string, HeadLines[]>;
+  between: [first: number, stop: number];
+  sides: (string | null)[];
+  called: string[];
+  direction: "ltr" | "rtl";
+  about: string[];
+  file: string;
+  language: string;
+  looks: Looks;
+  html: Record<"heatmap" | "tokens" | "edges", string>;
+  words: Record<"heatmap" | "tokens" | "edges" | "taking" | "notebook", Words>;
+}
+/** The other side of a widget, as anywidget gives it. */
+export interface Model {
+  get(name: "shown"): Exhibit;
+  get(name: "tiles"): Record<string, DataView>;
+  send(said: object): void;
+  on(event: "msg:custom", heard: (said: { id: number }, buffers: DataView[]) => void): void;
+  off(event: "msg:custom", heard: (said: { id: number }, buffers: DataView[]) => void): void;
+}
+
 // -- Plotly, as far as it is used -------------------------------------------------------------
 
 interface Axis {
@@ -511,7 +592,7 @@ export interface Plot extends HTMLElement {
 export interface Plotly {
   react(plot: Element, data: object[], layout: object, config: object): Promise<unknown>;
   relayout(plot: Element, change: object): Promise<unknown>;
-  downloadImage(figure: object, options: object): Promise<unknown>;
+  toImage(figure: object, options: object): Promise<string>;
   purge(plot: Element): void;
   Plots: { resize(plot: Element): Promise<unknown> };
 }

@@ -3,10 +3,23 @@
 import { escaped, unseenOn } from "./common.js";
 import { borders, clear, endsOf, lostFrom, pointed, ribbon, VEIL, veilOf } from "./overlay.js";
 import { drawnSides } from "./sides.js";
-import { barOf, coloured, emptied, NAMED, stops, ticksOf, typeOf } from "./windows.js";
+import {
+  barOf,
+  cellAt,
+  coloured,
+  describe,
+  emptied,
+  NAMED,
+  stops,
+  ticksOf,
+  typeOf,
+} from "./windows.js";
 
-/** @import { Drawing } from "./data" */
+/** @import { Drawing, Span, Tile, Words } from "./data" */
 
+const NAMING = 9; // px of a token's name on a map that is taken away
+const BROADEST = 1500; // px
+const SPOKEN = 128 * 128; // cells that say their names where no page tells them
 /** Opacity of what is lost, along the scale of the weights: as plain as they are there. */
 const LOST = [
   [0, 0],
@@ -218,4 +231,44 @@ function mark({ data, tile, window: [r0, r1], query, look }, inside) {
   const line = { color: look.accent, width: 2 };
   const rows = { y0: q - 0.5 - rim, y1: q + 0.5 + rim };
   return [...bars, { type: "rect", x0: -0.5, x1: data.m - 0.5, ...rows, line }];
+}
+
+/**
+ * How large a map is taken away, px: where each of its tokens can have its name, if they are not
+ * too many.
+ *
+ * @param {Tile} tile
+ * @param {Span} window
+ */
+export function sizeOf(tile, [r0, r1, c0, c1]) {
+  /** @type {(names: string[], cells: number, least: number) => number} */
+  const room = (names, cells, least) =>
+    names.length && tile.cell[0] * tile.cell[1] === 1 && cells * NAMING <= BROADEST
+      ? Math.max(least, cells * NAMING)
+      : least;
+  return {
+    width: room(tile.keys, c1 - c0, 620) + 180,
+    height: room(tile.queries, r1 - r0, 560) + 100,
+  };
+}
+
+/**
+ * The same traces with words for each cell, where no page tells what is pointed at.
+ *
+ * @param {object[]} traces the weights first
+ * @param {Tile} tile
+ * @param {Words} words
+ */
+export function withHover([weights, ...over], tile, words) {
+  const [down, across] = tile.shape;
+  const named = down * across <= SPOKEN;
+  const text = Array.from({ length: down }, (_, i) =>
+    Array.from({ length: across }, (_, j) => {
+      const at = [tile.rows[0] + i * tile.cell[0], tile.cols[0] + j * tile.cell[1]];
+      const said = describe(cellAt(tile, at[0], at[1]), tile, words);
+      return escaped((named ? said : said.slice(-1)).join("\n")).replace(/\n/g, "<br>");
+    }),
+  );
+  const hover = { text, hoverinfo: "text", hovertemplate: `%{text}<extra></extra>` };
+  return [{ ...weights, ...hover }, ...over.map((trace) => ({ ...trace, hoverinfo: "skip" }))];
 }

@@ -11,7 +11,7 @@ import { linesOf } from "./lines.js";
 
 const SVG = "http://www.w3.org/2000/svg";
 const SIDES = /** @type {const} */ (["from", "to"]);
-const NAMED = 3; // ends that are told of a token
+const LABELLED = 3; // ends that are told of a token
 
 /** @extends {Component<EdgesData>} */
 class Edges extends Component {
@@ -212,7 +212,7 @@ class Edges extends Component {
     const parts = heads.map((head, i) => {
       const own = some
         .filter((s) => s.head === i)
-        .slice(-NAMED)
+        .slice(-LABELLED)
         .reverse();
       const ends = own.map((s) => {
         const name = isolated(names[other][other === "to" ? s.k : s.q]);
@@ -313,4 +313,6 @@ class Edges extends Component {
   }
 }
 
-export default mounting("te", Edges);
+export const mountEdges = mounting("te", Edges);
+
+export default mountEdges;

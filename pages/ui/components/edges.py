@@ -1,29 +1,18 @@
 """Lines from tokens to those that they look at: of several heads, each in its own colour."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any, Literal
 
 import streamlit as st
 
 from engine.structure.edges import Lines
 from engine.text.tokens import direction, flowing, joining, shown
-from pages.ui.components.looks import LOOKS, registered, script, words
-
-HTML = """
-<div class="te">
-  <div class="te-legend"></div>
-  <div class="te-scroll"><div class="te-view">
-    <div class="te-side te-from" role="group"></div><div class="te-side te-to" role="group"></div>
-  </div></div>
-  <div class="te-tip" aria-live="polite"></div>
-</div>
-"""
+from pages.ui.components.looks import LOOKS, registered, script, styles, words
 
 component = registered(
     "attention_edges",
-    html=HTML,
-    css=Path(__file__).with_name("edges.css").read_text("utf-8"),
+    html=styles("edges.html"),
+    css=styles("edges.css"),
     js=script("edges.js"),
     isolate_styles=False,
 )

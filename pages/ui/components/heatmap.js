@@ -2,10 +2,11 @@
 
 import { arrow, clamp, count, fill, lookOf, same } from "./common.js";
 import { Component, mounting } from "./component.js";
-import { pictureOf } from "./drawing.js";
+import { pictureOf, sizeOf, withHover } from "./drawing.js";
 import { bandsOf, between, orderOf, reordered } from "./overlay.js";
 import { loadPlotly } from "./plotly.js";
 import { legendOf } from "./sides.js";
+import { take, takingMenu } from "./taking.js";
 import {
   cellAt,
   covers,
@@ -97,6 +98,7 @@ class Heatmap extends Component {
   constructor(given) {
     super(given);
     for (const button of this.buttons) button.onclick = () => this.act(button.dataset.do);
+    takingMenu(this.part("save"), this.data.words, (form) => this.save(form));
     this.listen(this.plot, "keydown", (event) => this.key(event));
     this.listen(this.plot, "wheel", (event) => this.wheel(event), { passive: false });
     this.listen(this.plot, "blur", () => {
@@ -348,6 +350,9 @@ class Heatmap extends Component {
     const asked = { head, pool, r0, r1, c0, c1, size: CELLS, colour: values };
     /** @param {string} of */
     const ask = (of) => {
+      if (this.data.ask) return this.data.ask(asked);
+      const sent = same(window, this.full) ? this.data.sent[of] : null;
+      if (sent) return new Response(Uint8Array.from(atob(sent), (c) => c.charCodeAt(0)));
       const url = new URL(tile, document.baseURI);
       for (const [name, value] of Object.entries({ token: of, ...asked }))
         url.searchParams.set(name, String(value));
@@ -649,7 +654,6 @@ class Heatmap extends Component {
     if (name === "whole") this.go(this.full);
     if (name === "in") this.zoom(0.5);
     if (name === "out") this.zoom(2);
-    if (name === "png" || name === "svg") this.save(name);
     if (name === "order") this.turn();
     if (name === "layer") this.unfold(this.layer + 1);
     if (name === "play") this.play();
@@ -668,12 +672,50 @@ class Heatmap extends Component {
     }
   }
 
-  /** @param {"png" | "svg"} format */
-  save(format) {
-    const layout = { ...this.plot.layout, paper_bgcolor: this.colours().paper };
-    const size = { width: this.width, height: this.height, scale: format === "png" ? 3 : 1 };
-    const options = { format, filename: this.data.file, ...size };
-    window.Plotly?.downloadImage({ data: this.plot.data, layout }, options);
+  /**
+   * The map by itself: at a size of its own, with its names and its scale, and without the mark of
+   * the row that the page speaks of, unless something is drawn of that row.
+   *
+   * @param {string} form
+   */
+  async save(form) {
+    const { data, shown: tile, window: span, bands, curve, losing } = this;
+    if (!tile) return;
+    const look = this.colours();
+    const font = getComputedStyle(this.root).fontFamily;
+    const own = { ...data, link: null };
+    const size = sizeOf(tile, span);
+    const { traces, layout } = pictureOf({
+      ...{
+        data: own,
+        tile,
+        window: span,
+        scale: this.scale(tile),
+        look,
+        font,
+        bands,
+        curve,
+        losing,
+      },
+      ...{ query: curve ? this.query : null, turned: this.share === 1, follower: false },
+      ...size,
+    });
+    const legend = legendOf(data.overlay, data.words, { ...data, losing, beside: true }, look);
+    const row = curve && tile.queries[(this.query ?? 0) - tile.rows[0]];
+    if (curve)
+      legend.unshift([look.accent, `${data.words.query} ${count(this.query ?? 0)} ${row ?? ""}`]);
+    await take(form, {
+      ...{
+        about: [...data.about, `${this.note.textContent}.`],
+        file: data.file,
+        font,
+        look,
+        legend,
+      },
+      ...{ figure: { data: withHover(traces, tile, data.words), layout }, words: data.words },
+      ...{ plotly: data.plotly, language: data.language, link: data.address ?? location.href },
+      ...{ width: size.width + 32, height: size.height },
+    });
   }
 
   /** The cell to zoom to: the keyboard's, else the chosen row's largest. */
@@ -741,4 +783,6 @@ class Heatmap extends Component {
   }
 }
 
-export default mounting("hm", Heatmap);
+export const mountHeatmap = mounting("hm", Heatmap);
+
+export default mountHeatmap;

@@ -6,49 +6,33 @@ chose: a query (click, Enter) and a window (zoom, pan).
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict
-from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import streamlit as st
 
-from engine.contract import Pool
+from engine.contract import Colour, Pool
 from engine.measure.attention import Attention
 from engine.structure.overlay import Overlay
 from engine.text import quantities
-from pages.ui.components.looks import LOOKS, registered, script, words
-from pages.ui.server.windows import PLOTLY, REGISTRY
+from pages.ui.components import taking
+from pages.ui.components.looks import LOOKS, registered, script, styles, words
+from pages.ui.server.windows import PLOTLY, REGISTRY, sent_along
+from pages.ui.shared.about import About
 
 Zoom = tuple[int, int, int, int]
 """Rows r0:r1 and columns c0:c1."""
 
-HTML = """
-<div class="hm">
-  <div class="hm-bar">
-    <button data-do="order" hidden></button><button data-do="layer" hidden></button>
-    <button data-do="play" hidden></button><button data-do="lost" hidden></button>
-    <span class="hm-gap"></span><button data-do="fit" hidden></button>
-    <button data-do="out"></button><button data-do="in"></button><button data-do="whole"></button>
-    <button data-do="png"></button><button data-do="svg"></button>
-  </div>
-  <div class="hm-sum" role="group" hidden></div>
-  <div class="hm-plot" tabindex="0" role="application"></div>
-  <div class="hm-told"><div class="hm-legend" hidden></div><div class="hm-note"></div></div>
-  <div class="hm-cursor" hidden></div><div class="hm-tip" dir="auto" hidden></div>
-  <div class="hm-spoken" aria-live="polite"></div>
-</div>
-"""
-
 component = registered(
     "attention_heatmap",
-    html=HTML,
-    css=Path(__file__).with_name("heatmap.css").read_text("utf-8"),
+    html=styles("heatmap.html"),
+    css=styles("taking.css", "heatmap.css"),
     js=script("heatmap.js"),
     isolate_styles=False,
 )
 
 WORDS = (
     "aria", "query", "key", "unseen", "failed", "whole", "whole_help", "in", "in_help", "out",
-    "out_help", "png", "png_help", "svg", "svg_help", "fit", "fit_help", "lost", "lost_help",
+    "out_help", "fit", "fit_help", "lost", "lost_help",
     "lost_legend", "order_help", "veil", "whole_map", "play", "play_help", "pause", "note_exact",
     "note_pooled", "note_removed", "removed", "pool_max", "pool_mean", "pool_sum",
     "colour_weight", "colour_log", "colour_uniform", "colour_row", "value_weight", "value_log",
@@ -60,7 +44,7 @@ TAKEN = {"taken"}
 """Parts that are taken away."""
 
 
-def about(overlay: Overlay | None, t: Callable[..., str]) -> dict[str, str]:
+def told(overlay: Overlay | None, t: Callable[..., str]) -> dict[str, str]:
     """Words of what one overlay has: its bands, its order, its curve, and the rest."""
     if overlay is None:
         return {}
@@ -106,7 +90,7 @@ def heatmap(
     full: Attention | None = None,
     selects: bool = False,
     parts: Mapping[str, Attention] | None = None,
-    file: str = "attention",
+    about: About | None = None,
     link: str | None = None,
     lead: bool = True,
     top: float | None = None,
@@ -121,7 +105,8 @@ def heatmap(
             the attention is computed anew.
         queries: what the queries are called, where they are no keys.
         colour: "weight", "log", "uniform" or "row". window: what to show; None = everything.
-        query: the row to mark. height: of the picture, in pixels. file: name of a saved picture.
+        query: the row to mark. height: of the picture, in pixels.
+        about: what it says of itself when it is saved, if not what the page says of itself.
         overlay: the mechanism's structure on this head's map. full: full attention over the same
             keys, so that what it had can be shown. selects: some pairs get no weight at all, and
             are veiled. parts: maps that add up to this one, by the ids of their names.
@@ -152,10 +137,18 @@ def heatmap(
             on_window(None if span is None else (span[0], span[1], span[2], span[3]))
 
     frame = attention.frame
+    token = REGISTRY.put(attention, name, queries)
+    reference = None if full is None else REGISTRY.put(full, (name, "full"))
+    values = cast(Colour, "weight" if colour == "log" else colour)
+    # what full attention had is shown at first where nothing else tells the mechanism
+    at_once = [token] if reference is None or selects or overlay else [token, reference]
     component(
         key=key,
         data={
-            "token": REGISTRY.put(attention, name, queries),
+            "token": token,
+            "sent": {one: sent_along(one, head, pool, values) for one in at_once}
+            if window is None
+            else {},
             "tile": "api/tile",
             "plotly": PLOTLY,
             "n": frame.n,
@@ -167,14 +160,13 @@ def heatmap(
             "query": query,
             "heard": max(heard.values(), default=0),
             "height": height,
-            "file": file,
             "signed": attention.row_kind == "signed",
             "link": link,
             "lead": lead,
             "top": top,
             "overlay": overlay
             and asdict(overlay) | {"names": [t(f"route.{x}") for x in overlay.names]},
-            "reference": None if full is None else REGISTRY.put(full, (name, "full")),
+            "reference": reference,
             "selects": selects,
             "parts": [
                 {
@@ -185,7 +177,10 @@ def heatmap(
                 for one, part in (parts or {}).items()
             ],
             "looks": LOOKS,
-            "words": words(t, "heatmap", WORDS, "n m r0 r1 c0 c1 a b pool x") | about(overlay, t),
+            "words": words(t, "heatmap", WORDS, "n m r0 r1 c0 c1 a b pool x")
+            | told(overlay, t)
+            | taking.said(t),
+            **taking.about(key, of=about),
         },
         on_query_change=chosen,
         on_window_change=moved,

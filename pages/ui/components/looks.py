@@ -7,7 +7,7 @@ from typing import Any
 from streamlit.components.v2 import component
 
 from engine.figures.base.theme import DARK, LIGHT
-from engine.runtime.scripts import joined
+from engine.runtime.scripts import COMPONENTS, joined
 from pages.ui.shared.finite import finite
 
 LOOKS = {theme.name: asdict(theme) for theme in (LIGHT, DARK)}
@@ -27,6 +27,11 @@ def registered(name: str, **made: Any) -> Callable[..., None]:
 def script(file: str) -> str:
     """A component's script with all that it imports: Streamlit takes it as one string."""
     return joined(file)
+
+
+def styles(*files: str) -> str:
+    """Style sheets or HTML, one after the other."""
+    return "\n".join((COMPONENTS / file).read_text("utf-8") for file in files)
 
 
 def words(

@@ -1,17 +1,19 @@
 // A picture that moves in place. See moving.py for what `data` holds.
 
+import { lookOf } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { loadPlotly } from "./plotly.js";
+import { savedWidth, take, takingMenu } from "./taking.js";
 
 /** @import { Given } from "./component.js" */
-/** @import { Change, MovingData } from "./data" */
+/** @import { Change, MovingData, Plot } from "./data" */
 
 const TURN = 60; // ms between questions to a job
 const STEP = 450; // ms a frame is shown while playing
 
 /** @extends {Component<MovingData>} */
 class Moving extends Component {
-  plot = this.part("plot");
+  plot = /** @type {Plot} */ (this.part("plot"));
   slider = this.part("slider", HTMLInputElement);
   progress = this.part("progress", HTMLProgressElement);
   /** @type {Change} of the job, as last said */
@@ -35,6 +37,7 @@ class Moving extends Component {
       this.at = Number(this.slider.value);
       this.frame();
     });
+    takingMenu(this.part("save"), this.data.words, (form) => this.save(form));
     this.part("play").onclick = () => (this.playing ? this.pause() : this.play());
     this.part("stop").onclick = () => {
       this.stopping = true;
@@ -109,6 +112,23 @@ class Moving extends Component {
     this.drawn = true;
     this.part("note").textContent = change.note ?? "";
     this.root.dataset.turns = String(this.turn);
+  }
+
+  /**
+   * The picture as it stands, with what is said of it.
+   *
+   * @param {string} form
+   */
+  async save(form) {
+    const { data, plot } = this;
+    const said = [data.labels[this.at], this.part("note").textContent ?? ""].filter(Boolean);
+    await take(form, {
+      ...{ about: [...data.about, ...said], file: data.file, plotly: data.plotly },
+      ...{ figure: { data: plot.data, layout: plot.layout }, legend: [], words: data.words },
+      ...{ width: savedWidth(plot), height: data.height, link: location.href },
+      ...{ look: lookOf(this.root, data.looks), font: getComputedStyle(this.root).fontFamily },
+      language: data.language,
+    });
   }
 
   // -- frames ---------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ would mount the picture anew at every change.
 
 import json
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from engine.figures.base.theme import Figure
-from pages.ui.components.looks import registered, script, words
+from pages.ui.components import taking
+from pages.ui.components.looks import LOOKS, registered, script, styles, words
 from pages.ui.server.windows import PLOTLY
 
 Change = dict[str, Any]
@@ -22,6 +22,7 @@ WORDS = ("play", "pause", "stop", "stopped", "gone", "frame")
 HTML = """
 <div class="mv">
   <div class="mv-plot" role="img"></div>
+  <div class="mv-save sv"></div>
   <div class="mv-note" aria-live="polite"></div>
   <div class="mv-hands" hidden>
     <button class="mv-play"></button>
@@ -37,7 +38,7 @@ HTML = """
 component = registered(
     "attention_moving",
     html=HTML,
-    css=Path(__file__).with_name("moving.css").read_text("utf-8"),
+    css=styles("taking.css", "chart.css", "moving.css"),
     js=script("moving.js"),
     isolate_styles=False,
 )
@@ -86,7 +87,9 @@ def moving(
             "slot": slot,
             "height": height,
             "alt": alt,
-            "words": words(t, "moving", WORDS),
+            "looks": LOOKS,
+            "words": words(t, "moving", WORDS) | taking.said(t),
+            **taking.about(key, alt),
         },
         on_done_change=ended,
     )

@@ -264,4 +264,6 @@ class TokenText extends Component {
   }
 }
 
-export default mounting("tt", TokenText);
+export const mountTokens = mounting("tt", TokenText);
+
+export default mountTokens;

@@ -1,26 +1,17 @@
 """A text whose tokens are tinted by what one query gives them; a click chooses another query."""
 
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from engine.text.tokens import PART_OF, flowing, shown
-from pages.ui.components.looks import LOOKS, registered, script, words
-
-HTML = """
-<div class="tt">
-  <div class="tt-legend"></div>
-  <div class="tt-flow" role="group"></div>
-  <div class="tt-tip" dir="auto" hidden></div>
-</div>
-"""
+from pages.ui.components.looks import LOOKS, registered, script, styles, words
 
 component = registered(
     "attention_tokens",
-    html=HTML,
-    css=Path(__file__).with_name("tokens.css").read_text("utf-8"),
+    html=styles("tokens.html"),
+    css=styles("tokens.css"),
     js=script("tokens.js"),
     isolate_styles=False,
 )

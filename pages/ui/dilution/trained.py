@@ -7,9 +7,9 @@ import streamlit as st
 
 from engine.dilution import trained as findings
 from engine.dilution.trained import REFERENCE, Cards, Found
-from engine.figures.dilution.trained import Line, Role, lines
+from engine.figures.dilution.trained import Line, by_position, lines, role
 from engine.models.zoo import kept
-from engine.models.zoo.recipes import KINDS, LEFT_OUT
+from engine.models.zoo.recipes import KINDS, LEFT_OUT, ON_REQUEST
 from engine.text import quantities
 from pages.ui.dilution.shared import caption, place, sentence
 from pages.ui.shared import frame
@@ -44,8 +44,8 @@ def draw() -> None:
             )
     trained = findings.trained_length(cards[REFERENCE])
     st.subheader(t("zoo.title"), anchor=False)
-    place(lines(by_position(cards, book, chosen), trained=trained, theme=frame.theme(), t=t),
-          "zoo-loss")  # fmt: skip
+    drawn = by_position(cards, book, chosen, trained_name)
+    place(lines(drawn, trained=trained, theme=frame.theme(), t=t), "zoo-loss")
     told(cards, book, chosen)
     caption(t("zoo.setup", **recipe(cards)), "zoo-setup")
     thinning(cards, book, chosen, trained)
@@ -59,24 +59,8 @@ def draw() -> None:
         for key, reason in LEFT_OUT.items():
             name = t(f"mechanism.{key}.name")
             st.text(t("zoo.left_out.one", name=name, reason=spoken(reason)))
-
-
-def role(name: str, chosen: str) -> Role:
-    """How a model's curve is drawn."""
-    return "chosen" if name == chosen else "reference" if name == REFERENCE else "other"
-
-
-def by_position(cards: Cards, book: str, chosen: str) -> list[Line]:
-    """Every model's loss."""
-    drawn = []
-    for name in (name for name in KINDS if name in cards):
-        of = [findings.losses(card, book) for card in findings.seeds(cards, name)]
-        ends = None
-        if len(of) > 1:
-            low, high = ([pick(one[n] for one in of) for n in of[0]] for pick in (min, max))
-            ends = low, high
-        drawn.append(Line(trained_name(name), of[0], role(name, chosen), ends))
-    return drawn
+        if further := [trained_name(name) for name in ON_REQUEST if name not in cards]:
+            st.text(t("zoo.on_request", names=t("list.join").join(further)))
 
 
 def by_length(cards: Cards, book: str, chosen: str, metric: str) -> list[Line]:

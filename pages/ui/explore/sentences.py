@@ -4,14 +4,15 @@ import streamlit as st
 
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.softmax import Softmax
+from engine.store import taken
 from engine.structure.highlights import Look
 from engine.talks.words import sentence as row_sentence
-from engine.text.tokens import isolated, shown
+from engine.text.tokens import excerpt, isolated, shown
 from pages.ui.explore import vision
 from pages.ui.explore.scene import Scene, opened
-from pages.ui.shared import contents
+from pages.ui.shared import about, contents
 from pages.ui.shared.deeds import told
-from pages.ui.shared.settings import model_name, trained_settings
+from pages.ui.shared.settings import model_name, settings, trained_settings
 from pages.ui.shared.strings import spoken, t
 from pages.ui.shared.terms import say
 
@@ -20,7 +21,8 @@ CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
 
 def called(scene: Scene, position: int, role: str) -> str:
     """A token in a sentence, by its position where tokens have no names."""
-    if grid := scene.attention.frame.grid:
+    grid = scene.attention.frame.grid
+    if grid is not None and grid.place[position, 0] >= 0:
         return vision.name(grid, position, role)
     tokens = scene.attention.frame.tokens
     if not tokens:
@@ -91,6 +93,27 @@ def badge(scene: Scene) -> None:
         st.text(words)
         for note in notes:
             st.text(note)
+
+
+def taken_away(scene: Scene) -> about.About:
+    """What a figure of a scene says of itself when it is saved: the text, the model, its layer and
+    head, the mechanism with its parameters, what was set aside."""
+    spec, frame, made = scene.spec, scene.attention.frame, scene.mechanism
+    parts = [provenance(scene)]
+    parts.append(t("taking.heads") if spec.head == "all" else t("head.name", head=scene.head))
+    words = []
+    if frame.tokens:
+        words.append(f"“{excerpt(frame.tokens)}”")
+    if made is not None:
+        own = settings(made)
+        parts.append(t(f"mechanism.{made.key}.name") + (f" ({own})" if own else ""))
+    if spec.hide:
+        parts.append(t("talk.hidden", count=len(spec.hide)))
+    layer = "" if scene.layer is None else f"layer {scene.layer}"
+    head = "heads" if spec.head == "all" else f"head {scene.head}"
+    source = spec.model if scene.model else spec.source
+    file = taken.name(source, layer, head, made.key if made else "weights")
+    return about.About([*words, " · ".join(parts)], file)
 
 
 def learnt(scene: Scene) -> list[str]:

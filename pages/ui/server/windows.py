@@ -1,12 +1,11 @@
 """Windows of live attentions over HTTP, so that a heatmap can zoom without a rerun of the page.
 
 A page registers an attention and gets an unguessable token; the browser asks `/api/tile` with it.
-An answer is the length of a header (four bytes, little-endian), the header as JSON, padded to a
-multiple of four bytes, and the cells as float32, row by row; cells that no pair may fill are NaN.
+An answer is as `engine.measure.answers` packs it.
 """
 
+import base64
 import gzip
-import json
 import secrets
 import threading
 from collections.abc import Hashable
@@ -18,25 +17,21 @@ from typing import cast, get_args
 import anyio
 import anyio.from_thread
 import anyio.to_thread
-import numpy as np
 import plotly
-import torch
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from engine.contract import Colour, Pool, Refusal
+from engine.measure.answers import packed
 from engine.measure.attention import Attention
-from engine.measure.cells import Cells, pairs
-from engine.text.tokens import shortened
 from pages.ui.server.desk import DESK, Store, out_of_memory
 from pages.ui.server.owner import fault
-from pages.ui.shared.finite import finite
 
 LARGEST = 512  # cells a side
 WAITING = 16  # questions of one visitor in the queue; more are told to come back
 AT_ONCE = 128  # of all
-LABEL = 9  # characters of a token in an answer
+SMALL = 1 << 14  # cells of a map that is sent with the page: it needs no question
 PLOTLY = f"api/plotly.js?v={plotly.__version__}"
 
 
@@ -153,53 +148,29 @@ def question(query: dict[str, str], attention: Attention) -> Question:
 
 def answer(entry: Entry, asked: Question) -> bytes:
     """The header and the cells of one window."""
-    attention, frame = entry.attention, entry.attention.frame
-    (r0, r1), (c0, c1) = asked.rows, asked.cols
-    with torch.inference_mode():
-        maps = attention.heatmap(
-            asked.size, asked.pool, rows=slice(r0, r1), cols=slice(c0, c1), colour=asked.colour
-        )
-    cells = maps[asked.head].float().cpu().numpy().astype("<f4", copy=True)
-    down, across = Cells(r0, r1, asked.size), Cells(c0, c1, asked.size)
-    tops, lefts = down.edges()[:-1].numpy(), across.edges()[:-1].numpy()
-    cells[(pairs(frame, down, across, attention.device) == 0).cpu().numpy()] = np.nan
-    some = bool(np.isfinite(cells).any())
-    removed = _removed(attention, asked.head, down)
-    header = {
-        "shape": cells.shape,
-        "rows": asked.rows,
-        "cols": asked.cols,
-        "cell": (down.width, across.width),
-        "top": float(np.nanmax(cells)) if some else 0.0,
-        "bottom": float(np.nanmin(cells)) if some else 0.0,
-        "queries": _names(entry.queries, tops, down.width, r1),
-        "keys": _names(entry.keys, lefts, across.width, c1),
-        "removed": [round(x, 4) for x in removed],
-    }
-    said = json.dumps(finite(header)).encode()
-    said += b" " * (-len(said) % 4)
-    return len(said).to_bytes(4, "little") + said + cells.tobytes()
+    return packed(
+        entry.attention, asked.head, asked.rows, asked.cols, size=asked.size, pool=asked.pool,
+        colour=asked.colour, queries=entry.queries, keys=entry.keys,
+    )  # fmt: skip
 
 
-def _removed(attention: Attention, head: int, down: Cells) -> list[float]:
-    """Mean mass that keys set aside took from the rows of each cell; none if there are none."""
-    if attention.hidden_keys is None or attention.row_kind == "signed":
-        return []
-    with torch.inference_mode():
-        mass = attention.removed(slice(down.start, down.stop))[head].double().cpu()
-    return [float(x.mean()) for x in mass.split(down.width)]
-
-
-def _names(tokens: tuple[str, ...] | None, starts: np.ndarray, step: int, stop: int) -> list[str]:
-    if tokens is None:
-        return []
-    if step == 1:
-        return [shortened(tokens[i], LABEL) for i in starts.tolist()]
-    ends = [min(i + step, stop) for i in starts.tolist()]
-    shown = (
-        shortened("".join(tokens[i:end][:4]), LABEL) for i, end in zip(starts, ends, strict=True)
-    )
-    return [text if text.endswith("…") else f"{text}…" for text in shown]
+def sent_along(token: str, head: int, pool: Pool, colour: Colour) -> str | None:
+    """The whole of one head's map as the browser would be answered, in base64: with it a small
+    map is drawn as soon as its page is. None for larger ones, and where it can't be computed."""
+    entry = REGISTRY.get(token)
+    if entry is None or entry.attention.frame.n * entry.attention.frame.m > SMALL:
+        return None
+    frame = entry.attention.frame
+    asked = Question(head, (0, frame.n), (0, frame.m), LARGEST, pool, colour)
+    key = "window", token, asked
+    made = DESK.kept.get(key)
+    if made is None:
+        try:
+            made = answer(entry, asked)
+        except Exception:
+            return None  # the browser asks, and is told why
+        DESK.kept.put(key, made, len(made))
+    return base64.b64encode(made).decode()
 
 
 class Gone(Exception):

@@ -33,6 +33,12 @@ def trained_name(name: str) -> str:
     return strings.t(f"mechanism.{key}.name" if name == key else f"model.zoo.{name}")
 
 
+def settings(made: Mechanism) -> str:
+    """All parameters, "" if there are none."""
+    pairs = (setting(made.key, name, getattr(made, name)) for name in params_of(type(made)))
+    return strings.t("dilution.join").join(pairs)
+
+
 def trained_settings(own: Mechanism) -> str:
     """The parameters that a model was trained with, "" if there are none; not those that it
     learnt."""

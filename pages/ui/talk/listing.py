@@ -56,6 +56,8 @@ def own() -> None:
                 t("talk.save"), data=talk.to_json, file_name="talk.json", key="save",
                 mime="application/json", on_click="ignore",
             )  # fmt: skip
+            if st.button(t("talk.pack"), key="pack", help=t("talk.pack.help")):
+                pack(talk)
             if st.button(t("talk.export"), key="export", help=t("talk.export.help")):
                 export(talk)
         if draft.can_undo():
@@ -107,6 +109,21 @@ def opened() -> None:
     st.session_state["talk-faults"] = [
         t("talk.fault", scene=fault.scene, reason=fault_said(fault.why, tag)) for fault in faults
     ]
+
+
+def pack(talk: Talk) -> None:
+    """Everything that the talk shows is computed now, and kept: on stage nothing is waited for."""
+    try:
+        made = ready.deck(talk, [])
+    except REFUSED as error:
+        st.text(worded(error))
+        return
+    beats = [beat for scene in made["scenes"] for beat in scene["beats"]]
+    st.text(t("talk.packed", scenes=len(made["scenes"]), pictures=len(beats)))
+    for number, scene in enumerate(made["scenes"], 1):
+        for beat in scene["beats"]:
+            if beat.get("trouble"):
+                st.text(t("talk.fault", scene=number, reason=beat["trouble"]))
 
 
 def export(talk: Talk) -> None:

@@ -12,6 +12,8 @@ import streamlit as st
 
 from engine.contract import Param
 from engine.spec.spelling import Field, Problem, read_pairs, spell, spell_pairs
+from pages.ui.shared import about
+from pages.ui.shared.strings import keyed
 from pages.ui.url import owner
 from pages.ui.url.owner import Group
 
@@ -70,7 +72,16 @@ class Fields:
         return owner.problems(self.group)
 
     def choose(self, name: str, value: Any, default: Any = None) -> None:
-        """Choose this, keep the rest; the default (what suits the page) goes without saying."""
+        """Choose this, keep the rest; the default (what suits the page) goes without saying.
+
+        What can't be chosen is passed over: a list reports words that it doesn't offer any more
+        when a text or a model changes under it.
+        """
+        try:
+            self.declared[name].check(name, value)
+        except ValueError:
+            if value is not None:
+                return
         chosen = owner.value(self.group) | {name: value}
         if value == (self.declared[name].default if default is None else default):
             del chosen[name]
@@ -94,10 +105,13 @@ def follow(key: str, value: Any) -> None:
         st.session_state[key] = value
 
 
-def _shown(fields: Fields, name: str, fits: Callable[[Any], bool], default: Any) -> dict[str, Any]:
+def _shown(
+    fields: Fields, name: str, fits: Callable[[Any], bool], default: Any, worded: bool = False
+) -> dict[str, Any]:
     """What a widget is drawn with, after it was made to show the choice; a choice that is not to
-    be had here is given up for the default."""
-    key, declared = fields.key(name), fields.declared[name]
+    be had here is given up for the default. `worded`: it is a list of words."""
+    declared = fields.declared[name]
+    key = keyed(fields.key(name)) if worded else fields.key(name)
     suited = declared.default if default is None else default
     chosen = suited if fields[name] is None else fields[name]
     if not fits(chosen):
@@ -112,6 +126,13 @@ def _shown(fields: Fields, name: str, fits: Callable[[Any], bool], default: Any)
 
 
 Words = Callable[[Any], str]
+
+
+def told(label: str, value: Any, words: Words = str) -> Any:
+    """The value, once the page's figures know that it was chosen."""
+    if value is not None:
+        about.choose(label, words(value))
+    return value
 
 
 def _options(fields: Fields, name: str, options: Sequence[Any] | None) -> Sequence[Any]:
@@ -133,8 +154,8 @@ def select(
         default: what suits, where the declared default is None.
     """
     options = _options(fields, name, options)
-    shown = _shown(fields, name, options.__contains__, default)
-    return st.selectbox(label, options, format_func=words, **shown, **more)
+    shown = _shown(fields, name, options.__contains__, default, worded=True)
+    return told(label, st.selectbox(label, options, format_func=words, **shown, **more), words)
 
 
 def segments(
@@ -143,14 +164,15 @@ def segments(
     """One of a few, side by side; default as of `select`."""
     options = _options(fields, name, None)
     shown = _shown(fields, name, options.__contains__, default)
-    return st.segmented_control(label, options, format_func=words, required=True, **shown, **more)
+    more = {"format_func": words, "required": True, **shown, **more}
+    return told(label, st.segmented_control(label, options, **more), words)
 
 
 def radio(fields: Fields, name: str, label: str, words: Words) -> Any:
     """One of a few, one under the other."""
     options = _options(fields, name, None)
     shown = _shown(fields, name, options.__contains__, None)
-    return st.radio(label, options, format_func=words, **shown)
+    return told(label, st.radio(label, options, format_func=words, **shown), words)
 
 
 def stops(
@@ -160,7 +182,7 @@ def stops(
     """One of an ordered few, on a slider; arguments as of `select`."""
     options = _options(fields, name, options)
     shown = _shown(fields, name, options.__contains__, default)
-    return st.select_slider(label, options, format_func=words, **shown, **more)
+    return told(label, st.select_slider(label, options, format_func=words, **shown, **more), words)
 
 
 def slider(fields: Fields, name: str, label: str, high: float | None = None, **more: Any) -> Any:
@@ -169,19 +191,21 @@ def slider(fields: Fields, name: str, label: str, high: float | None = None, **m
     ends = declared.low, declared.high if high is None else high
     low, top = (declared.kind(end or 0) for end in ends)
     shown = _shown(fields, name, lambda value: low <= value <= top, min(declared.default, top))
-    return st.slider(label, low, top, step=declared.step, **shown, **more)
+    return told(label, st.slider(label, low, top, step=declared.step, **shown, **more))
 
 
 def counter(fields: Fields, name: str, label: str) -> int:
     """A whole number to type."""
     declared = fields.declared[name]
     low, high = (None if end is None else int(end) for end in (declared.low, declared.high))
-    return st.number_input(label, low, high, **_shown(fields, name, lambda value: True, None))
+    shown = _shown(fields, name, lambda value: True, None)
+    return told(label, st.number_input(label, low, high, **shown))
 
 
 def toggle(fields: Fields, name: str, label: str, **more: Any) -> bool:
     """On or off."""
-    return st.toggle(label, **_shown(fields, name, lambda value: True, None), **more)
+    shown = _shown(fields, name, lambda value: True, None)
+    return told(label, st.toggle(label, **shown, **more), lambda on: "✓" if on else "✗")
 
 
 def line(fields: Fields, name: str, label: str, default: str, most: int) -> str:

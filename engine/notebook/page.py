@@ -1,0 +1,61 @@
+"""A picture's part of a page, which draws itself where there is no kernel."""
+
+from __future__ import annotations
+
+import base64
+import gzip
+import json
+import secrets
+from functools import cache
+from typing import Any
+
+from engine.runtime.scripts import COMPONENTS, joined
+
+HTML = "text/html"
+
+
+def kept(state: dict[str, Any], tiles: dict[str, bytes]) -> str:
+    """A page's part that draws itself, in a notebook that was kept or exported."""
+    data = {"shown": state, "tiles": {k: base64.b64encode(v).decode() for k, v in tiles.items()}}
+    inert = json.dumps(data, ensure_ascii=False, allow_nan=False).replace("<", "\\u003c")
+    name = f"attention-explorer-{secrets.token_hex(6)}"
+    script = module().replace("export default widget;", "")
+    return (
+        f'<style>{style()}</style>{_library(state)}<div id="{name}"></div>'
+        f'<script type="application/json" id="{name}-data">{inert}</script>'
+        f'<script type="module">{script}\nwidget.showKept(document.getElementById("{name}"), '
+        f'JSON.parse(document.getElementById("{name}-data").textContent));</script>'
+    )
+
+
+@cache
+def module() -> str:
+    """The browser's part; nothing in it ends a script element."""
+    return joined("notebook.js").replace("</script", "<\\/script")
+
+
+@cache
+def style() -> str:
+    """Its style sheets."""
+    files = ("taking", "heatmap", "tokens", "edges", "notebook")
+    return "\n".join((COMPONENTS / f"{file}.css").read_text("utf-8") for file in files)
+
+
+@cache
+def library() -> bytes:
+    """The drawing library, packed with gzip; some 1.5 MB."""
+    from engine.figures.base.export import plotly_script
+
+    return gzip.compress(plotly_script().encode(), 6)
+
+
+_brought: list[bool] = []
+
+
+def _library(state: dict[str, Any]) -> str:
+    """The library for those pictures that need it, once a kernel: pages hold all that it made."""
+    if _brought or state["view"] == "lines":
+        return ""
+    _brought.append(True)
+    packed = base64.b64encode(library()).decode()
+    return f'<script type="text/plain" class="attention-explorer-plotly">{packed}</script>'
