@@ -29,7 +29,8 @@ class Mask(Protocol):
 Bias = Callable[[Tensor, Tensor], Tensor]
 """(r) rows, (c) cols -> (h r c), added to the scaled scores.
 
-One with a method `heads(slice) -> Bias` is asked for some heads alone."""
+One with a method `heads(slice) -> Bias` is asked for some heads alone; one with `whole` True is
+asked for rows with all their keys at once, which it reads anyway."""
 
 
 def bias_of(bias: Bias, heads: slice, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:

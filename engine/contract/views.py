@@ -194,7 +194,7 @@ class Bias:
             the query. NaN at distances that no row sees.
         logit: (h k) mean of the whole logit by distance. pairs: (k) how many pairs that is of.
         rows: (r) rows averaged: all or a sample.
-        kind: alibi, rope, yarn, prope, nope, t5, shaw, music or forgetting.
+        kind: alibi, rope, yarn, prope, nope, t5, shaw, music, cope, fire or forgetting.
         origin: q and k are "before" the model's rotation, as "given" where it has none, or
             "rotated" already where that couldn't be told.
         half_life: (h) tokens in which ALiBi halves a weight, ln 2 / slope.
@@ -202,6 +202,8 @@ class Bias:
         skew: (h a a) the first queries' products with Music's embeddings, one column a distance,
             falling to 0; and the same skewed, a column a key, with what is left over above the
             diagonal.
+        counted: (h k) how many keys CoPE counts, on average; NaN for keys after the query.
+        values: (h L) of FIRE's function, evenly from the row itself to its furthest key.
     """
 
     distance: Int[Tensor, " k"]
@@ -214,6 +216,8 @@ class Bias:
     half_life: Float[Tensor, " h"] | None = None
     decay: Float[Tensor, " k"] | None = None
     skew: tuple[Float[Tensor, "h a a"], Float[Tensor, "h a a"]] | None = None
+    counted: Float[Tensor, "h k"] | None = None
+    values: Float[Tensor, "h L"] | None = None
 
 
 @dataclass(frozen=True, eq=False)

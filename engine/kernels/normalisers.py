@@ -72,7 +72,7 @@ class Softmax(Normaliser):
     def weights(
         self, logits: Tensor, allowed: Tensor | None, sinks: Tensor | None, visible: Tensor
     ) -> Tensor:
-        logits = logits / self.temperature
+        logits = logits if self.temperature == 1 else logits / self.temperature
         if allowed is not None:
             logits = logits.masked_fill(~allowed, -torch.inf)
         if sinks is None and not self.zero:  # several times as fast where much is masked

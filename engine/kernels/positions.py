@@ -186,6 +186,10 @@ class Sum:
     a: Bias
     b: Bias
 
+    @property
+    def whole(self) -> bool:
+        return any(getattr(x, "whole", False) for x in (self.a, self.b))
+
     def heads(self, part: slice) -> Sum:
         return Sum(partial(bias_of, self.a, part), partial(bias_of, self.b, part))
 

@@ -79,7 +79,8 @@ class Rows:
     def streams(self) -> bool:
         """True if a row's weights follow from its log-sum-exp, by tiles that heads share."""
         by_row = isinstance(self.normaliser, Softmax) and isinstance(self.scoring, Features)
-        return by_row and not self.pattern.per_head
+        by_tile = not getattr(self.qkv.bias, "whole", False)
+        return by_row and by_tile and not self.pattern.per_head
 
     def spans(self, rows: Int[Tensor, " r"]) -> list[Span]:
         """Spans of keys that hold all that these rows see; never empty, so that a row is a row."""

@@ -158,6 +158,18 @@ def from_sums(
     )
 
 
+def _of_key(
+    w: Float[Tensor, "h r c"], cols: Index, keys: Int[Tensor, "*s c"], key: Int[Tensor, " r"]
+) -> Float[Tensor, "h r"]:
+    """Weight of one key a row; 0 where the row's columns don't hold it."""
+    if not isinstance(cols, slice) or cols.step not in (None, 1):
+        return inner(w, (keys == key[:, None]).to(w))
+    place = key - keys[0]
+    inside = (place >= 0) & (place < len(keys))
+    found = w.gather(-1, torch.where(inside, place, 0).expand(len(w), -1)[..., None])[..., 0]
+    return found.where(inside, 0)
+
+
 def inner(w: Float[Tensor, "h r c"], x: Float[Tensor, "*s c"]) -> Float[Tensor, "h r"]:
     """Σ w x over columns; what heads share is not laid out for each."""
     if x.ndim == 1:
@@ -187,37 +199,45 @@ def of_weights(
     w = weights.double()
     keys = cols if isinstance(cols, Tensor) and cols.ndim == 3 else index(cols, frame.m, w.device)
     count, first = frame.seen(at)
-    far = (keys - (at + frame.offset)[:, None]).abs().to(w)
-    size = w.abs() if kind == "signed" else w
+    size, unit = weights.abs() if kind == "signed" else weights, None
     top, place = size.topk(min(TOP, w.shape[-1]), dim=-1)
-    largest, unit = top[..., :1], None
+    largest = top[..., :1].to(w)
     extreme = (largest > FAR) | ((largest > 0) & (largest < 1 / FAR))
     if kind != "signed" and bool(extreme.any()):
         unit = torch.where(extreme, largest, 1)
-        w, size, top = w / unit, size / unit, top / unit
+        w, top = w / unit, top / unit
+        size = w
+    here, kept = at + frame.offset, w.sum(-1)
+    if frame.causal:  # no later key has a weight
+        distance = kept * here - inner(w, keys.to(w))
+        distance = distance if kind == "signed" else distance.clamp_min(0)
+    else:
+        distance = inner(w, (keys - here[:, None]).abs().to(w))
     needle = torch.zeros_like(w[..., 0])
     if frame.needles is not None:
         needle = inner(w, torch.isin(keys, frame.needles.to(w.device)).to(w))
+    total = size.sum(-1, dtype=w.dtype) if kind == "signed" else kept
     argmax = place[..., 0]
     argmax = keys.gather(-1, argmax[..., None])[..., 0] if keys.ndim == 3 else keys[argmax]
     sums = {
-        "total": size.sum(-1),
-        "top": top,
+        "total": total,
+        "top": top.to(w),
         "argmax": argmax,
-        "sink": inner(w, (keys == first[:, None]).to(w)),
+        "sink": _of_key(w, cols, keys, first),
         "needle": needle,
-        "distance": inner(w, far),
-        "kept": w.sum(-1) if unit is None else (w * unit).sum(-1),
+        "distance": distance,
+        "kept": kept if unit is None else kept * unit[..., 0],
         "visible": count.expand(w.shape[:2]),
     }
     if kind != "signed":
-        log = torch.special.xlogy(w, w).sum(-1)
+        # half the time of xlogy: w ln w is 0 at 0 whatever finite logarithm stands there
+        log = (w.clamp_min(torch.finfo(w.dtype).tiny).log_() * w).sum(-1)
         return from_sums(**sums, log=log, square=torch.linalg.vector_norm(w, dim=-1).square())
     nan = torch.full_like(needle, torch.nan)
     return RowStats(
         entropy=nan, normalised_entropy=nan, effective_tokens=nan, participation=nan,
-        max_weight=w.amax(-1), argmax=argmax.where(sums["total"] > 0, -1),
-        top_mass=top.sum(-1), sink_mass=sums["sink"],
+        max_weight=w.amax(-1), argmax=argmax.where(total > 0, -1),
+        top_mass=sums["top"].sum(-1), sink_mass=sums["sink"],
         distance=sums["distance"], kept_mass=sums["kept"], needle_mass=needle,
-        visible=sums["visible"], l1_mass=sums["total"], negative_mass=w.clamp_max(0).sum(-1).abs(),
+        visible=sums["visible"], l1_mass=total, negative_mass=(total - kept).clamp_min(0) / 2,
     )  # fmt: skip

@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 from torch.nn import Parameter
 
 from engine.contract import QKV
 from engine.contract.learned import Fidelity, Learned, explained
-from engine.kernels import positions
+from engine.kernels import places, positions
+from engine.mechanisms import _places
 
-LEARNED = ("t5", "shaw", "music")
+LEARNED = ("t5", "shaw", "music", "cope", "fire")
 """Kinds whose papers learn them: fitted here."""
+SCALARS = ("t5", "fire")
+"""Of these, the ones that learn a number for each distance and not an embedding."""
+PLACED = ("cope", "fire")
+"""And the ones whose pairs lie between two embeddings."""
 ROWS = 512
 """Rows that a fit looks at, at most."""
 PAIRS = 2**21
@@ -45,19 +51,18 @@ def content(qkv: QKV) -> tuple[Float[Tensor, "h n d"], Float[Tensor, "g m dk"], 
 
 def count(qkv: QKV, kind: str, max_distance: int) -> int:
     """Embeddings that a kind has; none for distances that the text doesn't hold."""
-    if kind == "t5":
-        return positions.BUCKETS
+    if kind in SCALARS:
+        return positions.BUCKETS if kind == "t5" else places.POINTS
     most = min(max_distance, max(qkv.n, qkv.m))
-    return most if kind == "music" else 2 * most + 1
+    return {"music": most, "cope": most + 1}.get(kind, 2 * most + 1)
 
 
 def tables(qkv: QKV, kind: str) -> dict[str, tuple[int | None, ...]]:
     """Shape of the embeddings that a kind learns, by its name; of any number of distances."""
-    return (
-        {kind: (qkv.heads, None, 1 if kind == "t5" else qkv.q.shape[-1])}
-        if (kind in LEARNED)
-        else {}
-    )
+    if kind not in LEARNED:
+        return {}
+    number = places.POINTS if kind == "fire" else None
+    return {kind: (qkv.heads, number, 1 if kind in SCALARS else qkv.q.shape[-1])}
 
 
 def blank(kind: str, max_distance: int, heads: int, width: int) -> dict[str, Tensor]:
@@ -66,6 +71,8 @@ def blank(kind: str, max_distance: int, heads: int, width: int) -> dict[str, Ten
         "t5": (positions.BUCKETS, 1),
         "shaw": (2 * max_distance + 1, width),
         "music": (max_distance, width),
+        "cope": (max_distance + 1, width),
+        "fire": (places.POINTS, 1),
     }
     return {kind: Parameter(torch.zeros(heads, *sizes[kind]))} if kind in LEARNED else {}
 
@@ -82,8 +89,8 @@ def named(qkv: QKV, kind: str, max_distance: int, total: int) -> Int[Tensor, " k
 
 
 def features_of(qkv: QKV, kind: str) -> Float[Tensor, "h n f"]:
-    """What meets the embedding: 1 for T5, else the scaled query."""
-    if kind == "t5":
+    """What meets the embedding: 1 where that is a number, else the scaled query."""
+    if kind in SCALARS:
         return qkv.q.new_ones(qkv.heads, qkv.n, 1)
     return content(qkv)[0] * qkv.factor
 
@@ -110,24 +117,40 @@ def positional(qkv: QKV, heads: slice, rows: Int[Tensor, " r"]) -> Float[Tensor,
     return scores(q, k - (seen if seen.shape[1] else k).mean(1, keepdim=True))
 
 
-def fitted(qkv: QKV, kind: str, max_distance: int, seed: int) -> Learned:
+def counted(qkv: QKV, table: Float[Tensor, "h L d"]) -> places.Counted:
+    """CoPE's bias of this table."""
+    q, k, _ = content(qkv)
+    q, k = (x.to(exact(qkv)) for x in (q * qkv.factor, k))
+    return places.Counted(q, k, table.to(q), qkv.frame)
+
+
+def stretched(qkv: QKV, values: Float[Tensor, "h L 1"], fire: places.Fire) -> places.Stretched:
+    """FIRE's bias of these values."""
+    values = values[..., 0].to(qkv.device, exact(qkv))
+    return places.Stretched(values, fire, qkv.frame.offset, None if qkv.causal else qkv.m - 1)
+
+
+def fitted(
+    qkv: QKV, kind: str, max_distance: int, seed: int, fire: places.Fire | None = None
+) -> Learned:
     """Embeddings of distances, by least squares on sampled rows; R² on every fourth, held out.
 
-    Fewer than four rows leave none to hold out, and no R².
-
-    Embeddings of different distances share no pair, so that each is a least squares of its own. R²
-    is of differences inside rows: what a row's scores share is nothing to a softmax.
+    Fewer than four rows leave none to hold out, and no R². R² is of differences inside rows: what
+    a row's scores share is nothing to a softmax. `fire` says how that kind places distances.
     """
     device, h = qkv.device, qkv.heads
     draw = torch.Generator().manual_seed(seed)
     total = count(qkv, kind, max_distance)
-    names = named(qkv, kind, max_distance, total)
     most = min(qkv.n, ROWS, max(64, PAIRS // qkv.m))
     rows = torch.randperm(qkv.n, generator=draw)[:most].to(device)
     cols = torch.arange(qkv.m, device=device)
-    name = names[(rows + qkv.m - 1)[:, None] - cols]
     seen = qkv.frame.visible(rows, cols)
-    seen = torch.ones_like(name, dtype=torch.bool) if seen is None else seen
+    seen = torch.ones(most, qkv.m, dtype=torch.bool, device=device) if seen is None else seen
+    if kind in PLACED:
+        at, solve, read = _placed(qkv, kind, total, rows, cols, fire), _between, _read_between
+    else:
+        names = named(qkv, kind, max_distance, total)
+        at, solve, read = names[(rows + qkv.m - 1)[:, None] - cols][None], least_squares, _read
     held = torch.arange(most, device=device) % 4 == 3
     learn = ~held
     features = features_of(qkv, kind)[:, rows].float()
@@ -136,17 +159,44 @@ def fitted(qkv: QKV, kind: str, max_distance: int, seed: int) -> Learned:
     for a in range(h):
         target = positional(qkv, slice(a, a + 1), rows)[0] * seen
         phi = features[a]
-        table = least_squares(phi[learn], target[learn], name[learn], seen[learn], total)
+        where = at[min(a, len(at) - 1)]
+        table = solve(phi[learn], target[learn], where[learn], seen[learn], total)
         noise = random[a] * table.square().mean().sqrt()
         tables.append(table)
         for weights, into in ((table, found), (noise, chance)):
-            made = torch.cat([phi[held] @ weights.mT, phi.new_zeros(int(held.sum()), 1)], 1)
-            into.append(explained(target[held], made.gather(1, name[held]), seen[held]))
+            made = read(phi[held] @ weights.mT, where[held])
+            into.append(explained(target[held], made, seen[held]))
     weights = {kind: torch.stack(tables)}
     if not bool(held.any()):
         return Learned(weights)
     measure = "r2_position" if content(qkv)[2] == "before" else "r2"
     return Learned(weights, Fidelity(measure, torch.stack(found), torch.stack(chance)))
+
+
+def _placed(
+    qkv: QKV, kind: str, total: int, rows: Tensor, cols: Tensor, fire: places.Fire | None
+) -> Float[Tensor, "#h r m"]:
+    """Where each pair lies among the embeddings, −1 where nothing is added."""
+    if kind == "fire":
+        last = None if qkv.causal else qkv.m - 1
+        return (fire or places.Fire()).place(rows + qkv.frame.offset, cols, last)[None].float()
+    return counted(qkv, qkv.q.new_zeros(qkv.heads, total, qkv.q.shape[-1])).place(rows, cols)
+
+
+def _read(products: Float[Tensor, "r L"], name: Int[Tensor, "r m"]) -> Float[Tensor, "r m"]:
+    return F.pad(products, (0, 1)).gather(1, name)
+
+
+def _read_between(
+    products: Float[Tensor, "r L"], place: Float[Tensor, "r m"]
+) -> Float[Tensor, "r m"]:
+    return places.between(products[None], place[None])[0]
+
+
+def _between(
+    features: Tensor, target: Tensor, place: Tensor, seen: Tensor, total: int
+) -> Float[Tensor, "L f"]:
+    return _places.least_squares(features, target, place, seen, total, RIDGE)
 
 
 def least_squares(

@@ -18,7 +18,7 @@ from engine.mechanisms.adaptive_temperature import beta, entropy
 from engine.mechanisms.base import Mechanism, nearby_pairs, numbers, visible_pairs
 from engine.mechanisms.lsh import Lsh
 from engine.mechanisms.moba import MoBA
-from engine.mechanisms.relative import KINDS, on_a_line, plain_logits, positioned
+from engine.mechanisms.relative import KINDS, Relative, on_a_line, plain_logits, positioned
 from engine.mechanisms.segmented import Segmented
 from engine.mechanisms.ssmax import length_scale
 from engine.mechanisms.transformer_xl import TransformerXL
@@ -91,7 +91,7 @@ class Combined(Mechanism):
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
         learned = self.learned or self.learn(qkv)
-        made = positioned(qkv, self.bias, DISTANCE, self.seed, learned)
+        made = self._positioned(qkv, learned)
         pattern, normaliser = self._pattern(made), self._normaliser()
 
         def sharpness(rows: torch.Tensor) -> torch.Tensor:
@@ -114,8 +114,8 @@ class Combined(Mechanism):
         learned, seen = self.learned or self.learn(qkv), dense.allowed(qkv)
         count = seen.sum(-1, keepdim=True).clamp_min(1).double()
         # keys are chosen among q and k with their positions in them
-        pairs = self.reach(positioned(qkv, self.bias, DISTANCE, self.seed, learned))
-        z = plain_logits(qkv, self.bias, DISTANCE, learned)
+        pairs, how = self.reach(self._positioned(qkv, learned)), self._relative(learned)
+        z = dense.logits(qkv) if how is None else plain_logits(qkv, how)
         z = dense.entries(qkv, z, seen & pairs)
         if self.scale == "ssmax":
             z = z * (self.s * count.log()).clamp_min(torch.finfo(z.dtype).tiny)
@@ -132,6 +132,16 @@ class Combined(Mechanism):
             case _:
                 w = z.softmax(-1).nan_to_num(0)
         return w[..., : qkv.m]
+
+    def _relative(self, learned: Learned | None) -> Relative | None:
+        """The mechanism whose positions these are; None where they stay as given."""
+        if self.bias == "none":
+            return None
+        return Relative(self.bias, DISTANCE, self.seed, learned=learned)
+
+    def _positioned(self, qkv: QKV, learned: Learned | None) -> QKV:
+        how = self._relative(learned)
+        return qkv if how is None else positioned(qkv, how)
 
     def reach(self, qkv: QKV) -> Bool[Tensor, "h n m"] | Bool[Tensor, "n m"]:
         """The pattern in the open."""

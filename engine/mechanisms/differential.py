@@ -74,14 +74,18 @@ class Differential(Mechanism):
         self.check(qkv)
         if self.second:
             two = qkv, qkv.replace(q=qkv.q[neighbours(qkv.heads)])
-        else:
-            # half the width, half the variance: 1/sqrt(d/2); queries are 0 where keys don't
-            # count, so that keys stay where they are
-            first = torch.arange(qkv.q.shape[-1], device=qkv.device) < qkv.q.shape[-1] // 2
-            two = tuple(
-                qkv.replace(q=qkv.q * half, scale=qkv.factor * sqrt(2)) for half in (first, ~first)
-            )
-        return Difference(qkv, two, self.shares(qkv))
+            return Difference(qkv, two, two, self.shares(qkv))
+        # half the width, half the variance: 1/sqrt(d/2); where torch's own attention makes the
+        # output, which wants keys as wide as values, queries are 0 where keys don't count
+        half = qkv.q.shape[-1] // 2
+        bare, scale = qkv.replace(layer=None), qkv.factor * sqrt(2)
+        first = torch.arange(2 * half, device=qkv.device) < half
+        whole = tuple(bare.replace(q=qkv.q * part, scale=scale) for part in (first, ~first))
+        cut = tuple(
+            bare.replace(q=qkv.q[..., at], k=qkv.k[..., at], scale=scale)
+            for at in (slice(0, half), slice(half, None))
+        )
+        return Difference(qkv, whole, cut, self.shares(qkv))
 
     def takes(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         if self.second:
@@ -137,15 +141,23 @@ class Difference(Attention):
     """Two attentions over the same keys, the second times λ taken from the first.
 
     Attributes:
-        parts: the two softmaxes.
+        parts: the two softmaxes. rows_of: the same, as their rows are worked out.
     """
 
     row_kind: RowKind = "signed"
 
-    def __init__(self, qkv: QKV, two: tuple[QKV, ...], shares: Float[Tensor, "h n 1"]) -> None:
+    def __init__(
+        self,
+        qkv: QKV,
+        two: tuple[QKV, ...],
+        rows: tuple[QKV, ...],
+        shares: Float[Tensor, "h n 1"],
+    ) -> None:
         super().__init__(qkv.frame, views=(Parts({"kept": self.kept, "taken": self.taken}),))
         self.qkv, self.shares = qkv, shares
-        self.parts = tuple(Softmax().attend(each) for each in two)
+        self.parts, self.rows_of = (
+            tuple(Softmax().attend(each) for each in x) for x in (two, rows)
+        )
 
     def kept(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:
         """The first softmax."""
@@ -165,10 +177,11 @@ class Difference(Attention):
         return first - self.shares.to(second) * second
 
     def blocks(self, rows: Index | None = None) -> Iterator[Block]:
-        pairs = zip(*(part.blocks(rows) for part in self.parts), strict=True)
+        pairs = zip(*(part.blocks(rows) for part in self.rows_of), strict=True)
         for first, second in pairs:
-            taken = second.weights.mul_(self.shares[:, first.rows].to(second.weights))
-            yield Block(first.rows, first.cols, first.weights.sub_(taken))
+            share = self.shares[:, first.rows].to(second.weights)
+            weights = first.weights.addcmul_(second.weights, share, value=-1)
+            yield Block(first.rows, first.cols, weights)
 
     def window(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"] | None:
         first, second = (part.window(rows, cols) for part in self.parts)

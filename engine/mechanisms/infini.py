@@ -312,12 +312,6 @@ class Remembered(Attention):
                 out[:, mine] += read.flatten(0, 1) * g
         return out.to(self.qkv.v)
 
-    def room(self) -> Float[Tensor, "h n e"]:
-        return self.qkv.v.new_empty(self.frame.heads, self.frame.n, self.qkv.v.shape[-1])
-
-    def weigh(self, block: Block) -> Float[Tensor, "h r e"]:
-        return block.weigh(self.qkv.v)
-
     def returns(self) -> Returns:
         """How much of each piece of the text the memory still gives back, as more is written."""
         per = -(-self.count // PARTS)

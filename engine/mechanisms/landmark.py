@@ -193,33 +193,38 @@ class Chunks(Composed):
 
     def shares(
         self, logits: Float[Tensor, "h r c"], rows: Tensor, cols: Tensor
-    ) -> tuple[Float[Tensor, "h r b"], Float[Tensor, "h r b l"]]:
-        """Each block's share of the row, and each key's of its block."""
-        if (allowed := self.allowed(rows, cols)) is not None:
-            logits = logits.masked_fill(~allowed, -torch.inf)
-        short = -logits.shape[-1] % self.block
-        z = F.pad(logits, (0, short), value=-torch.inf).unflatten(-1, (-1, self.block))
+    ) -> tuple[Float[Tensor, "h r b"], Float[Tensor, "h r b l"], Float[Tensor, "h r b 1"]]:
+        """Each block's share of the row, what each key has in its block, and what that adds up
+        to. Overwrites the logits, which are of all keys from the first on."""
+        first = 0
+        if self.frame.causal and self.frame.key_mask is None:  # all rows see keys up to the first
+            first = min(len(cols) - 1, max(0, int(rows.min()) + self.frame.offset))
+        if (allowed := self.allowed(rows, cols[first:])) is not None:
+            logits[..., first:].masked_fill_(~allowed, -torch.inf)
+        if short := -logits.shape[-1] % self.block:
+            logits = F.pad(logits, (0, short), value=-torch.inf)
+        z = logits.unflatten(-1, (-1, self.block))
         top = z.amax(-1, keepdim=True)
         top = top.masked_fill(top == -torch.inf, 0)
         z = z.sub_(top).exp_()
         total = z.sum(-1, keepdim=True)
-        z = z.div_(total.masked_fill(total == 0, 1))
         marks = self.marks(rows, (top + total.log())[..., 0])
         whole = marks.logsumexp(-1, keepdim=True)
         if (sinks := self.sinks(rows)) is not None:
             whole = whole.logaddexp(sinks.to(whole)[..., None])
-        return (marks - whole.masked_fill(whole == -torch.inf, 0)).exp(), z
+        share = (marks - whole.masked_fill(whole == -torch.inf, 0)).exp()
+        return share, z, total.masked_fill(total == 0, 1)
 
     def normalise(self, logits: Tensor, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
-        share, inside = self.shares(logits, rows, cols)
-        return inside.mul_(share[..., None]).flatten(-2)[..., : len(cols)]
+        share, inside, total = self.shares(logits, rows, cols)
+        return inside.mul_(share[..., None] / total).flatten(-2)[..., : len(cols)]
 
     def within(self, rows: Int[Tensor, " r"]) -> dict[str, Float[Tensor, "h r u"]]:
         """Shares of blocks, and of keys in their blocks."""
         cols, everyone = torch.arange(self.frame.m, device=self.device), slice(0, self.frame.heads)
         logits = self.finish(self.scores(everyone, rows, cols), everyone, rows, cols)
-        share, inside = self.shares(logits, rows, cols)
-        tokens = inside.flatten(-2)[..., : self.frame.m]
+        share, inside, total = self.shares(logits, rows, cols)
+        tokens = inside.div_(total).flatten(-2)[..., : self.frame.m]
         return dict(zip(self._names(), (share, tokens), strict=True))
 
     def _names(self) -> tuple[str, str]:

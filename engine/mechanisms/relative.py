@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import log
 from typing import ClassVar
@@ -11,35 +12,40 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Id, Refusal, one_of, param
+from engine.contract import QKV, Id, Refusal, param
 from engine.contract.learned import Learned
 from engine.contract.views import Bias
-from engine.kernels import dense, positions
+from engine.kernels import dense, places, positions
 from engine.kernels.composed import Composed
 from engine.kernels.patterns import Everything
 from engine.kernels.sdpa import fits_sdpa, sdpa_blocks, sdpa_whole
 from engine.kernels.turning import ROTATED, Turning
 from engine.mechanisms._distances import (
     LEARNED,
+    SCALARS,
     blank,
     content,
     count,
+    counted,
     exact,
     features_of,
     fitted,
     named,
+    stretched,
     tables,
 )
 from engine.mechanisms.base import Mechanism, numbers, visible_pairs
 
-KINDS = ("alibi", "rope", "yarn", "prope", "nope", "t5", "shaw", "music")
+KINDS = ("alibi", "rope", "yarn", "prope", "nope", "t5", "shaw", "music", "cope", "fire")
 SAMPLED = 256
 """Rows over which the view averages."""
 SKEWED = 48
 """Queries of which the skew is shown."""
 REACH = 1024
 """Distances that the view tells of, either way; fewer where there are many heads."""
-Added = positions.Linear | positions.Planar | positions.Embedded
+Added = (
+    positions.Linear | positions.Planar | positions.Embedded | places.Counted | places.Stretched
+)
 """What a kind can add to scores."""
 
 
@@ -53,8 +59,12 @@ class Relative(Mechanism):
     them (2305.19466), so that causality alone tells positions. "t5" adds a number per head and
     logarithmic bucket of distance (1910.10683), "shaw" q·a for an embedding a of the distance,
     clipped at max_distance (1803.02155, keys only), "music" q·e for an embedding e of each
-    distance back, 0 from max_distance on and for keys after the query (1809.04281): what these
-    learn is fitted to the head's own positional part.
+    distance back, 0 from max_distance on and for keys after the query (1809.04281), "cope" q·e for
+    an embedding e of how many keys the query counts back to the key, up to max_distance, each as
+    σ of its scaled score (2405.18719; keys after the query 0), and "fire" a function, linear
+    between 32 values, of ln(curve·distance + 1) over that of the row's furthest key, or of
+    `length` in shorter texts (2310.04418): what these learn is fitted to the head's own
+    positional part.
 
     Scores keep the QKV's scale, although T5 has none; a softcap is applied before the bias. Where
     the layer doesn't tell q and k before rotation, they are taken as given.
@@ -65,7 +75,9 @@ class Relative(Mechanism):
 
     key: ClassVar[str] = "relative"
     family: ClassVar[str] = "position"
-    paper: ClassVar[str] = "arXiv 2108.12409, 2104.09864, 1910.10683, 1803.02155, 1809.04281"
+    paper: ClassVar[str] = (
+        "arXiv 2108.12409, 2104.09864, 1910.10683, 1803.02155, 1809.04281, 2405.18719, 2310.04418"
+    )
     complexity: ClassVar[str] = "n²"
     by_head: ClassVar[bool] = True
 
@@ -75,11 +87,17 @@ class Relative(Mechanism):
     part: float = param(0.75, low=0.0, high=1.0, slider=(0.0, 1.0), step=0.05, later=True)
     stretch: float = param(4.0, low=1.0, slider=(1.0, 32.0), log=True, later=True)
     length: int = param(1024, low=8, slider=(128, 8192), unit="tokens", log=True, later=True)
+    curve: float = param(0.1, low=0.0, open_low=True, slider=(0.001, 10.0), log=True, later=True)
 
     @property
     def turning(self) -> Turning:
         """How queries and keys turn."""
         return Turning(self.kind, self.part, self.stretch, self.length)
+
+    @property
+    def fire(self) -> places.Fire:
+        """How FIRE places distances."""
+        return places.Fire(self.curve, self.length)
 
     def check(self, qkv: QKV) -> None:
         super().check(qkv)
@@ -87,9 +105,8 @@ class Relative(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        learned = self.learned or self.learn(qkv)
-        own = bias_of_kind(qkv, self.kind, self.max_distance, learned)
-        made = positioned(qkv, self.kind, self.max_distance, self.seed, learned, self.turning)
+        how = replace(self, learned=self.learned or self.learn(qkv))
+        own, made = bias_of_kind(qkv, how), positioned(qkv, how)
         output = None
         if fits_sdpa(made.replace(bias=None)):
             output = lambda: self._output(att).to(qkv.dtype)  # noqa: E731
@@ -98,12 +115,11 @@ class Relative(Mechanism):
         att = Composed(
             made, Everything(), output=output, views=lambda: (view(qkv, made, self.turning, own),)
         )
-        att.fidelity = learned and learned.fidelity
+        att.fidelity = how.learned and how.learned.fidelity
         return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
-        learned = self.learned or self.learn(qkv)
-        z = plain_logits(qkv, self.kind, self.max_distance, learned, self.turning)
+        z = plain_logits(qkv, replace(self, learned=self.learned or self.learn(qkv)))
         return dense.masked_softmax(qkv, z, dense.allowed(qkv))
 
     def _output(self, att: Composed) -> Tensor:
@@ -117,7 +133,7 @@ class Relative(Mechanism):
         """The kind's embeddings, fitted to what position adds to the layer's own scores."""
         if self.kind not in LEARNED:
             return None
-        return fitted(qkv, self.kind, self.max_distance, self.seed)
+        return fitted(qkv, self.kind, self.max_distance, self.seed, self.fire)
 
     def learns(self, qkv: QKV) -> dict[str, tuple[int | None, ...]]:
         return tables(qkv, self.kind)
@@ -137,9 +153,10 @@ class Relative(Mechanism):
             return total + 6 * (d // 2) * (h * n + g * m)
         if self.kind == "alibi":
             return total + 2 * pairs
-        table = 1 if self.kind == "t5" else d
-        rows = 0 if self.kind == "t5" else h * n * count(qkv, self.kind, self.max_distance)
-        return total + pairs + 2 * rows * table
+        if self.kind in SCALARS:
+            return total + (1 if self.kind == "t5" else 4) * pairs  # between two numbers
+        total += 2 * h * n * count(qkv, self.kind, self.max_distance) * d
+        return total + (2 * pairs * d + 4 * pairs if self.kind == "cope" else pairs)
 
 
 def on_a_line(qkv: QKV, kind: str) -> None:
@@ -153,79 +170,83 @@ def on_a_line(qkv: QKV, kind: str) -> None:
         )
 
 
-def positioned(
-    qkv: QKV,
-    kind: str,
-    max_distance: int = 128,
-    seed: int = 0,
-    learned: Learned | None = None,
-    turning: Turning | None = None,
-) -> QKV:
-    """The QKV with relative positions of one kind in place of the model's own rotation.
+def positioned(qkv: QKV, how: Relative) -> QKV:
+    """The QKV with relative positions in place of the model's own rotation.
 
-    "none" leaves it as it is. A rotation lifts half precision to float32, since rounded vectors
-    would turn by other angles. A bias that the QKV has stays.
+    A rotation lifts half precision to float32, since rounded vectors would turn by other angles. A
+    bias that the QKV has stays. What `how` has not learned yet is fitted.
 
     Raises:
-        ValueError: no such kind; or `learned` is of other heads or another width.
+        ValueError: what it learned is of other heads or another width.
     """
-    if kind == "none":
-        return qkv
-    one_of("kind", kind, ("none", *KINDS))
     q, k, _ = content(qkv)
-    if kind in ROTATED:
-        turning = turning or Turning(kind)
-        turns = turning.frequencies(q.shape[-1])
+    if how.kind in ROTATED:
+        turns = how.turning.frequencies(q.shape[-1])
         rows, cols = (torch.arange(x, device=qkv.device) for x in (qkv.n, qkv.m))
         q = positions.rotated(q.to(exact(qkv)), rows + qkv.frame.offset, turns)
         return qkv.replace(
-            q=q * turning.sharpness, k=positions.rotated(k.to(exact(qkv)), cols, turns),
+            q=q * how.turning.sharpness, k=positions.rotated(k.to(exact(qkv)), cols, turns),
             v=qkv.v.to(exact(qkv)),
         )  # fmt: skip
-    if kind in LEARNED and learned is None:
-        learned = fitted(qkv, kind, max_distance, seed)
-    bias = bias_of_kind(qkv, kind, max_distance, learned)
+    bias = bias_of_kind(qkv, how)
     if bias is not None and qkv.bias is not None:
         bias = positions.Sum(qkv.bias, bias)
     return qkv.replace(q=q, k=k, bias=bias)
 
 
-def plain_logits(
-    qkv: QKV,
-    kind: str,
-    max_distance: int,
-    learned: Learned | None,
-    turning: Turning | None = None,
-) -> Float[Tensor, "h n m"]:
-    """Logits with relative positions of one kind or "none", each pair by its distance."""
-    q, k = (qkv.q, qkv.k) if kind == "none" else content(qkv)[:2]
+def plain_logits(qkv: QKV, how: Relative) -> Float[Tensor, "h n m"]:
+    """Logits with relative positions, each pair by its distance."""
+    q, k, _ = content(qkv)
     q, k = q.double() * qkv.factor, dense.per_head(k, qkv)
     at, cols = dense.positions(qkv)
     far = at - cols  # (n m)
-    if kind in ROTATED:  # as complex numbers, of which the product turns by distance × frequency
-        half, turning = q.shape[-1] // 2, turning or Turning(kind)
+    if (
+        how.kind in ROTATED
+    ):  # as complex numbers, of which the product turns by distance × frequency
+        half, turning = q.shape[-1] // 2, how.turning
         turns = far[..., None] * turning.frequencies(q.shape[-1]).to(q.device)
         a, b = (torch.complex(x[..., :half], x[..., half : 2 * half]) for x in (q, k))
         scores = torch.einsum("hnf,hmf,nmf->hnm", a, b.conj(), torch.exp(1j * turns)).real
         scores = scores + q[..., 2 * half :] @ k[..., 2 * half :].mT
         return dense.biased(qkv, dense.capped(qkv, scores * turning.sharpness))
-    z = dense.biased(qkv, dense.capped(qkv, q @ k.mT))
-    if kind == "none":
-        return z
-    if kind == "alibi":
+    scores = q @ k.mT
+    z = dense.biased(qkv, dense.capped(qkv, scores))
+    if how.kind == "alibi":
         return z - positions.slopes(qkv.heads).to(z)[:, None, None] * dense.steps(qkv).sum(0)
-    assert learned is not None
-    table = learned.weights[kind].to(z)  # (h L f)
-    if kind == "t5":
-        return z + table[:, positions.buckets(far, qkv.causal, max_distance), 0]
+    assert how.learned is not None
+    table = how.learned.weights[how.kind].to(z)  # (h L f)
+    if how.kind == "t5":
+        return z + table[:, positions.buckets(far, qkv.causal, how.max_distance), 0]
+    if how.kind == "fire":
+        return z + _unit_by_unit(qkv, how, table[..., 0], far)
     total, most = table.shape[1], table.shape[1] // 2
-    name = (most - far).clamp(0, 2 * most) if kind == "shaw" else far.clamp(0, total - 1)
-    added = (q @ table.mT).gather(-1, name.expand(len(q), -1, -1))  # (h n m)
-    return z + (added if kind == "shaw" else added * ((far >= 0) & (far < total)))
+    products = q @ table.mT
+    if how.kind == "cope":
+        gates = torch.sigmoid(scores) * (dense.allowed(qkv) & (far >= 0))
+        count = gates.flip(-1).cumsum(-1).flip(-1).clamp_max(total - 1)
+        low, high = (products.gather(-1, x.long()) for x in (count.floor(), count.ceil()))
+        return z + (low + (count - count.floor()) * (high - low)) * (far >= 0)
+    name = (most - far).clamp(0, 2 * most) if how.kind == "shaw" else far.clamp(0, total - 1)
+    added = products.gather(-1, name.expand(len(q), -1, -1))  # (h n m)
+    return z + (added if how.kind == "shaw" else added * ((far >= 0) & (far < total)))
 
 
-def bias_of_kind(qkv: QKV, kind: str, max_distance: int, learned: Learned | None) -> Added | None:
+def _unit_by_unit(
+    qkv: QKV, how: Relative, values: Float[Tensor, "h L"], far: Int[Tensor, "n m"]
+) -> Float[Tensor, "h n m"]:
+    """FIRE's function as its paper's network: what each unit max(0, x − t) adds."""
+    at = dense.positions(qkv)[0].double()
+    longest = (at if qkv.causal else torch.maximum(at, qkv.m - 1 - at)).clamp_min(how.length)
+    x = (1 + how.curve * far.abs().double()).log() / (1 + how.curve * longest).log()
+    x = x.clamp_max(1) * (values.shape[1] - 1)
+    slope = F.pad(values.diff(dim=1), (1, 0)).diff(dim=1)  # what each unit adds to the slope
+    units = (by[:, None, None] * (x - t).clamp_min(0) for t, by in enumerate(slope.T))
+    return values[:, :1, None] + sum(units)
+
+
+def bias_of_kind(qkv: QKV, how: Relative) -> Added | None:
     """What a kind adds to scores; None where it rotates."""
+    kind, learned = how.kind, how.learned
     if kind in ROTATED:
         return None
     if kind == "alibi":
@@ -233,11 +254,15 @@ def bias_of_kind(qkv: QKV, kind: str, max_distance: int, learned: Learned | None
         if qkv.grid is not None:
             return positions.Planar(slope, qkv.grid)
         return positions.Linear(slope, qkv.frame.offset)
-    assert learned is not None
-    features, table = features_of(qkv, kind).to(exact(qkv)), learned.weights[kind]
+    table = (learned or how.fit(qkv).learned).weights[kind]
+    features = features_of(qkv, kind).to(exact(qkv))
     if (len(table), table.shape[-1]) != (qkv.heads, features.shape[-1]):
         raise Refusal("what {kind} learned belongs to other heads or another width", kind=kind)
-    names = named(qkv, kind, max_distance, table.shape[1])
+    if kind == "cope":
+        return counted(qkv, table)
+    if kind == "fire":
+        return stretched(qkv, table, how.fire)
+    names = named(qkv, kind, how.max_distance, table.shape[1])
     return positions.Embedded(features, table.to(features), names)
 
 
@@ -252,9 +277,13 @@ def view(qkv: QKV, made: QKV, turning: Turning, own: Added | None) -> Bias:
     if kind in ROTATED:
         turns = turning.frequencies(qkv.q.shape[-1])
         return replace(found, decay=positions.decay(qkv.q.shape[-1], distance, turns).float())
-    assert isinstance(own, positions.Embedded)
-    if kind == "music":
+    if isinstance(own, positions.Embedded) and kind == "music":
         return replace(found, skew=skew_of(own, min(SKEWED, qkv.n)))
+    if isinstance(own, places.Stretched):
+        return replace(found, values=own.values.float())
+    if isinstance(own, places.Counted):
+        counted = mean_by_distance(qkv, made, own.place, distance, rows)[0]
+        return replace(found, counted=counted.masked_fill(distance < 0, torch.nan))
     return found
 
 
@@ -274,7 +303,7 @@ def looked_at(qkv: QKV) -> tuple[Int[Tensor, " k"], Int[Tensor, " r"]]:
 def mean_by_distance(
     qkv: QKV,
     made: QKV,
-    own: Added | positions.Decay | None,
+    own: Callable[[Tensor, Tensor], Tensor] | None,
     distance: Int[Tensor, " k"],
     rows: Int[Tensor, " r"],
 ) -> tuple[Float[Tensor, "h k"], Float[Tensor, "h k"], Int[Tensor, " k"]]:

@@ -24,7 +24,7 @@ VARIANTS = {
     "indexer": [{"score": x} for x in ("learned", "mean", "bounds", "max")],
     "hierarchical": [{}, {"aggregate": "max"}],
     "lsh": [{}, {"scope": "chunk"}],
-    "relative": [{"kind": x} for x in ("t5", "shaw", "music")],
+    "relative": [{"kind": x} for x in ("t5", "shaw", "music", "cope", "fire")],
 }
 WHOLE = [
     pytest.param(key, base, name, id="-".join(map(str, (key, *base.values(), name))))

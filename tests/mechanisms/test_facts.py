@@ -17,6 +17,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import engine
 from engine.mechanisms import MECHANISMS
+from engine.mechanisms._distances import LEARNED
 from engine.mechanisms.cost import Alive
 from tests.refusals import refused
 
@@ -33,8 +34,8 @@ LEARNING = [
     ("routing", {"width": 5}),
     ("indexer", {"width": 3, "top_k": 4}),
     ("capsule", {"capsules": 3}), ("kmeans", {"clusters": 3}),
-    *(("relative", {"kind": kind}) for kind in ("t5", "shaw", "music")),
-    *(("combined", {"bias": kind}) for kind in ("t5", "shaw", "music")),
+    *(("relative", {"kind": kind}) for kind in LEARNED),
+    *(("combined", {"bias": kind}) for kind in LEARNED),
 ]  # fmt: skip
 
 

@@ -13,7 +13,7 @@ from engine.contract import Layer
 from engine.contract.learned import Learned
 from engine.contract.views import Bias
 from engine.kernels import positions
-from engine.mechanisms._distances import LEARNED, count
+from engine.mechanisms._distances import LEARNED, SCALARS, count
 from engine.mechanisms.relative import KINDS, Relative, positioned
 from tests import oracle
 from tests.refusals import refused
@@ -38,7 +38,7 @@ def rotary(n: int = 60, **more) -> engine.QKV:
 
 
 def learned(qkv: engine.QKV, kind: str, max_distance: int) -> Learned:
-    width = 1 if kind == "t5" else qkv.q.shape[-1]
+    width = 1 if kind in SCALARS else qkv.q.shape[-1]
     draw = torch.Generator().manual_seed(7)
     shape = qkv.heads, count(qkv, kind, max_distance), width
     return Learned({kind: torch.randn(shape, generator=draw)})
@@ -63,6 +63,22 @@ def by_hand(qkv: engine.QKV, kind: str, longest: int, table: torch.Tensor) -> to
                 elif kind == "shaw":
                     most = len(e) // 2
                     added = q @ e[max(-most, min(most, -far)) + most] * qkv.factor
+                elif kind == "fire":
+                    longest = max(i + start, 0 if qkv.causal else qkv.m - 1 - i, 8)
+                    at = math.log(abs(far) / 4 + 1) / math.log(longest / 4 + 1) * (len(e) - 1)
+                    low = min(int(at), len(e) - 2)
+                    added = (1 + low - at) * e[low, 0] + (at - low) * e[low + 1, 0]
+                elif kind == "cope":
+                    added = 0.0
+                    if far >= 0:
+                        keys = [l for l in range(j, min(qkv.m, i + start + 1)) if seen[i, l]]
+                        at = sum(
+                            torch.sigmoid(q @ qkv.k[h // per, l].double() * qkv.factor)
+                            for l in keys
+                        )
+                        at = min(float(at), len(e) - 1)
+                        low, high = math.floor(at), math.ceil(at)
+                        added = q @ (e[low] + (at - low) * (e[high] - e[low])) * qkv.factor
                 else:
                     added = q @ e[far] * qkv.factor if 0 <= far < len(e) else 0.0
                 z[h, i, j] = q @ k * qkv.factor + added
@@ -75,7 +91,9 @@ def by_hand(qkv: engine.QKV, kind: str, longest: int, table: torch.Tensor) -> to
 def test_is_its_definition_pair_by_pair(kind, n, m, causal):
     qkv = made(n, m, causal=causal)
     fit = learned(qkv, kind, 4) if kind != "alibi" else Learned({kind: torch.zeros(4, 1, 1)})
-    att = Relative(kind, 4, learned=None if kind == "alibi" else fit).attend(qkv)
+    how = Relative(kind, 4, length=8, curve=0.25, learned=None if kind == "alibi" else fit)
+    att = how.attend(qkv)
+    close(how.reference(qkv), by_hand(qkv, kind, 4, fit.weights[kind]), atol=1e-9, rtol=1e-9)
     expected = by_hand(qkv, kind, 4, fit.weights[kind])
     close(att.weights().double(), expected, atol=1e-6, rtol=1e-5)
     close(att.output.double(), oracle.output(expected, qkv), atol=1e-5, rtol=1e-5)
@@ -263,7 +281,7 @@ def test_zero_embeddings_are_full_attention(kind):
     same = Learned({kind: torch.ones_like(learned(qkv, kind, 8).weights[kind])})
     full = engine.attend(qkv, "softmax").weights()
     close(Relative(kind, 8, learned=nothing).attend(qkv).weights(), full, atol=1e-6, rtol=1e-5)
-    if kind != "music":  # the same for each distance: constant in a row
+    if kind not in ("music", "cope"):  # the same for each distance: constant in a row
         close(Relative(kind, 8, learned=same).attend(qkv).weights(), full, atol=1e-6, rtol=1e-5)
 
 
@@ -272,7 +290,7 @@ def test_a_fit_finds_what_there_is(kind):
     """Positions that are of the kind are explained almost wholly; random ones are not."""
     qkv = made(400, groups=4, causal=True)
     truth = learned(qkv, kind, 16)
-    z = oracle.logits(positioned(qkv, kind, 16, learned=truth)).float()
+    z = oracle.logits(positioned(qkv, Relative(kind, 16, learned=truth))).float()
     # rotated "scores" that are content and position: q one-hot in a wide space, k the columns
     eye = torch.eye(400).expand(4, -1, -1)
     given = engine.QKV(
@@ -327,7 +345,7 @@ def test_a_bias_that_is_there_stays(kind):
     qkv = made()
     fit = None if kind not in LEARNED else learned(qkv, kind, 8)
     both = Relative(kind, 8, learned=fit).attend(qkv.replace(bias=ramp)).weights().double()
-    without = positioned(qkv, kind, 8, learned=fit)
+    without = positioned(qkv, Relative(kind, 8, learned=fit))
     z = oracle.logits(without) + (torch.arange(40) % 3).double()
     close(both, z.softmax(-1), atol=1e-6, rtol=1e-5)
 
@@ -350,11 +368,9 @@ def test_fast_output_streaming_and_windows_agree(kind):
     close(att.steps(2, 900).weights.double(), expected[2, 900], atol=1e-6, rtol=1e-5)
 
 
-def test_none_changes_nothing_and_others_are_refused():
-    qkv = made()
-    assert positioned(qkv, "none") is qkv
+def test_what_there_is_no_kind_of_is_refused():
     with refused(match="kind"):
-        positioned(qkv, "learned")
+        Relative("learned")
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -380,8 +396,9 @@ def test_flops_count_the_products(kind):
     qkv = made(7, 9, causal=True)
     pairs = int(oracle.allowed(qkv).sum()) * qkv.heads
     d, e = 8, 6
-    each = {"alibi": 2, "t5": 1, "shaw": 1, "music": 1}.get(kind, 0)
+    each = {"alibi": 2, "t5": 1, "shaw": 1, "music": 1, "fire": 4, "cope": 4 + 2 * d}.get(kind, 0)
     once = {
-        "alibi": 0, "t5": 0, "shaw": 2 * 4 * 7 * 7 * d, "music": 2 * 4 * 7 * 3 * d,
+        "alibi": 0, "t5": 0, "fire": 0, "cope": 2 * 4 * 7 * 4 * d,
+        "shaw": 2 * 4 * 7 * 7 * d, "music": 2 * 4 * 7 * 3 * d,
     }.get(kind, 3 * d * (4 * 7 + 2 * 9))  # fmt: skip
     assert Relative(kind, 3).flops(qkv) == pairs * (2 * (d + e) + each) + once

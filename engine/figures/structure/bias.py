@@ -14,6 +14,8 @@ from plotly.subplots import make_subplots
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import Theme, Words, array, figure, scale, template
 from engine.kernels import positions
+from engine.kernels.places import Fire, Stretched
+from engine.mechanisms.relative import Relative
 from engine.structure.bias import stretches, told_apart, window
 from engine.text.tokens import escaped
 
@@ -49,7 +51,7 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
         least, most = int(np.nanargmin(line)), int(np.nanargmax(line))
         facts |= {"low": line[least], "high": line[most],
                   "least": int(drawn[0][least]), "most": int(drawn[0][most])}  # fmt: skip
-    kind = str({"shaw": "learned", "music": "learned"}.get(view.kind, view.kind))
+    kind = "learned" if view.kind in ("shaw", "music") else str(view.kind)
     kind = "rope" if view.decay is not None and kind != "nope" else kind
     kind += "" if grid is None else "_image"
     shapes = (
@@ -74,12 +76,64 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
             "bias_buckets", staircase(longest, causal, theme=theme, t=t),
             {"longest": longest, "count": positions.BUCKETS if causal else positions.BUCKETS // 2},
         )  # fmt: skip
+    if view.counted is not None:
+        yield _counting(view, far, fewest, context)
+    if view.values is not None and isinstance(context.mechanism, Relative):
+        yield _stretching(view, context.mechanism.fire, context)
     if view.skew is not None:
         before, after = (array(x[head]) for x in view.skew)
         yield Picture(
             "bias_skew", skew(before, after, row=context.row, theme=theme, t=t),
             {"count": len(before), "head": head}, wide=True,
         )  # fmt: skip
+
+
+def _counting(view: Any, far: np.ndarray, fewest: int, context: Context) -> Picture:
+    """How many keys CoPE counts by distance, beside a count of all."""
+    head, theme, t = context.head, context.theme, context.t
+    back = far >= 0
+    at, count = stretches(far[back], array(view.counted)[:, back], array(view.pairs)[back], fewest)
+    shape = by_distance(at, count, head=head, half=None, theme=theme, t=t)
+    shape.update_yaxes(title_text=escaped(t("bias.counted")))
+    top = float(np.nanmax(count))
+    shape.add_trace(
+        go.Scatter(
+            x=[-0.0, top], y=[0.0, top], mode="lines", hoverinfo="skip",
+            line={"color": theme.faint, "width": 1, "dash": "dot"},
+        )
+    )  # fmt: skip
+    shape.add_annotation(
+        x=top, y=top, xanchor="left", yanchor="middle", showarrow=False, xshift=6,
+        text=escaped(t("bias.all_count")), font={"color": theme.faint, "size": 13},
+    )  # fmt: skip
+    known = np.flatnonzero(~np.isnan(count[head]))
+    last = int(known[-1])
+    return Picture(
+        "bias_counted", shape,
+        {"head": head, "far": int(at[last]), "count": float(count[head, last])},
+    )  # fmt: skip
+
+
+def _stretching(view: Any, fire: Fire, context: Context) -> Picture:
+    """FIRE's function on pasts of several lengths."""
+    head, theme, t = context.head, context.theme, context.t
+    values = view.values[head : head + 1].cpu()
+    pasts = [fire.length * x for x in (1, 4, 16)]
+    shape = figure(theme, HEIGHT)
+    for past, colour in zip(pasts, (theme.accent, theme.weight[5], theme.weight[3]), strict=True):
+        back = np.unique(np.geomspace(1, past, 96).round().astype(int))
+        cols = past - torch.from_numpy(back)
+        added = Stretched(values, fire, 0, None)(torch.tensor([past]), cols)[0, 0]
+        shape.add_trace(
+            go.Scatter(
+                x=back, y=array(added), mode="lines", line={"color": colour, "width": 2},
+                name=escaped(t("bias.past", past=past)),
+                hovertemplate="%{x:,d}: %{y:.3f}<extra></extra>",
+            )
+        )  # fmt: skip
+    shape.update_xaxes(type="log", showgrid=False, title_text=escaped(t("bias.distance")))
+    shape.update_yaxes(title_text=escaped(t("bias.added")))
+    return Picture("bias_stretched", shape, {"head": head, "length": fire.length})
 
 
 def by_distance(

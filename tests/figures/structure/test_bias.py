@@ -145,6 +145,32 @@ def test_rope_s_curve_and_t5_s_staircase():
         assert picture.facts["count"] == (32 if causal else 16)
 
 
+@pytest.mark.parametrize("causal", [True, False])
+def test_cope_counts_fewer_than_all(causal):
+    """On equal scores of 0 each key counts half."""
+    c = context("relative", kind="cope", causal=causal)
+    qkv = c.qkv.replace(q=c.qkv.q * 0, layer=None)
+    picture = drawn(dataclasses.replace(c, att=c.mechanism.attend(qkv)))["bias_counted"]
+    *heads, all_of_them = picture.figure.data
+    assert len(heads) == 3 and min(heads[-1].x) == 0
+    near = np.array(heads[-1].x) <= 40
+    np.testing.assert_allclose(np.array(heads[-1].y)[near], (np.arange(41) + 1) / 2, rtol=1e-5)
+    assert list(all_of_them.x) == list(all_of_them.y)
+    assert picture.facts["count"] == pytest.approx((picture.facts["far"] + 1) / 2, rel=0.02)
+
+
+def test_fire_s_function_ends_alike_for_every_past():
+    c = context("relative", kind="fire", length=64)
+    figure = drawn(c)["bias_stretched"].figure
+    values = c.att.view(Bias).values[1].numpy()
+    assert [max(line.x) for line in figure.data] == [64, 256, 1024]
+    for line in figure.data:
+        assert line.y[-1] == pytest.approx(values[-1], rel=1e-6)
+        assert min(values) - 1e-6 <= min(line.y) and max(line.y) <= max(values) + 1e-6
+    near = [np.interp(16, line.x, line.y) for line in figure.data]
+    assert len(set(np.round(near, 6))) == 3
+
+
 def test_skew_greys_what_belongs_to_no_pair():
     c = context("relative", kind="music", row=11)
     before, after = (x[1].numpy() for x in c.att.view(Bias).skew)

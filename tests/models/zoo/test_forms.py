@@ -35,6 +35,8 @@ OTHERS = {
     # without forms of their own
     "gaussian": Kind("gaussian"),
     "shaw": Kind("relative", {"kind": "shaw", "max_distance": 6}, rotary=False),
+    "cope": Kind("relative", {"kind": "cope", "max_distance": 6}, rotary=False),
+    "fire": Kind("relative", {"kind": "fire", "length": 30}, rotary=False),
     "music": Kind("relative", {"kind": "music", "max_distance": 6}, rotary=False),
     "additive": Kind("additive", {"hidden": 4}),
     "crossed": Kind("combined", {"bias": "t5", "scale": "ssmax"}, rotary=False),
