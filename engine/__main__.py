@@ -22,7 +22,7 @@ from engine.mechanisms.base import Mechanism
 from engine.models import embedded
 from engine.runtime.paths import ROOT, TINY
 from engine.sources import SOURCES
-from engine.spec import picture, sweep
+from engine.spec import links, picture, sweep
 from engine.spec.fields import CONTENT, FIELDS
 from engine.spec.picture import Spec
 from engine.spec.spelling import declarations, from_flags
@@ -368,7 +368,7 @@ def spec_of(rest: Sequence[str]) -> Spec:
     for key in given:
         if key not in known and not key.startswith(("m.", "s.")):
             raise ValueError(f"unknown flag --{key}; see `python -m engine attend --help`")
-    return picture.parsed(given)
+    return links.parsed(given)
 
 
 def attention_of(args: argparse.Namespace, spec: Spec) -> Attention:

@@ -52,3 +52,25 @@ class Grid:
     def walk(self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]) -> Int[Tensor, "r c"]:
         """Manhattan distance, |Δrow| + |Δcolumn|."""
         return self.apart(rows, cols).sum(-1)
+
+
+def z_order(rows: int, cols: int) -> Int[Tensor, "n 2"]:
+    """Row and column of each patch along the Z-order curve: their bits taken in turn."""
+    place = torch.cartesian_prod(torch.arange(rows), torch.arange(cols))
+    code = torch.zeros(len(place), dtype=torch.long)
+    for bit in range(max(rows, cols).bit_length()):
+        row, col = ((place >> bit) & 1).unbind(1)
+        code |= (col << (2 * bit)) | (row << (2 * bit + 1))
+    return place[code.argsort()]
+
+
+def squares(place: Int[Tensor, "n 2"]) -> dict[str, Int[Tensor, "u 2"]]:
+    """Spans of the squares of 2, 4, 8 … patches a side that positions in Z-order fall into."""
+    levels, side = {}, 2
+    while side <= int(place.max()):
+        of = place // side
+        changes = (of[1:] != of[:-1]).any(1).nonzero()[:, 0] + 1
+        edges = torch.cat([torch.tensor([0]), changes, torch.tensor([len(place)])])
+        levels[f"{side}x{side}"] = torch.stack([edges[:-1], edges[1:]], 1)
+        side *= 2
+    return levels

@@ -18,6 +18,8 @@ WANTED = [
     "*.json", "*.safetensors", "*.txt", "*.model", "*.spm", "*.tiktoken", "*.jinja", "README.md",
 ]  # fmt: skip
 TOKENIZERS = ("vocab", "spiece", "sentencepiece", "tekken", "merges", "source", "bpe.")
+PROCESSOR = "preprocessor_config.json"
+"""Says how a model takes images; one that reads no text has it for a tokenizer."""
 INDEX = "model.safetensors.index.json"
 """Names the files of weights that are in several."""
 LAYERS, WIDEST = 1_024, 2**22
@@ -259,11 +261,14 @@ def check_files(files: Collection[str], name: str, tokenizer: Collection[str] = 
                 name=name,
             )
         raise ModelError("'{name}' has no weights (.safetensors)", name=name)
-    if not any(
+    if PROCESSOR not in files and not any(
         "token" in f or f.startswith(TOKENIZERS) or f.endswith((".spm", ".tiktoken"))
         for f in (*files, *tokenizer)
     ):
-        raise ModelError("'{name}' has no tokenizer", name=name)
+        raise ModelError(
+            "'{name}' has no tokenizer (of texts), nor preprocessor_config.json (of images)",
+            name=name,
+        )
 
 
 def tokenizer_folder(folder: Path, settings: dict[str, Any]) -> Path:

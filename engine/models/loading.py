@@ -23,7 +23,7 @@ from engine.models.read import Model
 from engine.models.zoo.kind import ARCHITECTURE, KIND
 from engine.runtime.devices import pick
 
-_opening = threading.Lock()  # transformers changes torch's defaults while it opens a model
+OPENING = threading.Lock()  # transformers changes torch's defaults while it opens a model
 
 Step = Literal["files", "weights", "tokenizer", "proof"]
 """What is being done while a model is opened, in this order."""
@@ -58,8 +58,8 @@ def load(
         raise ModelError("dtype must be float32 or bfloat16, not {dtype}", dtype=dtype)
     tell("files")
     files = find(str(folder_or_hub_id), lambda: tell("files"))
-    with _opening, quiet():
-        _check_kind(files)
+    with OPENING, quiet():
+        check_kind(files)
         tell("weights")
         net, config, head = _open(files, place, dtype)
         tell("tokenizer")
@@ -87,7 +87,8 @@ def dtype_of(settings: dict[str, Any], device: torch.device) -> torch.dtype:
     return torch.bfloat16 if keep else torch.float32
 
 
-def _check_kind(files: Files) -> None:
+def check_kind(files: Files) -> None:
+    """Raises ModelError for a kind of model that the installed transformers doesn't know."""
     from transformers import CONFIG_MAPPING
 
     kind = files.settings["model_type"]
@@ -134,9 +135,22 @@ def opener(settings: dict[str, Any]) -> tuple[Any, Head]:
 
 def _open(files: Files, device: torch.device, dtype: torch.dtype | None) -> tuple[Any, Any, Head]:
     """The network that reads text, its text config, and what its head predicts."""
-    name, settings = files.name, files.settings
-    dtype = dtype or dtype_of(settings, device)
-    kind, head = opener(settings)
+    kind, head = opener(files.settings)
+    whole = pretrained(kind, files, dtype or dtype_of(files.settings, device))
+    net = text_side(whole)
+    head = head if net is whole else "none"
+    if not takes(net, "input_ids"):
+        raise ModelError("'{name}' doesn't read text", name=files.name)
+    return net.to(device).eval(), net.config.get_text_config(decoder=False), head
+
+
+def pretrained(kind: Any, files: Files, dtype: torch.dtype) -> Any:
+    """The network that a class of transformers makes of these files, all its weights in it.
+
+    Raises:
+        ModelError: they are damaged, or don't belong to one another.
+    """
+    name = files.name
     try:
         net, report = kind.from_pretrained(
             files.folder,
@@ -168,11 +182,7 @@ def _open(files: Files, device: torch.device, dtype: torch.dtype | None) -> tupl
             name=name,
             count=more,
         )
-    whole, net = net, text_side(net)
-    head = head if net is whole else "none"
-    if not takes(net, "input_ids"):
-        raise ModelError("'{name}' doesn't read text", name=name)
-    return net.to(device).eval(), net.config.get_text_config(decoder=False), head
+    return net
 
 
 def _lacking(net: nn.Module, missing: Collection[str]) -> set[str]:

@@ -126,6 +126,11 @@ class Trace:
         return self.model.weights_only
 
     @property
+    def about(self) -> bool:
+        """Whether that number is only about right."""
+        return self.read.about
+
+    @property
     def complete(self) -> bool:
         """Whether the whole text was read."""
         return len(self.tokens) == self.total_tokens

@@ -10,10 +10,11 @@ from typing import ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from torch import Tensor
 
 from engine.contract import QKV, Grid, Origin, Refusal, param
+from engine.contract.grid import squares, z_order
 from engine.sources.drawings import DRAWINGS, Pixels, drawn
 from engine.sources.synthetic import Declared
 
@@ -43,6 +44,9 @@ class Image(Declared):
     times the mean cosine between the features of two patches, and a patch agrees most with its
     like. v is the mean colour (sRGB, 0 to 1). Not causal.
 
+    With an `encoder`, a vision model's name or folder, nothing is measured: the patches are those
+    that it reads, and each of its layers has Q, K and V of its own (`engine.models.vision`).
+
     In Z-order the patches of each square of 2, 4, 8 … a side follow one another: the units.
 
     Raises:
@@ -54,6 +58,7 @@ class Image(Declared):
     sample: str = param("house", choices=tuple(DRAWINGS))
     grid: int = param(16, low=2, high=64, slider=(4, 32), unit="patches")
     sharpness: float = param(16.0, low=0.0, high=1000.0, slider=(0.0, 64.0), step=1.0)
+    encoder: str = param("")
     upload: str = param("")  # digest of a file that stands in for the sample
     data: bytes | None = field(default=None, repr=False, compare=False)  # that file
 
@@ -67,17 +72,27 @@ class Image(Declared):
             return drawn(self.sample, patch * self.grid)
         return decoded(self.data, self.grid, patch)
 
+    @property
+    def kind(self) -> str:
+        """The format that suits it: "PNG" of flat colours, "JPEG" of a photograph."""
+        return "PNG" if self.data is None else "JPEG"
+
     def encoded(self) -> tuple[str, bytes]:
         """Media type and bytes of the image as it is cut."""
-        import PIL.Image
-
-        kind = "PNG" if self.data is None else "JPEG"  # flat colours, or a photograph
-        into = io.BytesIO()
-        PIL.Image.fromarray((self.pixels * 255).round().astype(np.uint8)).save(into, kind)
-        return f"image/{kind.lower()}", into.getvalue()
+        return encoded(self.pixels, self.kind)
 
     def make(self) -> QKV:
-        """The QKV: q and k (4 n 16), v (4 n 3), float32 on the CPU."""
+        """The QKV: q and k (4 n 16), v (4 n 3), float32 on the CPU.
+
+        Raises:
+            ValueError: an encoder reads the image, and has many layers.
+        """
+        if self.encoder:
+            raise Refusal(
+                "'{encoder}' has a QKV for each of its layers: "
+                "engine.models.vision.load('{encoder}').view(image.pixels).layer(0)",
+                encoder=self.encoder,
+            )
         patch = max(4, SIDE // self.grid)
         rows, cols = (side // patch for side in self.pixels.shape[:2])
         place = z_order(rows, cols)
@@ -91,6 +106,15 @@ class Image(Declared):
             tokens=tuple(f"({r + 1},{c + 1})" for r, c in place.tolist()),
             origin=Origin("image", f"{name} · {rows} × {cols}"),
         )  # fmt: skip
+
+
+def encoded(pixels: Pixels, kind: str) -> tuple[str, bytes]:
+    """Media type and bytes of an image in a format, "PNG" or "JPEG"."""
+    import PIL.Image
+
+    into = io.BytesIO()
+    PIL.Image.fromarray((pixels * 255).round().astype(np.uint8)).save(into, kind)
+    return f"image/{kind.lower()}", into.getvalue()
 
 
 def decoded(data: bytes, grid: int, patch: int) -> Pixels:
@@ -158,25 +182,3 @@ def queries(raw: Float[Tensor, "n 8"], sharpness: float) -> Float[Tensor, "4 n 1
         count = part.stop - part.start
         q[head, :, part] = turned[:, part] * (sharpness * WIDTH**0.5 / count) ** 0.5
     return q.flatten(2)
-
-
-def z_order(rows: int, cols: int) -> Int[Tensor, "n 2"]:
-    """Row and column of each patch along the Z-order curve: their bits taken in turn."""
-    place = torch.cartesian_prod(torch.arange(rows), torch.arange(cols))
-    code = torch.zeros(len(place), dtype=torch.long)
-    for bit in range(max(rows, cols).bit_length()):
-        row, col = ((place >> bit) & 1).unbind(1)
-        code |= (col << (2 * bit)) | (row << (2 * bit + 1))
-    return place[code.argsort()]
-
-
-def squares(place: Int[Tensor, "n 2"]) -> dict[str, Int[Tensor, "u 2"]]:
-    """Spans of the squares of 2, 4, 8 … patches a side that positions in Z-order fall into."""
-    levels, side = {}, 2
-    while side <= int(place.max()):
-        of = place // side
-        changes = (of[1:] != of[:-1]).any(1).nonzero()[:, 0] + 1
-        edges = torch.cat([torch.tensor([0]), changes, torch.tensor([len(place)])])
-        levels[f"{side}x{side}"] = torch.stack([edges[:-1], edges[1:]], 1)
-        side *= 2
-    return levels

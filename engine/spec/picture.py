@@ -2,7 +2,7 @@
 
 A `Spec` is frozen and canonical: what a source is given at its defaults is left out, so equal
 choices are equal specs. Of a mechanism's parameters all that were chosen are kept: the others suit
-the text. Reading is lenient (`read` keeps what is right and lists what is not), making strict.
+the text. Making one is strict; reading what a URL says of it (`spec.links`) is lenient.
 
 URL keys: `sample` `text` `file` `arrays` or `source` (where Q, K, V come from), `s.*` (its
 parameters), `model` `second` `by` `item` `crop` `sight` `layer` `mechanism` `m.*` (its own),
@@ -13,7 +13,7 @@ line takes the same, after `--`.
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 from typing import Any, Self
 
@@ -32,14 +32,10 @@ from engine.spec.fields import (
     TEXTUAL,
 )
 from engine.spec.spelling import (
-    Problem,
-    allowed,
     canonical,
     checked,
     declarations,
     mechanism,
-    read_pairs,
-    read_value,
     spell,
     spell_pairs,
 )
@@ -124,7 +120,7 @@ class Spec:
         else:
             object.__setattr__(self, "content", "")
         for key, declared in FIELDS.items():
-            value = getattr(self, _name(key))
+            value = getattr(self, field_of(key))
             if value is not None or declared.default is not None:
                 declared.check(key, value)
         object.__setattr__(self, "hide", tuple(sorted(set(self.hide))))
@@ -147,6 +143,11 @@ class Spec:
     def textual(self) -> bool:
         """True if Q, K, V come from a text read by a model."""
         return self.source in TEXTUAL
+
+    @property
+    def encoder(self) -> str:
+        """The vision model that reads the image; "" for none."""
+        return str(dict(self.source_params).get("encoder", ""))
 
     def arguments(self) -> dict[str, Any]:
         """All parameters of the mechanism, defaults included."""
@@ -185,12 +186,16 @@ class Spec:
         return _filled(declarations(SOURCES, self.source), self.source_params)
 
     def reading_key(self) -> str:
-        """What decides one pass of a model over a text, as a string for caches."""
+        """What decides one pass of a model over a text or an image, as a string for caches."""
+        if self.encoder:
+            return json.dumps([self.source, self.source_params])
         return json.dumps([self.source, self.content, *self._read])
 
     def source_key(self) -> str:
         """What decides Q, K and V, as a string for caches."""
         where: tuple[Any, ...] = (*self._read, self.layer) if self.textual else ()
+        if self.encoder:
+            where = (self.layer,)
         if self.source == "arrays":
             where = (self.layer, self.item, self.crop)
         return json.dumps([self.source, self.content, self.source_params, where, self.sight])
@@ -250,7 +255,7 @@ class Spec:
             said[self.source] = self.content
         said |= spell_pairs("s.", self.source_params)
         for key, declared in FIELDS.items():
-            value = getattr(self, _name(key))
+            value = getattr(self, field_of(key))
             if value != declared.default:
                 said[key] = spell(value)
             if key == "mechanism":
@@ -302,7 +307,7 @@ def _filled(declared: Mapping[str, Param], pairs: Pairs) -> dict[str, Any]:
     return {k: p.default for k, p in declared.items()} | dict(pairs)
 
 
-def _name(key: str) -> str:
+def field_of(key: str) -> str:
     """The field of a spec that a URL's key stands for."""
     return "language" if key == "lang" else key
 
@@ -326,85 +331,3 @@ BESIDE_FULL = sorted(
     key=lambda key: MECHANISMS[key].beside_full,
 )
 DEFAULT = Spec()
-
-
-def read(
-    query: Mapping[str, str], *, samples: Collection[str] | None = None
-) -> tuple[Spec, list[Problem]]:
-    """The spec that a URL says, and what in it could not be used.
-
-    Every value that is right is kept; for each that is not, the default stands. Keys that are
-    not ours are left alone.
-
-    Args:
-        query: key -> value. samples: ids of the sample texts there are, if known.
-    """
-    problems: list[Problem] = []
-    found = _content(query, samples, problems)
-    for key, declared in FIELDS.items():
-        if key in query:
-            found |= {_name(key): v for v in read_value(query, key, declared, problems)}
-    for prefix, name, registry, chosen in (
-        ("s.", "source_params", SOURCES, found.get("source", DEFAULT.source)),
-        ("m.", "params", MECHANISMS, found.get("mechanism", DEFAULT.mechanism)),
-    ):
-        found[name] = read_pairs(query, prefix, declarations(registry, chosen), problems)
-    if "with" in query:
-        found["others"] = _others(query, problems)
-    columns = query.get("with", "").count(",") + 1 if query.get("with") else 0
-    for i in range(2 + columns, MOST_COLUMNS + 1):
-        stray = [key for key in query if key.startswith(prefix_of(i))]
-        problems += [Problem(key, query[key], "with=…") for key in stray]
-    return Spec(**found), problems
-
-
-def parsed(query: Mapping[str, str]) -> Spec:
-    """The spec that these keys say, strictly.
-
-    Raises:
-        ValueError: something can't be used; says what is allowed.
-    """
-    spec, problems = read(query)
-    if problems:
-        raise ValueError(str(problems[0]))
-    return spec
-
-
-def _content(
-    query: Mapping[str, str], samples: Collection[str] | None, problems: list[Problem]
-) -> dict[str, Any]:
-    """Where Q, K and V come from: the first of the keys that name it."""
-    for key in (key for key in CONTENT if key in query):
-        value = query[key]
-        if key == "text" and len(value) > LONGEST_TEXT:
-            problems.append(Problem(key, value, f"≤ {LONGEST_TEXT:,}", "length"))
-            value = value[:LONGEST_TEXT]
-        declared = CONTENT_FIELDS[key]
-        try:
-            declared.check(key, value)
-            if key == "sample" and samples is not None and value not in samples:
-                raise ValueError
-            return {"source": key, "content": value}
-        except ValueError:
-            choices = allowed(declared) or ", ".join(samples or (DEFAULT.content,))
-            problems.append(Problem(key, value, choices))
-    if "source" in query:
-        if query["source"] in SOURCES:
-            return {"source": query["source"]}
-        problems.append(Problem("source", query["source"], ", ".join(SOURCES)))
-    return {}
-
-
-def _others(query: Mapping[str, str], problems: list[Problem]) -> tuple[Choice, ...]:
-    """The columns beside the first; one that can't be used is left out, the rest keep theirs."""
-    keys = query["with"].split(",") if query["with"] else []
-    if len(keys) >= MOST_COLUMNS:
-        problems.append(Problem("with", query["with"], f"≤ {MOST_COLUMNS - 1}", "number"))
-    found = []
-    for i, key in enumerate(keys[: MOST_COLUMNS - 1], 2):
-        if key not in MECHANISMS:
-            problems.append(Problem("with", key, ", ".join(MECHANISMS)))
-            continue
-        declared = declarations(MECHANISMS, key)
-        found.append((key, read_pairs(query, prefix_of(i), declared, problems)))
-    return tuple(found)

@@ -20,7 +20,7 @@ from urllib.parse import parse_qsl, urlencode
 
 from engine.contract import Refusal
 from engine.runtime.paths import ASSETS
-from engine.spec import picture
+from engine.spec import links
 
 FORMAT, VERSION = "attention-explorer-talk", 1
 PAGES = ("home", "explore", "compare", "dilution", "foundations")
@@ -253,7 +253,7 @@ def problems(scene: Scene, language: str, texts: Mapping[str, str]) -> list[Valu
         return []
     found: dict[str, ValueError] = {}
     for beat in scene.beats(language):
-        spec, wrong = picture.read(beat.query)
+        spec, wrong = links.read(beat.query)
         for one in wrong:
             why = Refusal("{field} can't be {value!r}", field=one.field, value=one.value[:40])
             found.setdefault(str(why), why)

@@ -28,7 +28,7 @@ from engine.figures.structure.pictures import Context, pictures
 from engine.mechanisms.softmax import Softmax
 from engine.models import embedded
 from engine.models.zoo.recipes import KINDS
-from engine.spec import picture
+from engine.spec import links
 from engine.spec.picture import Spec
 from engine.spec.talk import Beat
 from engine.talks import lab
@@ -79,7 +79,7 @@ def spec_of(beat: Beat) -> Spec:
     Raises:
         Refusal: the state says something that can't be used.
     """
-    spec, problems = picture.read(beat.query)
+    spec, problems = links.read(beat.query)
     for one in problems:
         raise Refusal("{field} can't be {value!r}", field=one.field, value=one.value[:40])
     return spec

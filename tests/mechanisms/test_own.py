@@ -13,7 +13,8 @@ import torch
 import engine
 from engine.__main__ import main
 from engine.mechanisms import MECHANISMS, _files
-from engine.spec.picture import Spec, parsed
+from engine.spec.links import parsed
+from engine.spec.picture import Spec
 from engine.text.locale import locale
 from tests.refusals import refused, unchecked
 

@@ -195,7 +195,7 @@ def test_heads_are_ranked_within_training(lab, monkeypatch) -> None:
     assert "from 16 to 64 tokens" in told and "256" not in told
     assert "beyond the 64 tokens" in apart.lower() and "256 tokens" in apart
     # it opens on the head that as many thin out less than as more
-    shown = opened.test.selectbox(key="lab-which").value
+    shown = opened.test.selectbox(key="lab-which.en").value
     order = ranking["layout"]["yaxis"]["ticktext"]
     layer, head = shown.split(".")
     assert order[len(order) // 2] == EN["dilution.head"].format(layer=layer, head=head)
@@ -229,14 +229,14 @@ def test_a_text_is_swept_through_the_model(lab, folder) -> None:
     chart = moved(opened)["figure"]
     assert chart["layout"]["xaxis"]["title"]["text"] == EN["dilution.axis.tokens"]
     assert [shape["x0"] for shape in chart["layout"]["shapes"]] == [64]  # its trained length
-    metric = opened.test.selectbox(key="lab-metric")
+    metric = opened.test.selectbox(key="lab-metric.en")
     assert metric.value == "effective_tokens" and "needle_mass" not in metric.options
 
 
 def test_a_source_without_needles_is_matched_by_entropy(lab) -> None:
     query = {"sweep.of": "softmax", "sweep.lengths": "32,64", "sweep.match": "needle_mass"}
     opened = lab("measured", **query).healthy()
-    opened.test.selectbox(key="lab-source").select("identical")
+    opened.test.selectbox(key="lab-source.en").select("identical")
     opened.run().healthy()
     assert opened.held("sweep").match == "entropy"
     assert not any("not go" in words for words in opened.words)
@@ -253,7 +253,7 @@ def test_a_persons_own_text_grows_in_their_model(lab, folder, metric) -> None:
     text = "The boats came home before the storm. " * 40
     query = {"text": text, "model": folder, "lab-metric": metric}
     opened = lab("growing", **query).healthy()
-    assert opened.test.selectbox(key="lab-text").value == "own"
+    assert opened.test.selectbox(key="lab-text.en").value == "own"
     grown = opened.figures[0]
     assert grown["layout"]["yaxis"]["title"]["text"] == EN[f"stat.{metric}"]
     assert any("small reads the text anew" in words for words in opened.words)
@@ -278,7 +278,7 @@ def test_a_link_to_a_source_without_needles_works(lab, match) -> None:
     # a sweep of its own each: what is on disk already is not begun
     query |= {"sweep.match": match, "sweep.lengths": "16,32"} if match else {}
     opened = lab("measured", **query).healthy()
-    assert opened.test.selectbox(key="lab-match").value == (match or "none")
+    assert opened.test.selectbox(key="lab-match.en").value == (match or "none")
     token, choice = opened.test.session_state["sweep-job"]  # it was begun, and so not refused
     assert choice.match == (match or "none") and JOBS.get(token) is not None
     assert not opened.test.get("trouble") and EN["dilution.band"] in " ".join(opened.words)
@@ -314,7 +314,7 @@ def test_a_sweep_keeps_its_keys_from_those_of_a_picture(lab) -> None:
     query = {"sweep.source": "identical", "sweep.of": "softmax", "sweep.lengths": "32,64"}
     opened = lab("measured", source="planted", **{"s.gap": "2.0"}, **query).healthy()
     assert (opened.spec.source, opened.held("sweep").source) == ("planted", "identical")
-    opened.test.selectbox(key="lab-source").select("planted").run()
+    opened.test.selectbox(key="lab-source.en").select("planted").run()
     opened.healthy()
     assert "sweep.source" not in opened.said and opened.held("sweep").source_params == ()
     assert (opened.said["source"], opened.said["s.gap"]) == ("planted", "2.0")

@@ -38,7 +38,7 @@ def test_heads_of_several_layers_by_a_link(heads):
 
 def test_a_head_is_changed_added_and_taken_away(heads):
     opened = heads(layer="0", head="0")
-    opened.test.selectbox(key="column-head-1").select((1, 3))
+    opened.test.selectbox(key="column-head-1.en").select((1, 3))
     opened.run().healthy()
     assert opened.said["compare-heads"] == "1.3"
     opened.test.button(key="add-head").click()

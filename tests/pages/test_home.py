@@ -14,7 +14,7 @@ from engine.mechanisms import MECHANISMS
 from engine.mechanisms.entmax import Entmax
 from engine.models import embedded
 from engine.sources import samples
-from engine.spec.picture import read
+from engine.spec.links import read
 from pages.ui.server.desk import DESK, Store
 from pages.ui.shared import contents
 

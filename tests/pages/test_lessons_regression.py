@@ -7,7 +7,7 @@ from urllib.parse import parse_qsl, urlparse
 import pytest
 
 from engine.spec.fields import LANGUAGES
-from engine.spec.picture import parsed
+from engine.spec.links import parsed
 from pages.ui.foundations import PARTS
 from pages.ui.foundations import regression as part
 from pages.ui.server.jobs import JOBS

@@ -82,7 +82,7 @@ def test_heads_are_switched_off(lesson, folder, monkeypatch) -> None:
     opened = lesson("heads").healthy()
     assert says(opened, "tokens away on average, and head") and len(opened.figures) == 6
     before = opened.figures[-2]
-    opened.test.selectbox(key="heads-off").set_value("2")
+    opened.test.selectbox(key="heads-off.en").set_value("2")
     opened.run().healthy()
     assert says(opened, "Without head 2") and opened.said["heads-off"] == "2"
     assert opened.figures[-2] != before
@@ -95,11 +95,11 @@ def test_random_heads_with_additive_scores(lesson, folder, monkeypatch) -> None:
     monkeypatch.setattr(embedded, "TINY", folder)
     query = {"heads-weights": "random", "heads-inside": "additive", "heads-count": "8"}
     opened = lesson("heads", **query).healthy()
-    assert says(opened, "R²") and len(opened.test.selectbox(key="heads-off").options) == 9
+    assert says(opened, "R²") and len(opened.test.selectbox(key="heads-off.en").options) == 9
     opened = lesson("heads", **query, **{"heads-off": "7"}).healthy()
     opened.test.select_slider(key="heads-count").set_value(4)  # there is no head 7 any more
     opened.run().healthy()
-    assert opened.test.selectbox(key="heads-off").value == "none"
+    assert opened.test.selectbox(key="heads-off.en").value == "none"
 
 
 def test_positions_break_the_symmetry(lesson) -> None:

@@ -65,7 +65,7 @@ def test_a_head_opens_in_explore(models):
 
 def test_scores_as_tints_are_kept_in_the_link(models):
     opened = models().healthy()
-    opened.test.selectbox(key="models-shows").select("induction").run()
+    opened.test.selectbox(key="models-shows.en").select("induction").run()
     opened.healthy()
     assert opened.said["models-shows"] == "induction"
     (chart,) = opened.figures
@@ -154,7 +154,7 @@ def test_lines_run_between_words_and_what_is_set_aside_is_said(models):
     assert any("was on the first token, and is set aside" in x for x in opened.words)
     zh = models(**query | {"sample": "ferry", "lang": "zh"}).healthy()
     assert lines_of(zh)["layout"] == "across"
-    opened.test.multiselect(key="models-beside").set_value([(1, 0), (1, 3)]).run()
+    opened.test.multiselect(key="models-beside.en").set_value([(1, 0), (1, 3)]).run()
     assert [x["name"] for x in lines_of(opened.healthy())["heads"]] == [
         "layer 0, head 1", "layer 1, head 0", "layer 1, head 3",
     ]  # fmt: skip
@@ -311,7 +311,7 @@ def test_a_head_is_switched_off_and_the_predictions_move(page, language):
     assert "models-off" not in opened.said
     if language == "en":
         assert "goes from 98% to 0.58%" in said
-        opened.test.multiselect(key="models-off-heads").set_value([]).run()
+        opened.test.multiselect(key="models-off-heads.en").set_value([]).run()
         assert opened.healthy().said["models-off"] == "none"
         assert any(x.startswith("Nothing is off.") for x in opened.words)
 
@@ -364,7 +364,7 @@ def test_softmax_in_one_layer_changes_nothing(models):
     opened = models(lang="en", **query).healthy()
     (said,) = [x for x in opened.words if x.startswith("With Full attention in 1 layer")]
     assert "move by 0.00 nats" in said and not opened.figures
-    opened.test.multiselect(key="models-transplant-layers").set_value([0, 1]).run()
+    opened.test.multiselect(key="models-transplant-layers.en").set_value([0, 1]).run()
     assert "models-layers" not in opened.healthy().said
 
 

@@ -5,8 +5,10 @@ import json
 import pytest
 
 from engine.mechanisms import MECHANISMS
+from engine.models.vision import load
 from engine.sources import Image
 from pages.ui.shared import contents
+from tests.models.test_vision import made
 from tests.pages.conftest import Page
 from tests.sources.test_image import Pillow, file
 
@@ -75,3 +77,43 @@ def test_heads_are_named_by_what_they_compare(explore):
         "0 colour", "1 position", "2 edges", "3 all three",
     ]  # fmt: skip
     assert page.spec.source_arguments()["grid"] == 4 and Image(grid=4).make().heads == 4
+
+
+@pytest.fixture(scope="module")
+def encoder(tmp_path_factory):
+    """A small random image encoder with a class token and registers, as a folder."""
+    folder = tmp_path_factory.mktemp("seer")
+    made("registers", folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("key", MECHANISMS)
+def test_every_mechanism_is_drawn_over_what_an_encoder_reads(explore, encoder, key):
+    page = explore(source="image", lang="en", mechanism=key, **{"s.encoder": encoder})
+    tinted, plain = shown(page)
+    assert (tinted["rows"], tinted["cols"]) == (4, 4) and plain["weights"] is None
+    assert tinted["place"][:6] == [[-1, -1]] * 5 + [[0, 0]]
+    assert tinted["names"] == ["[CLS]", "[REG1]", "[REG2]", "[REG3]", "[REG4]"]
+    assert tinted["image"].startswith("data:image/png;base64,")
+    assert any("scaled and cut to its size" in words for words in page.words)
+
+
+def test_an_encoders_layers_are_chosen_and_its_own_weights_shown(explore, encoder):
+    page = explore(
+        source="image", lang="en", layer="1", head="2", query="7", **{"s.encoder": encoder}
+    ).healthy()
+    view = load(encoder, "cpu").view(Image().pixels)
+    expected = view.attention(1).weights()[2, 7]
+    assert shown(page)[0]["weights"] == pytest.approx(expected.tolist(), rel=1e-3)
+    layers, heads = (
+        [o.content for group in page.test.get("button_group") if group.key == f"choose-{name}"
+         for o in group.proto.options]
+        for name in ("layer", "head")
+    )  # fmt: skip
+    assert layers == ["0", "1"] and heads[1:] == ["0", "1", "2"]
+    assert any("patch in row 2, column 1" in words for words in page.words)
+
+
+def test_what_is_no_encoder_is_refused_in_words(explore):
+    page = explore(source="image", lang="zh", **{"s.encoder": "tiny"}).healthy()
+    assert any("不读取图像" in words for words in page.words), page.words

@@ -25,7 +25,8 @@ from engine.spec.fields import (
     SIGHTS,
     TRAININGS,
 )
-from engine.spec.picture import DEFAULT, Spec, digest, is_full, parsed, read
+from engine.spec.links import parsed, read
+from engine.spec.picture import DEFAULT, Spec, digest, is_full
 from engine.spec.spelling import allowed, declarations, from_flags, to_flags
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)), max_size=LONGEST_TEXT)

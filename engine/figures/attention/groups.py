@@ -30,12 +30,10 @@ def groups(
     mass = array(mass)
     top = float(np.abs(mass).max(initial=0)) or 1.0
     small = mass.size <= 160 * 160
+    said = [escaped(isolated(name)) for name in names]
     text = [
-        [
-            f"{escaped(isolated(a))} → {escaped(isolated(b))}<br>{v:.1%}"
-            for b, v in zip(names, line, strict=True)
-        ]
-        for a, line in zip(names, mass.tolist(), strict=True)
+        [f"{a} → {b}<br>{v:.1%}" for b, v in zip(said, line, strict=True)]
+        for a, line in zip(said, mass.tolist(), strict=True)
     ]
     shape = figure(theme, 430)
     shape.add_trace(

@@ -9,6 +9,7 @@ import math
 import struct
 import zlib
 from collections.abc import Sequence
+from functools import cache
 
 import numpy as np
 import plotly.graph_objects as go
@@ -49,13 +50,18 @@ def reduced(maps: np.ndarray, most: int) -> np.ndarray:
     return maps
 
 
-def painted(cells: np.ndarray, colour: str, theme: Theme, signed: bool) -> np.ndarray:
-    """(… a b) weights as (… a b 3) bytes, each head to its own largest value."""
-    stops = theme.signed if signed else theme.weight
-    table = np.array(
+@cache
+def _table(stops: tuple[str, ...]) -> np.ndarray:
+    """256 colours along a scale, (256 3) bytes."""
+    return np.array(
         [[int(colour_at(stops, i / 255)[k : k + 2], 16) for k in (1, 3, 5)] for i in range(256)],
         dtype=np.uint8,
     )
+
+
+def painted(cells: np.ndarray, colour: str, theme: Theme, signed: bool) -> np.ndarray:
+    """(… a b) weights as (… a b 3) bytes, each head to its own largest value."""
+    table = _table(tuple(theme.signed if signed else theme.weight))
     out = np.empty((*cells.shape, 3), dtype=np.uint8)
     for i, head in enumerate(cells):
         drawn, marks = values(head, colour, signed)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from engine.models.training.card import heads, positions, spoken
 from engine.models.zoo.kept import Card
 from engine.models.zoo.measure import ASKED, LENGTHS, NEEDLE
-from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS, Kind, kind_of
+from engine.models.zoo.recipes import KINDS, LEFT_OUT, ON_REQUEST, SEEDS, Kind, kind_of
 from engine.text import quantities
 
 RANGES = ((0, 256), (512, 1024), (2048, 4096))
@@ -26,7 +26,7 @@ def readme(name: str, card: Card) -> str:
     training, measured = card["training"], card["measured"]
     languages = list(measured["bits_per_byte"])
     length = training["contexts"][-1][1]
-    each = 1e6 * training["cpu_seconds"] / training["tokens"]
+    step = measured["step"]
     bits = " · ".join(f"{spoken(x)} {measured['bits_per_byte'][x]:.3f}" for x in languages)
     needles = "\n".join(
         f"| {spoken(x)} | "
@@ -55,7 +55,8 @@ the recipe, the data and the others. This one attends with {attends(kind_of(name
 are in `card.json`.
 
 - **Training** {training["step"]:,} steps, {training["tokens"] / 1e6:.1f} million tokens,
-  {length:,} at once; {each:.0f} seconds of one core for a million tokens.
+  {length:,} at once. A step takes {step["seconds_per_million"]:.0f} seconds of one core for a
+  million tokens, {step["times_reference"]:.2f} times what full attention's takes.
 - **Bits per byte** of unseen books, read {length:,} tokens at once: {bits}.
 - **Repeated random tokens**: loss {measured["repeated"]["first"]:.2f} nats on the first copy,
   {measured["repeated"]["second"]:.3f} on the second.
@@ -119,6 +120,13 @@ def overview(cards: Mapping[str, Card]) -> str:
     training = next(iter(cards.values()))["training"]
     length = training["contexts"][-1][1]
     names = [spoken(x) for x in training["corpus_tokens"]]
+    further = [f"`{name}`" for name in ON_REQUEST if name not in cards]
+    further = (
+        f"Trained only if they are asked for (`python -m engine zoo --only NAME`), for the\n"
+        f"project keeps 40 MB of models at most: {', '.join(further)}.\n\n"
+        if further
+        else ""
+    )
     left_out = "\n".join(f"- `{key}`: {reason}." for key, reason in LEFT_OUT.items())
     return f"""# The zoo: one small language model, trained with each mechanism
 
@@ -133,14 +141,15 @@ holds each layer against its mechanism. The tokenizer is that of `../tiny`.
 Bits per byte of an unseen book in each language. Loss in nats a token on the English book, in
 positions {", ".join(f"{low:,}–{high:,}" for low, high in RANGES)}. Needle: {NEEDLE} random
 tokens stand somewhere in a text of so many tokens, and at its end again; the mean probability of
-the last {ASKED} of them there. Seconds of one core for a million tokens in training. A name that
-ends in a seed is the same model from other random weights; only its figures are kept.
+the last {ASKED} of them there. Step: processor time of a training step, as a multiple of full
+attention's in the same run. A name that ends in a seed is the same model from other random
+weights; only its figures are kept.
 
 {chance(cards)}
 
 ## Not among them
 
-{left_out}
+{further}{left_out}
 """
 
 
@@ -149,16 +158,16 @@ def table(cards: Mapping[str, Card]) -> str:
     sizes = (LENGTHS[0], LENGTHS[2])
     head = ["model", "attends with", "bits en", "bits zh"]
     head += [f"loss to {high:,}" for _, high in RANGES]
-    head += [f"needle {n:,}" for n in sizes] + ["s per million"]
+    head += [f"needle {n:,}" for n in sizes] + ["step"]
     lines = [f"| {' | '.join(head)} |", "|---" * len(head) + "|"]
     for name, card in cards.items():
-        training, measured = card["training"], card["measured"]
+        measured = card["measured"]
         cells = [f"`{name}`", attends(kind_of(name))]
         cells += [f"{measured['bits_per_byte'][x]:.3f}" for x in ("en", "zh")]
         losses = measured["loss_by_position"]["en"]
         cells += [f"{losses[f'{low}-{high}']:.2f}" for low, high in RANGES]
         cells += [f"{measured['needle']['en'][str(n)]['probability']:.2f}" for n in sizes]
-        cells.append(f"{1e6 * training['cpu_seconds'] / training['tokens']:.0f}")
+        cells.append(f"{measured['step']['times_reference']:.2f}")
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

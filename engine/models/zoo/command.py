@@ -17,7 +17,7 @@ from engine.models.zoo.forms import Given, form
 from engine.models.zoo.kept import measured
 from engine.models.zoo.measure import PARTS, measure, passage
 from engine.models.zoo.network import ZooAttention
-from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS
+from engine.models.zoo.recipes import KINDS, LEFT_OUT, ON_REQUEST, SEEDS
 
 NEAR = 1e-3
 """Largest difference of a layer's output from its mechanism's, relative to the largest value."""
@@ -47,11 +47,14 @@ def run(args: argparse.Namespace) -> None:
     Raises:
         ValueError: no such model. SystemExit: a check failed, or training was stopped.
     """
-    names = args.only or [*KINDS, *(SEEDS if args.seeds else ())]
+    names = args.only or [
+        name
+        for name in (*KINDS, *(SEEDS if args.seeds else ()))
+        if name not in ON_REQUEST or (args.out / name).exists()
+    ]
     if args.check:
-        wrong = [
-            name for name in names if (args.out / name).exists() and not checked(args.out, name)
-        ]
+        there = [name for name in names if (args.out / name / "model.safetensors").exists()]
+        wrong = [name for name in there if not checked(args.out, name)]
         if wrong:
             raise SystemExit(f"not what they say: {', '.join(wrong)}")
         return
@@ -94,7 +97,7 @@ def write_cards(args: argparse.Namespace) -> None:
     Of other seeds only the figures are kept. Raises SystemExit if there is no data to measure on.
     """
     held: dict[str, str] = {}
-    for name in (*KINDS, *SEEDS):
+    for name in args.only or (*KINDS, *SEEDS):
         folder = args.out / name
         if not (folder / "model.safetensors").exists():
             continue
@@ -125,6 +128,9 @@ def overview(out: Path, names: list[str]) -> str:
             done = json.loads(card.read_text("utf-8"))["training"]
             state = f"{done['step']:,} steps, {done['cpu_seconds'] / 60:.1f} minutes of one core"
         lines.append(f"{name:<16} {state}")
+    further = [name for name in ON_REQUEST if name not in names]
+    if further:
+        lines.append(f"trained if asked for by --only: {', '.join(further)}")
     lines.append("not among them:")
     lines += [f"  {key}: {reason}" for key, reason in LEFT_OUT.items()]
     return "\n".join(lines)

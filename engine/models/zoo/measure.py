@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping, Sequence
-from math import isnan
+from math import inf, isnan
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
@@ -27,7 +29,10 @@ from engine.models.training.evaluate import (
     loss_by_position,
     repeated_losses,
 )
+from engine.models.training.train import Progress, Recipe, optimisers, take_step
 from engine.models.zoo.network import ZooForCausalLM
+from engine.models.zoo.recipes import SEEDS
+from engine.models.zoo.training import RECIPE
 from engine.runtime.paths import ASSETS
 
 LENGTHS = (256, 512, 1024, 2048, 4096)
@@ -187,6 +192,25 @@ def costs(model: Model, text: str) -> dict[str, dict[str, float]]:
     return found
 
 
+def step_costs(
+    nets: Mapping[str, ZooForCausalLM], recipe: Recipe = RECIPE, repeats: int = 4
+) -> dict[str, float]:
+    """Processor seconds that one training step takes each of some models, the least of a few.
+
+    They take turns, so that what else the machine does falls on all alike. Their weights change.
+    """
+    draw = np.random.default_rng(0)
+    corpora = {"random": draw.integers(1, recipe.vocabulary, 4 * recipe.batch)}
+    steppers = {name: optimisers(net) for name, net in nets.items()}
+    found = dict.fromkeys(nets, inf)
+    for _ in range(repeats):
+        for name, net in nets.items():
+            start = time.process_time()
+            take_step(net, steppers[name], recipe, Progress(formed_at=0), corpora, half=False)
+            found[name] = min(found[name], time.process_time() - start)
+    return found
+
+
 class Subject:
     """A model of the zoo, and what it is measured on.
 
@@ -218,12 +242,34 @@ class Subject:
         size = self.net.config.vocab_size
         return {str(n): needle(expected(self.net), size, tokens, n) for n in LENGTHS}
 
+    def step(self) -> dict[str, float]:
+        """What a million tokens of training cost it in processor seconds of one thread, and as a
+        multiple of what they cost the reference, where that is there."""
+        folders = {"own": self.folder, "reference": self.folder.parent / REFERENCE}
+        nets = {
+            name: ZooForCausalLM.from_pretrained(folder).train()
+            for name, folder in folders.items()
+            if (folder / "model.safetensors").exists()
+        }
+        threads = torch.get_num_threads()
+        torch.set_num_threads(1)
+        try:
+            took = step_costs(nets)
+        finally:
+            torch.set_num_threads(threads)
+        found = {"seconds_per_million": 1e6 * took["own"] / RECIPE.batch}
+        if "reference" in took:
+            found["times_reference"] = took["own"] / took["reference"]
+        return found
+
     def applied(self) -> dict[str, Any]:
         """What its mechanism makes of the Q and K of the model that was trained with full
-        attention; nothing where that is not there, or attends by the same mechanism."""
+        attention; nothing where that is not there, or attends by the same mechanism, or this
+        model differs from another in its seed alone."""
         reference, config = self.folder.parent / REFERENCE, self.net.config
         mechanism = make(config.mechanism, **config.mechanism_parameters or {})
-        if mechanism == Softmax() or not (reference / "model.safetensors").exists():
+        there = (reference / "model.safetensors").exists() and self.folder.name not in SEEDS
+        if mechanism == Softmax() or not there:
             return {}
         model = load(reference, device="cpu")
         return {name: attention(model, ids, mechanism) for name, ids in self.tokens.items()}
@@ -240,6 +286,7 @@ PARTS: dict[str, Callable[[Subject], Any]] = {
     "passage_attention": lambda of: passage_attention(of.model),
     "heads": lambda of: head_scores(of.net),
     "repeated": lambda of: repeated_losses(of.net, PERIOD - 1, REPEATED),
+    "step": Subject.step,
     "cost": lambda of: costs(of.model, next(iter(of.texts.values()))),
 }
 """What is measured, in the order of a card."""

@@ -64,6 +64,11 @@ SEEDS: dict[str, Kind] = {
 }
 """The same with other seeds, of which figures are kept and no weights."""
 
+ON_REQUEST = (
+    "softmax1", "sigmoid", "gated", "differential2", "infini", "landmark", "log_linear", "nsa",
+)  # fmt: skip
+"""Trained only if they are asked for by name: the project keeps 40 MB of models at most."""
+
 LEFT_OUT: dict[str, Refusal] = {
     "linformer": Refusal("mixes positions before it weighs them: it can't be causal"),
     "nystrom": Refusal("its landmarks are means over the whole text: it can't be causal"),

@@ -14,7 +14,7 @@ from pages.ui.explore import picture, sentences
 from pages.ui.explore.scene import Scene, colour_of, scene
 from pages.ui.explore.sentences import taken_away
 from pages.ui.server.waiting import obtain
-from pages.ui.shared.strings import t
+from pages.ui.shared.strings import keyed, t
 from pages.ui.shared.terms import say
 from pages.ui.url import linked, state
 from pages.ui.url.linked import Fields, number, one_of
@@ -131,7 +131,7 @@ def maps(
 
 def header(i: int, first: Scene, chosen: Sequence[Head], every: Sequence[Head]) -> None:
     """Which head stands in a column."""
-    key = f"column-head-{i}"
+    key = keyed(f"column-head-{i}")
 
     def picked() -> None:
         new = st.session_state[key]

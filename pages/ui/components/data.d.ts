@@ -41,6 +41,8 @@ export type Pool = "max" | "mean" | "sum";
 
 export interface HeatmapData extends About {
   token: string;
+  /** token -> the answer for the whole map, in base64, if it is small. */
+  sent: Record<string, string | null>;
   tile: string;
   /** Where its state opens again, if that is not the page itself; "" if nowhere. */
   address?: string;
@@ -291,6 +293,8 @@ export interface PatchesData {
   cols: number;
   /** Row and column of each position; −1 and −1 of one that stands on no patch. */
   place: [row: number, column: number][];
+  /** Of the positions that stand on no patch, which come first. */
+  names: string[];
   weights: number[] | null;
   seen: boolean[] | null;
   chosen: number;

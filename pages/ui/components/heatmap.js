@@ -351,6 +351,8 @@ class Heatmap extends Component {
     /** @param {string} of */
     const ask = (of) => {
       if (this.data.ask) return this.data.ask(asked);
+      const sent = same(window, this.full) ? this.data.sent[of] : null;
+      if (sent) return new Response(Uint8Array.from(atob(sent), (c) => c.charCodeAt(0)));
       const url = new URL(tile, document.baseURI);
       for (const [name, value] of Object.entries({ token: of, ...asked }))
         url.searchParams.set(name, String(value));

@@ -6,17 +6,17 @@ chose: a query (click, Enter) and a window (zoom, pan).
 
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 import streamlit as st
 
-from engine.contract import Pool
+from engine.contract import Colour, Pool
 from engine.measure.attention import Attention
 from engine.structure.overlay import Overlay
 from engine.text import quantities
 from pages.ui.components import taking
 from pages.ui.components.looks import LOOKS, registered, script, styles, words
-from pages.ui.server.windows import PLOTLY, REGISTRY
+from pages.ui.server.windows import PLOTLY, REGISTRY, sent_along
 from pages.ui.shared.about import About
 
 Zoom = tuple[int, int, int, int]
@@ -137,10 +137,18 @@ def heatmap(
             on_window(None if span is None else (span[0], span[1], span[2], span[3]))
 
     frame = attention.frame
+    token = REGISTRY.put(attention, name, queries)
+    reference = None if full is None else REGISTRY.put(full, (name, "full"))
+    values = cast(Colour, "weight" if colour == "log" else colour)
+    # what full attention had is shown at first where nothing else tells the mechanism
+    at_once = [token] if reference is None or selects or overlay else [token, reference]
     component(
         key=key,
         data={
-            "token": REGISTRY.put(attention, name, queries),
+            "token": token,
+            "sent": {one: sent_along(one, head, pool, values) for one in at_once}
+            if window is None
+            else {},
             "tile": "api/tile",
             "plotly": PLOTLY,
             "n": frame.n,
@@ -158,7 +166,7 @@ def heatmap(
             "top": top,
             "overlay": overlay
             and asdict(overlay) | {"names": [t(f"route.{x}") for x in overlay.names]},
-            "reference": None if full is None else REGISTRY.put(full, (name, "full")),
+            "reference": reference,
             "selects": selects,
             "parts": [
                 {

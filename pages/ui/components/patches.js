@@ -32,6 +32,9 @@ class Patches extends Component {
   look = lookOf(this.root, this.data.looks);
   /** @type {Map<number, number>} position at row × columns + column */
   positions = new Map();
+  apart = this.part("apart");
+  /** @type {HTMLElement[]} of positions that stand on no patch */
+  chips = [];
   at = this.data.chosen; // where the keyboard is
 
   /** @param {Given<PatchesData>} given */
@@ -62,8 +65,23 @@ class Patches extends Component {
     this.at = data.chosen;
     this.surround(this.outline, data.chosen);
     this.hush();
+    this.beside();
     this.tint();
     this.root.dataset.drawn = `${data.place.length} ${data.chosen}`;
+  }
+
+  /** A button for each position that stands on no patch, such as a class token. */
+  beside() {
+    const { names, weights, chosen } = this.data;
+    this.chips = names.map((name, i) => {
+      const chip = document.createElement("button");
+      chip.textContent = weights ? `${name} ${number(weights[i])}` : name;
+      chip.setAttribute("aria-pressed", String(i === chosen));
+      chip.onclick = () => this.choose(i);
+      return chip;
+    });
+    this.apart.replaceChildren(...this.chips);
+    this.apart.hidden = !names.length || !weights;
   }
 
   // -- colours: a pixel of the canvas is a patch -----------------------------------------------
@@ -81,10 +99,14 @@ class Patches extends Component {
     const hidden = unseenOn(this.look);
     const pixels = context.createImageData(cols, rows);
     place.forEach(([r, c], i) => {
-      if (r < 0) return; // it stands on no patch
       const unseen = seen !== null && !seen[i];
       const along = signed ? 0.5 + weights[i] / (2 * top || 1) : share(weights[i]);
-      const colour = channels(unseen ? hidden : mixed(scale, along));
+      const mix = unseen ? hidden : mixed(scale, along);
+      if (r < 0) {
+        this.chips[i]?.style.setProperty("--tint", mix);
+        return;
+      }
+      const colour = channels(mix);
       pixels.data.set([...colour, 255 * (unseen ? 1 : COVER)], 4 * (r * cols + c));
     });
     context.putImageData(pixels, 0, 0);

@@ -13,6 +13,7 @@ from pages.ui.components.looks import LOOKS, registered, script, words
 HTML = """
 <div class="pc">
   <div class="pc-legend"></div>
+  <div class="pc-apart" hidden></div>
   <div class="pc-frame" tabindex="0" role="group">
     <img class="pc-image" alt="" draggable="false">
     <canvas class="pc-tints"></canvas>
@@ -39,6 +40,7 @@ def patches(
     image: tuple[str, bytes],
     grid: Grid,
     weights: Sequence[float] | None,
+    names: Sequence[str],
     t: Callable[..., str],
     *,
     chosen: int,
@@ -51,7 +53,9 @@ def patches(
     """The image in grey under its tints; or as it is, without weights.
 
     Args:
-        image: media type and bytes. weights: what the chosen query gives each position.
+        image: media type and bytes. names: of the positions that stand on no patch, from the
+            first on; shown beside the image, each with its weight. weights: what the chosen query
+            gives each position.
         t: words, `component.patches.*`. chosen: the query's position.
         seen: False where the query may not look. signed: weights may be negative.
         log: tint by the logarithm. height: in pixels, at most.
@@ -72,6 +76,7 @@ def patches(
             "cols": grid.cols,
             "place": grid.place.tolist(),
             "weights": weights and [float(f"{weight:.4g}") for weight in weights],
+            "names": list(names),
             "seen": None if seen is None or all(seen) else [bool(s) for s in seen],
             "chosen": chosen,
             "signed": signed,

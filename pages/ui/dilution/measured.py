@@ -32,7 +32,7 @@ from pages.ui.shared import frame
 from pages.ui.shared.disk import folder
 from pages.ui.shared.guard import worded
 from pages.ui.shared.reading import model
-from pages.ui.shared.strings import language, speaker, spoken, t
+from pages.ui.shared.strings import keyed, language, speaker, spoken, t
 from pages.ui.url import owner
 
 BESIDE = ("normalised_entropy", "max_weight", "participation", "output_error", "needle_hit",
@@ -121,12 +121,12 @@ def controls(choice: Lab) -> None:
 
     def several() -> None:
         own = dict(choice.mechanisms)
-        keys = st.session_state["lab-of"]
+        keys = st.session_state[keyed("lab-of")]
         choose(mechanisms=tuple((key, own.get(key, ())) for key in keys))
 
-    st.session_state["lab-of"] = list(dict.fromkeys(key for key, _ in choice.mechanisms))
+    st.session_state[keyed("lab-of")] = list(dict.fromkeys(key for key, _ in choice.mechanisms))
     st.multiselect(
-        t("dilution.mechanisms"), list(MECHANISMS), key="lab-of", on_change=several,
+        t("dilution.mechanisms"), list(MECHANISMS), key=keyed("lab-of"), on_change=several,
         format_func=lambda key: t(f"mechanism.{key}.name"), max_selections=sweep.MOST_MECHANISMS,
     )  # fmt: skip
     ends = (choice.lengths[0], choice.lengths[-1])
@@ -136,16 +136,16 @@ def controls(choice: Lab) -> None:
         t("dilution.lengths"), stops, value=ends, key=pair, format_func=lambda n: f"{n:,}",
         on_change=lambda: choose(lengths=doublings(*st.session_state[pair])),
     )  # fmt: skip
-    st.session_state["lab-match"] = choice.match
+    st.session_state[keyed("lab-match")] = choice.match
     st.selectbox(
         t("dilution.match"), [m for m in sweep.MATCHES if m != "needle_mass" or choice.needles],
-        key="lab-match", help=t("dilution.match.help"),
+        key=keyed("lab-match"), help=t("dilution.match.help"),
         format_func=lambda key: t(f"dilution.match.{key}"),
-        on_change=lambda: choose(match=st.session_state["lab-match"]),
+        on_change=lambda: choose(match=st.session_state[keyed("lab-match")]),
     )  # fmt: skip
 
     def sourced() -> None:
-        source = st.session_state["lab-source"]
+        source = st.session_state[keyed("lab-source")]
         read = source == Passage.key
         choose(
             source=source,
@@ -154,9 +154,9 @@ def controls(choice: Lab) -> None:
             lengths=tuple(n for n in choice.lengths if n <= READ or not read) or (READ // 4, READ),
         )  # fmt: skip
 
-    st.session_state["lab-source"] = choice.source
+    st.session_state[keyed("lab-source")] = choice.source
     st.selectbox(
-        t("explore.source"), list(SWEPT), key="lab-source", on_change=sourced,
+        t("explore.source"), list(SWEPT), key=keyed("lab-source"), on_change=sourced,
         format_func=lambda key: t(f"source.{key}.name"),
     )  # fmt: skip
     own = dict(choice.source_params)
@@ -166,7 +166,7 @@ def controls(choice: Lab) -> None:
         choose(source_params=tuple((own | {name: st.session_state[key]}).items()))
 
     for name in (name for name in SHOWN if name in declared):
-        one, key = declared[name], f"lab-source-{name}"
+        one, key = declared[name], keyed(f"lab-source-{name}")
         words = t(f"source.{choice.source}.param.{name}")
         st.session_state[key] = own.get(name, one.default)
         if one.choices:

@@ -9,7 +9,7 @@ from engine.dilution import trained as findings
 from engine.dilution.trained import REFERENCE, Cards, Found
 from engine.figures.dilution.trained import Line, by_position, lines, role
 from engine.models.zoo import kept
-from engine.models.zoo.recipes import KINDS, LEFT_OUT
+from engine.models.zoo.recipes import KINDS, LEFT_OUT, ON_REQUEST
 from engine.text import quantities
 from pages.ui.dilution.shared import caption, place, sentence
 from pages.ui.shared import frame
@@ -59,6 +59,8 @@ def draw() -> None:
         for key, reason in LEFT_OUT.items():
             name = t(f"mechanism.{key}.name")
             st.text(t("zoo.left_out.one", name=name, reason=spoken(reason)))
+        if further := [trained_name(name) for name in ON_REQUEST if name not in cards]:
+            st.text(t("zoo.on_request", names=t("list.join").join(further)))
 
 
 def by_length(cards: Cards, book: str, chosen: str, metric: str) -> list[Line]:

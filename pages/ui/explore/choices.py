@@ -16,7 +16,7 @@ def head_choice(scene: Scene) -> None:
     heads = scene.attention.frame.heads
     shown_head = "all" if scene.spec.head == "all" else scene.head
     words = str
-    if scene.spec.source == "image":
+    if scene.spec.source == "image" and not scene.spec.encoder:
         words = lambda head: t(f"image.head.{head}")  # noqa: E731
     controls.choose(
         t("explore.head"), "head", ["all", *range(heads)], shown_head,

@@ -18,6 +18,7 @@ from engine.mechanisms.base import Mechanism
 from engine.mechanisms.cost import Estimate
 from engine.mechanisms.softmax import Softmax
 from engine.models import Trace
+from engine.models.view import View
 from engine.sources import SOURCES, Identical, Image, Planted
 from engine.sources.arrays import Opened
 from engine.spec.picture import Spec
@@ -32,7 +33,7 @@ from pages.ui.server.desk import DESK, Report
 from pages.ui.server.waiting import Trouble, ask, obtain, seconds_of, took
 from pages.ui.shared import contents, intake
 from pages.ui.shared.disk import folder
-from pages.ui.shared.reading import reading
+from pages.ui.shared.reading import reading, viewing
 from pages.ui.shared.strings import t
 from pages.ui.url import state
 
@@ -218,7 +219,7 @@ def colour_of(spec: Spec) -> Colour:
     return cast(Colour, "weight" if spec.colour == "log" else spec.colour)
 
 
-def default_layer(spec: Spec, trace: Trace) -> int:
+def default_layer(spec: Spec, trace: Trace | View) -> int:
     """The layer that opens: the one where a head looks back most sharply."""
     among = list(over_one_text(trace))
     if len(among) == 1:
@@ -233,7 +234,7 @@ def default_layer(spec: Spec, trace: Trace) -> int:
     ]
 
 
-def over_one_text(trace: Trace) -> dict[int, str]:
+def over_one_text(trace: Trace | View) -> dict[int, str]:
     """The layers whose queries and keys are of one text, by name: the model's own numbers, and
     their part of it where there are several."""
     several = len(set(trace.parts)) > 1
@@ -244,13 +245,24 @@ def over_one_text(trace: Trace) -> dict[int, str]:
     }
 
 
+def read_of(spec: Spec) -> Trace | View | None:
+    """What a model made of the text or the image; None where none reads it."""
+    if spec.textual:
+        return reading(spec)
+    if not spec.encoder:
+        return None
+    source = source_of(spec)
+    assert isinstance(source, Image)
+    return viewing(spec, source)
+
+
 def scene(spec: Spec) -> Scene:
     """Everything the page shows of a choice.
 
     Raises:
         Trouble: it can't be shown; says why.
     """
-    trace = reading(spec) if spec.textual else None
+    trace = read_of(spec)
     layer, own = None, None
     if trace is None:
         given = given_by(spec)
@@ -337,7 +349,7 @@ def scene(spec: Spec) -> Scene:
         layer=layer,
         weights_only=isinstance(given, Attention),
         total_tokens=trace.total_tokens if trace else None,
-        about=trace is not None and trace.read.about,
+        about=trace is not None and trace.about,
         dtype=str(given.dtype if isinstance(given, QKV) else "").removeprefix("torch."),
         own=own,
     )  # fmt: skip

@@ -21,7 +21,8 @@ CHOSEN = ("layout", "sample")  # parameters of sources whose values are words
 
 def called(scene: Scene, position: int, role: str) -> str:
     """A token in a sentence, by its position where tokens have no names."""
-    if grid := scene.attention.frame.grid:
+    grid = scene.attention.frame.grid
+    if grid is not None and grid.place[position, 0] >= 0:
         return vision.name(grid, position, role)
     tokens = scene.attention.frame.tokens
     if not tokens:

@@ -10,6 +10,7 @@ from engine.models import Trace
 from engine.models.finder import Head
 from engine.models.intervene import Changes, Effect, changeable, effect
 from engine.models.overview import heads_of
+from engine.spec.picture import digest
 from engine.text import quantities
 from engine.text.tokens import isolated, shortened, shown
 from pages.ui.components.tokens import token_text
@@ -18,7 +19,7 @@ from pages.ui.models.heads import best, mosaic
 from pages.ui.models.shown import Shown
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import obtain
-from pages.ui.shared.strings import t
+from pages.ui.shared.strings import keyed, t
 from pages.ui.shared.terms import say
 from pages.ui.url import state
 from pages.ui.url.linked import follow
@@ -85,24 +86,30 @@ def toggle(changes: Changes, head: tuple[int, int]) -> None:
 def what_is_off(found: Shown, trace: Trace, changes: Changes) -> None:
     """The lists: heads; in a fold, looks and tokens."""
     every = [(i, h) for i, layer in enumerate(found.layers) for h in range(layer.heads)]
-    follow("models-off-heads", sorted(changes.heads))
+    follow(keyed("models-off-heads"), sorted(changes.heads))
     left, right = st.columns([1, 1], gap="large", vertical_alignment="bottom")
     with left:
         st.multiselect(
-            t("models.off.heads"), every, key="models-off-heads",
+            t("models.off.heads"), every, key=keyed("models-off-heads"),
             format_func=lambda head: found.head_name(*head),
-            on_change=lambda: put(st.session_state["models-off-heads"]),
+            on_change=lambda: put(st.session_state[keyed("models-off-heads")]),
         )  # fmt: skip
     with right, st.expander(t("models.off.more"), expanded=bool(changes.edges or changes.hidden)):
         named = lambda i: f"{i} · {shortened(trace.tokens[i])}"  # noqa: E731
-        follow("models-off-tokens", sorted(changes.hidden))
+        tokens = of_text(found, "models-off-tokens")
+        follow(tokens, sorted(changes.hidden))
         st.multiselect(
-            t("models.off.tokens"), range(len(trace.tokens)), key="models-off-tokens",
-            format_func=named, on_change=lambda: MODELS.choose(
-                "hidden", spelt([k] for k in st.session_state["models-off-tokens"])
+            t("models.off.tokens"), range(len(trace.tokens)), key=tokens, format_func=named,
+            on_change=lambda: MODELS.choose(
+                "hidden", spelt([k] for k in st.session_state[tokens])
             ),
         )  # fmt: skip
         cutting(found, trace, changes, every)
+
+
+def of_text(found: Shown, key: str) -> str:
+    """The key of a list of tokens, which are those of one text."""
+    return f"{key}.{digest(found.spec.reading_key())}"
 
 
 def cutting(
@@ -121,16 +128,17 @@ def cutting(
 
     with st.container(horizontal=True, vertical_alignment="bottom"):
         head = st.selectbox(
-            t("models.off.head"), every, key="models-cut-head", width=170,
+            t("models.off.head"), every, key=keyed("models-cut-head"), width=170,
             format_func=lambda head: found.head_name(*head),
         )  # fmt: skip
         queries, keys = trace.queries(head[0]).tokens, trace.keys(head[0]).tokens
         query = st.selectbox(
-            t("models.off.query"), range(len(queries)), key="models-cut-query", width=120,
-            index=len(queries) - 1, format_func=lambda i: f"{i} · {shortened(queries[i])}",
+            t("models.off.query"), range(len(queries)), width=120,
+            key=of_text(found, "models-cut-query"), index=len(queries) - 1,
+            format_func=lambda i: f"{i} · {shortened(queries[i])}",
         )  # fmt: skip
         key = st.selectbox(
-            t("models.off.key"), range(len(keys)), key="models-cut-key", width=120,
+            t("models.off.key"), range(len(keys)), key=of_text(found, "models-cut-key"), width=120,
             format_func=lambda i: f"{i} · {shortened(keys[i])}",
         )  # fmt: skip
         st.button(
@@ -139,10 +147,11 @@ def cutting(
             ),
         )  # fmt: skip
     if edges:
-        follow("models-cut-edges", edges)
+        cut = keyed("models-cut-edges")
+        follow(cut, edges)
         st.multiselect(
-            t("models.off.edges"), edges, key="models-cut-edges", format_func=edge_name,
-            on_change=lambda: MODELS.choose("cut", spelt(st.session_state["models-cut-edges"])),
+            t("models.off.edges"), edges, key=cut, format_func=edge_name,
+            on_change=lambda: MODELS.choose("cut", spelt(st.session_state[cut])),
         )  # fmt: skip
 
 

@@ -19,7 +19,7 @@ from pages.ui.models.fields import LAYOUTS, MODELS, numbers_in, spelt
 from pages.ui.models.heads import best
 from pages.ui.models.shown import Shown
 from pages.ui.server.waiting import Trouble
-from pages.ui.shared.strings import t
+from pages.ui.shared.strings import keyed, t
 from pages.ui.shared.terms import say
 from pages.ui.url import linked
 from pages.ui.url.linked import follow
@@ -106,14 +106,15 @@ def every(found: Shown) -> list[Head]:
 
 def choosing(found: Shown, bar: DeltaGenerator, heads: Sequence[Head]) -> None:
     """The head that is large."""
-    follow("models-one", heads[0])
+    follow(keyed("models-one"), heads[0])
 
     def picked() -> None:
-        MODELS.choose("heads", spelt([st.session_state["models-one"]]))
+        MODELS.choose("heads", spelt([st.session_state[keyed("models-one")]]))
 
     with bar:
         st.selectbox(
-            t("models.off.head"), every(found), key="models-one", width=215, on_change=picked,
+            t("models.off.head"), every(found), key=keyed("models-one"), width=215,
+            on_change=picked,
             format_func=lambda one: found.head_name(*one), label_visibility="collapsed",
         )  # fmt: skip
 
@@ -122,13 +123,13 @@ def beside(found: Shown, heads: Sequence[Head]) -> None:
     """Other heads whose lines are drawn, too."""
     part = found.trace.parts[heads[0][0]]
     others = [x for x in every(found) if x != heads[0] and found.trace.parts[x[0]] == part]
-    follow("models-beside", list(heads[1:]))
+    follow(keyed("models-beside"), list(heads[1:]))
     st.multiselect(
-        t("models.beside"), others, key="models-beside", max_selections=MOST - 1, width=160,
+        t("models.beside"), others, key=keyed("models-beside"), max_selections=MOST - 1, width=160,
         format_func=lambda one: found.head_name(*one), placeholder=t("models.beside.hint"),
         label_visibility="collapsed",
         on_change=lambda: MODELS.choose(
-            "heads", spelt([heads[0], *st.session_state["models-beside"]])
+            "heads", spelt([heads[0], *st.session_state[keyed("models-beside")]])
         ),
     )  # fmt: skip
 

@@ -24,7 +24,7 @@ from pages.ui.models.shown import Shown
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import obtain
 from pages.ui.shared import controls, frame
-from pages.ui.shared.strings import t
+from pages.ui.shared.strings import keyed, t
 from pages.ui.shared.terms import say
 from pages.ui.url.linked import follow
 
@@ -78,9 +78,9 @@ def settings(found: Shown, made: Mechanism, pairs: Pairs, layers: list[int]) -> 
     every = list(range(found.trace.layers))
     left, right = st.columns([1, 1], gap="large", vertical_alignment="bottom")
     with left:
-        follow("models-transplant-layers", layers)
+        follow(keyed("models-transplant-layers"), layers)
         st.multiselect(
-            t("models.transplant.layers"), every, key="models-transplant-layers",
+            t("models.transplant.layers"), every, key=keyed("models-transplant-layers"),
             format_func=found.layer_name, on_change=lambda: put(every),
         )  # fmt: skip
     declared = declarations(MECHANISMS, made.key)
@@ -93,7 +93,7 @@ def settings(found: Shown, made: Mechanism, pairs: Pairs, layers: list[int]) -> 
 
 def put(every: list[int]) -> None:
     """Choose the layers; all goes without saying."""
-    some = sorted(st.session_state["models-transplant-layers"])
+    some = sorted(st.session_state[keyed("models-transplant-layers")])
     MODELS.choose("layers", "" if some in ([], every) else spelt([i] for i in some))
 
 

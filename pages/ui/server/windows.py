@@ -4,6 +4,7 @@ A page registers an attention and gets an unguessable token; the browser asks `/
 An answer is as `engine.measure.answers` packs it.
 """
 
+import base64
 import gzip
 import secrets
 import threading
@@ -30,6 +31,7 @@ from pages.ui.server.owner import fault
 LARGEST = 512  # cells a side
 WAITING = 16  # questions of one visitor in the queue; more are told to come back
 AT_ONCE = 128  # of all
+SMALL = 1 << 14  # cells of a map that is sent with the page: it needs no question
 PLOTLY = f"api/plotly.js?v={plotly.__version__}"
 
 
@@ -150,6 +152,25 @@ def answer(entry: Entry, asked: Question) -> bytes:
         entry.attention, asked.head, asked.rows, asked.cols, size=asked.size, pool=asked.pool,
         colour=asked.colour, queries=entry.queries, keys=entry.keys,
     )  # fmt: skip
+
+
+def sent_along(token: str, head: int, pool: Pool, colour: Colour) -> str | None:
+    """The whole of one head's map as the browser would be answered, in base64: with it a small
+    map is drawn as soon as its page is. None for larger ones, and where it can't be computed."""
+    entry = REGISTRY.get(token)
+    if entry is None or entry.attention.frame.n * entry.attention.frame.m > SMALL:
+        return None
+    frame = entry.attention.frame
+    asked = Question(head, (0, frame.n), (0, frame.m), LARGEST, pool, colour)
+    key = "window", token, asked
+    made = DESK.kept.get(key)
+    if made is None:
+        try:
+            made = answer(entry, asked)
+        except Exception:
+            return None  # the browser asks, and is told why
+        DESK.kept.put(key, made, len(made))
+    return base64.b64encode(made).decode()
 
 
 class Gone(Exception):

@@ -14,7 +14,7 @@ from engine.mechanisms import MECHANISMS
 from engine.spec.picture import Spec
 from engine.spec.spelling import Problem, declarations
 from engine.text.tokens import shown
-from pages.ui.shared.strings import language, spoken, t
+from pages.ui.shared.strings import keyed, spoken, t
 from pages.ui.url import state
 from pages.ui.url.linked import follow
 
@@ -59,8 +59,8 @@ def choose(
     """
     segmented = len(options) <= FEW if segments is None else segments
     key = key or f"choose-{field}"
-    if not segmented:  # a list keeps showing the old language's words under an old key
-        key = f"{key}.{language()}"
+    if not segmented:
+        key = keyed(key)
     follow(key, value)
 
     def chosen() -> None:

@@ -33,6 +33,7 @@ UPLOADS = {
 }
 FOLDED = ("heads", "dim", "noise", "needles", "seed", "causal", "layout")
 PICTURE = ("sample", "upload")  # which image, on one control
+MEASURED = ("grid", "sharpness")  # of an image that no model reads
 SHORT = 3  # characters of a layer's name that fit side by side
 EDITABLE = 20_000  # characters; a longer file is not put into the box
 ENCODINGS = ("gb18030", "big5", "cp932", "euc_jp", "euc_kr", "cp1252")  # where it isn't Unicode
@@ -235,8 +236,9 @@ def source(*, texts: bool = False) -> None:
         )  # fmt: skip
     values = spec.source_arguments()
     declared = declarations(SOURCES, spec.source)
+    left_out = PICTURE + (MEASURED if spec.encoder else ())
     for folded in (False, True):
-        names = [name for name in declared if (name in FOLDED) == folded and name not in PICTURE]
+        names = [name for name in declared if (name in FOLDED) == folded and name not in left_out]
         with st.expander(t("source.more")) if folded and names else st.container():
             for name in names:
                 controls.parameter(

@@ -1,17 +1,21 @@
 """Texts and the models that read them, through the desk, shared by everyone."""
 
 import threading
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
-from typing import get_args
+from typing import Protocol, TypeVar, get_args
 
 import streamlit as st
+from torch import nn
 
 import engine
-from engine.models import Model, ModelError, Trace, embedded
+from engine.models import Model, ModelError, Trace, embedded, vision
 from engine.models.facts import Facts, arrived, describe, free_memory
 from engine.models.loading import Step
+from engine.models.view import View
+from engine.models.vision import Viewer
 from engine.runtime.public import public
-from engine.sources import samples
+from engine.sources import Image, samples
 from engine.spec.picture import Spec
 from engine.text import quantities
 from pages.ui.server.desk import DESK, POLL, Report
@@ -72,7 +76,26 @@ def _asked(name: str) -> Facts:
 
 
 def model(name: str) -> Model:
-    """A loaded model, shared by everyone.
+    """A loaded model, shared by everyone. Raises as `_opened`."""
+    return _opened(name, key_of(name), engine.models.load)
+
+
+def viewer(name: str) -> Viewer:
+    """A loaded image encoder, shared by everyone. Raises as `_opened`."""
+    return _opened(name, f"viewer:{name}", vision.load)
+
+
+class Net(Protocol):
+    """What has weights."""
+
+    net: nn.Module
+
+
+T = TypeVar("T", bound=Net)
+
+
+def _opened(name: str, key: str, load: Callable[..., T]) -> T:
+    """What `load` makes of a name, once a server.
 
     It is opened in a thread of its own: whoever stops waiting leaves at once, and the thread ends
     with the step that it is at. One that has to be fetched, or is large, is asked about first.
@@ -81,7 +104,7 @@ def model(name: str) -> Model:
         Refusal: there is no such model, or it isn't read here. Trouble: it can't be opened.
     """
     folder, named = embedded.folder_of(name), model_name(name)
-    if (kept := DESK.kept.get(key_of(name))) is not None:
+    if (kept := DESK.kept.get(key)) is not None:
         return kept
     facts = _asked(name)
     hub = facts.name if facts.place == "hub" else ""
@@ -92,7 +115,7 @@ def model(name: str) -> Model:
             return t("gate.fetching", model=named, done=quantities.memory(arrived(hub)))
         return t(f"gate.opening.{step}", model=named)
 
-    def work(report: Report) -> Model:
+    def work(report: Report) -> T:
         step, left = STEPS[0], threading.Event()
 
         def begun(now: Step) -> None:
@@ -102,7 +125,7 @@ def model(name: str) -> Model:
             step = now
 
         threads = ThreadPoolExecutor(1, "opening")
-        opening = threads.submit(engine.models.load, folder, on_step=begun)
+        opening = threads.submit(load, folder, on_step=begun)
         threads.shutdown(wait=False)
         try:
             while not wait([opening], POLL).done:
@@ -112,9 +135,21 @@ def model(name: str) -> Model:
         return opening.result()
 
     return obtain(
-        key_of(name), words, work,
+        key, words, work,
         lambda made: sum(p.numel() * p.element_size() for p in made.net.parameters()),
         0 if public() else facts.memory or facts.bytes, "model",
+    )  # fmt: skip
+
+
+def viewing(spec: Spec, image: Image) -> View:
+    """What the encoder that is chosen made of an image."""
+    reader = viewer(spec.encoder)
+    return obtain(
+        f"view:{spec.reading_key()}", t("gate.viewing", model=model_name(spec.encoder)),
+        lambda report: reader.view(
+            image.pixels, on_layer=lambda done: report(done / reader.layers)
+        ),
+        lambda made: made.bytes,
     )  # fmt: skip
 
 

@@ -16,6 +16,12 @@ def language() -> str:
     return state.spec().language or state.browser_language()
 
 
+def keyed(key: str) -> str:
+    """The key of a list whose options are words: under one key the browser would go on showing,
+    and report, the words of the language before."""
+    return f"{key}.{language()}"
+
+
 def formula(key: str) -> str:
     """A formula in LaTeX, whose braces are its own."""
     return locale(language())[key]

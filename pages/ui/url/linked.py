@@ -13,6 +13,7 @@ import streamlit as st
 from engine.contract import Param
 from engine.spec.spelling import Field, Problem, read_pairs, spell, spell_pairs
 from pages.ui.shared import about
+from pages.ui.shared.strings import keyed
 from pages.ui.url import owner
 from pages.ui.url.owner import Group
 
@@ -71,7 +72,16 @@ class Fields:
         return owner.problems(self.group)
 
     def choose(self, name: str, value: Any, default: Any = None) -> None:
-        """Choose this, keep the rest; the default (what suits the page) goes without saying."""
+        """Choose this, keep the rest; the default (what suits the page) goes without saying.
+
+        What can't be chosen is passed over: a list reports words that it doesn't offer any more
+        when a text or a model changes under it.
+        """
+        try:
+            self.declared[name].check(name, value)
+        except ValueError:
+            if value is not None:
+                return
         chosen = owner.value(self.group) | {name: value}
         if value == (self.declared[name].default if default is None else default):
             del chosen[name]
@@ -95,10 +105,13 @@ def follow(key: str, value: Any) -> None:
         st.session_state[key] = value
 
 
-def _shown(fields: Fields, name: str, fits: Callable[[Any], bool], default: Any) -> dict[str, Any]:
+def _shown(
+    fields: Fields, name: str, fits: Callable[[Any], bool], default: Any, worded: bool = False
+) -> dict[str, Any]:
     """What a widget is drawn with, after it was made to show the choice; a choice that is not to
-    be had here is given up for the default."""
-    key, declared = fields.key(name), fields.declared[name]
+    be had here is given up for the default. `worded`: it is a list of words."""
+    declared = fields.declared[name]
+    key = keyed(fields.key(name)) if worded else fields.key(name)
     suited = declared.default if default is None else default
     chosen = suited if fields[name] is None else fields[name]
     if not fits(chosen):
@@ -141,7 +154,7 @@ def select(
         default: what suits, where the declared default is None.
     """
     options = _options(fields, name, options)
-    shown = _shown(fields, name, options.__contains__, default)
+    shown = _shown(fields, name, options.__contains__, default, worded=True)
     return told(label, st.selectbox(label, options, format_func=words, **shown, **more), words)
 
 

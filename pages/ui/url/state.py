@@ -12,7 +12,7 @@ import streamlit as st
 from engine import sources
 from engine.mechanisms import MECHANISMS
 from engine.sources import samples
-from engine.spec import picture
+from engine.spec import links
 from engine.spec.fields import CONTENT, FIELDS, LANGUAGES, MOST_COLUMNS
 from engine.spec.picture import Choice, Spec, prefix_of
 from engine.spec.spelling import Problem, declarations
@@ -32,7 +32,7 @@ def browser_language() -> str:
 
 def _read(query: Mapping[str, str]) -> tuple[Spec, list[Problem]]:
     """What the URL says; a Chinese text where it names none and Chinese is spoken."""
-    found, problems = picture.read(query, samples=samples.ids())
+    found, problems = links.read(query, samples=samples.ids())
     if _in_chinese(found) and not query.keys() & SOURCES:
         found = found.replace(content=samples.first("zh"))
     return found, problems

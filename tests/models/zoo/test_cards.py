@@ -1,6 +1,7 @@
 """What is measured of a model of the zoo, and how its card tells it."""
 
 import copy
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -9,9 +10,12 @@ import torch
 from engine.contract import QKV
 from engine.mechanisms.differential import Differential
 from engine.mechanisms.softmax import Softmax
-from engine.models.zoo import cards, measure
-from engine.models.zoo.recipes import KINDS, LEFT_OUT, SEEDS
+from engine.models.zoo import cards, measure, training
+from engine.models.zoo.recipes import KINDS, LEFT_OUT, ON_REQUEST, SEEDS, kind_of
 
+SMALL = replace(
+    training.RECIPE, layers=2, heads=2, width=16, inner=16, batch=144, contexts=((0.0, 72),)
+)
 BOOK = torch.arange(1000, 3000)
 """Of tokens that no needle of the small vocabulary below has."""
 
@@ -114,7 +118,7 @@ def made(**bits: float) -> dict:
     ranges = ["0-256", "256-512", "512-1024", "1024-2048", "2048-4096"]
     return {
         "training": {
-            "step": 1100, "tokens": 3_000_000, "cpu_seconds": 1200.0, "contexts": [[0.0, 256]],
+            "step": 1100, "tokens": 3_000_000, "contexts": [[0.0, 256]],
             "corpus_tokens": {"en": 5, "zh": 6}, "batch": 4096, "layers": 4, "heads": 4,
             "width": 128,
         },
@@ -128,6 +132,7 @@ def made(**bits: float) -> dict:
             "heads": {"previous_token": [[0.25]], "induction": [[0.75]]},
             "repeated": {"period": 127, "first": 8.25, "second": 0.125, "ratio": 0.02},
             "cost": {"1024": {"flops": 3e9, "bytes": 2**20}},
+            "step": {"seconds_per_million": 400.0, "times_reference": 1.25},
         },
     }  # fmt: skip
 
@@ -136,7 +141,8 @@ def test_a_card_tells_its_figures():
     said = cards.readme("window", made(en=1.875, zh=2.625))
     assert "`window` · window 64, sinks 4 · rotary positions" in said
     assert "English 1.875 · Chinese 2.625" in said
-    assert "400 seconds of one core for a million tokens" in said
+    said = " ".join(said.split())
+    assert "400 seconds of one core for a million tokens, 1.25 times" in said
     assert "| English | 0.25 | 0.12 | 0.06 | 0.03 | 0.02 |" in said
     assert "| 0 | 0.25 | 0.75 |" in said and "| 1,024 | 3" in said
 
@@ -158,7 +164,26 @@ def test_the_table_has_a_row_a_model_and_says_what_seeds_change():
     assert both.count("\n| `") == 3
 
 
+def test_models_that_are_not_kept_are_named_until_they_are():
+    found = {"softmax": made(en=1.8, zh=2.6)}
+    assert "`gated`, `differential2`" in cards.overview(found)
+    known = {name: made(en=1.8, zh=2.6) for name in ON_REQUEST}
+    assert "asked for" not in cards.overview(found | known)
+
+
+def test_a_step_costs_what_its_mechanism_costs():
+    nets = {
+        name: training.build(replace(SMALL, seed=1), kind_of(name)).train()
+        for name in ("softmax", "entmax")
+    }
+    before = nets["softmax"].lm_head.weight.clone()
+    found = measure.step_costs(nets, SMALL, repeats=2)
+    assert found.keys() == nets.keys() and all(0 < x < 60 for x in found.values())
+    assert not torch.equal(nets["softmax"].lm_head.weight, before)
+
+
 def test_every_name_is_told_apart():
+    assert set(ON_REQUEST) <= KINDS.keys()
     assert not KINDS.keys() & SEEDS.keys()
     assert all(cards.attends(kind) for kind in KINDS.values())
     assert len({cards.attends(kind) for kind in KINDS.values()}) == len(KINDS)

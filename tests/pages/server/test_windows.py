@@ -1,5 +1,6 @@
 """The tile route: what it answers, and that nothing bad gets through it."""
 
+import base64
 import gzip
 import json
 import threading
@@ -16,7 +17,7 @@ from engine.measure.attention import Attention
 from engine.models.masks import Band
 from pages.ui.server import windows
 from pages.ui.server.desk import Desk, Store
-from pages.ui.server.windows import REGISTRY, ROUTES, Registry
+from pages.ui.server.windows import REGISTRY, ROUTES, Registry, sent_along
 
 N = 700
 
@@ -60,6 +61,17 @@ def test_single_tokens_are_exact(client: TestClient, attention: Attention) -> No
     np.testing.assert_allclose(cells[~future], exact[~future], rtol=1e-6)
     assert header["top"] == pytest.approx(float(exact.max()), rel=1e-6)
     assert header["queries"][0] == "<b>300&" and header["keys"][-1] == "<b>349&"
+
+
+def test_a_small_map_comes_with_the_page_as_it_would_be_answered(client: TestClient) -> None:
+    token = REGISTRY.put(made(100))
+    for pool, colour in (("max", "weight"), ("mean", "uniform")):
+        query = {"token": token, "head": 1, "pool": pool, "colour": colour}
+        along = sent_along(token, 1, pool, colour)  # type: ignore[arg-type]
+        assert along is not None
+        assert base64.b64decode(along) == client.get("/api/tile", params=query).content
+    assert sent_along(REGISTRY.put(made(129)), 0, "max", "weight") is None
+    assert sent_along("gone", 0, "max", "weight") is None
 
 
 @pytest.mark.parametrize("pool", ["max", "mean", "sum"])

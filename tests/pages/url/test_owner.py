@@ -183,3 +183,13 @@ def test_a_page_says_only_what_it_asks_for(session):
     session.query_params |= {"a-n": "8"}
     owner.begin()
     assert other["n"] == 3 and session.query_params == {"a-n": "8"}
+
+
+def test_what_cannot_be_chosen_is_passed_over(session):
+    """As a list reports words that it doesn't offer any more when a text changes under it."""
+    fields = Fields("a-", {"n": number(0, 9, 3), "of": one_of((0.5, 1.0), 0.5)})
+    fields.choose("n", 4)
+    for name, value in (("n", "12 · lamp"), ("n", 10), ("of", "half")):
+        fields.choose(name, value)
+    owner.begin()
+    assert (fields["n"], fields["of"]) == (4, 0.5)
