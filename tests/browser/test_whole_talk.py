@@ -75,10 +75,10 @@ def test_a_talk_from_the_first_key_to_the_page_at_home(browser: Browser, tmp_pat
         context = browser.new_context(viewport={"width": 1920, "height": 1080})
         tab = Tab(context.new_page(), address)
         page = built(tab, tmp_path)
-        page.locator(".st-key-pack button").click()
+        page.locator(".st-key-pack button").first.click()
         expect(page.get_by_text("Packed: 3 scenes with 4 pictures")).to_be_visible()
         tab.settled()
-        page.locator(".st-key-export button").click()
+        page.locator(".st-key-export button").first.click()
         with page.expect_download() as download:
             page.locator(".st-key-take button").click()
         home = tmp_path / "home.html"
