@@ -28,9 +28,11 @@ def at(page: Page, place: str) -> None:
 def numbers(page: Page) -> list:
     """What the pictures of this beat are drawn from, and the tints of its text."""
     return page.evaluate(
-        """() => [...document.querySelectorAll(".tk-plot")].map((plot) => plot.data.map((one) =>
-            (one.z ? [...one.z].map((row) => [...row]) : [...(one.y ?? [])])))
-          .concat([[...document.querySelectorAll(".tk-flow span")].map((one) => one.className)])"""
+        """() => [
+          ...[...document.querySelectorAll(".tk-plot")].map((plot) =>
+            JSON.stringify(plot.data.map(({ z, y, type }) => [z, y, type]))),
+          [...document.querySelectorAll(".tk-flow span")].map((one) => one.className).join(),
+        ]"""
     )
 
 
