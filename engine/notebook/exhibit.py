@@ -54,7 +54,7 @@ class Exhibit:
     colour: str
     language: str
     about: str
-    queries: Sequence[str] | None = None
+    queries: tuple[str, ...] | None = None
 
     @cached_property
     def first(self) -> Attention:
@@ -161,21 +161,23 @@ def exhibit(
     Raises:
         ValueError: there is no such layer, head or row; or lines have no tokens to run between.
     """
+
+    def made(i: int) -> Attention:
+        if i not in held and not isinstance(thing, Attention):
+            held[i] = (
+                thing.attention(i)
+                if mechanism is None
+                else attend(thing.layer(i), mechanism, **params)
+            )
+        return held[i]
+
+    held: dict[int, Attention]
     if isinstance(thing, Attention):
-        made: Callable[[int], Attention] = lambda i: thing  # noqa: E731
+        held = {0: thing}
         layers, about = [""], thing.frame.origin.detail or thing.frame.origin.source
         layer, queries = 0, None
     else:
         trace, held = thing, {}
-
-        def made(i: int) -> Attention:
-            if i not in held:
-                own = mechanism is None
-                held[i] = (
-                    trace.attention(i) if own else attend(trace.layer(i), mechanism, **params)
-                )
-            return held[i]
-
         layers, about = list(trace.names), trace.model.name
         layer = best_layer(map(made, range(trace.layers))) if layer is None else layer
         if not 0 <= layer < trace.layers:

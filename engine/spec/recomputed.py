@@ -62,7 +62,7 @@ def _given(spec: Spec, text: str) -> list[str]:
     if spec.textual:
         own = spec.model == embedded.EMBEDDED or embedded.kind_of(spec.model) is not None
         where = f"folder_of({spec.model!r})" if own else repr(spec.model)
-        more = {"characters": True} if spec.by == "characters" else {}
+        more: dict[str, Any] = {"characters": True} if spec.by == "characters" else {}
         if spec.second:
             more["second"] = spec.second
         lines = ["from engine.models.embedded import folder_of\n"] if own else []

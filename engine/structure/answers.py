@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -19,7 +18,7 @@ from engine.measure.cells import Cells, pairs
 from engine.text.tokens import shortened
 
 LABEL = 9  # characters of a token in an answer
-Names = Sequence[str] | None
+Names = tuple[str, ...] | None
 
 
 def packed(

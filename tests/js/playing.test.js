@@ -58,12 +58,15 @@ test("type grows wherever it stands, lines with it, and numbers stay", () => {
     font: { size: 13, family: "x" },
     xaxis: { tickfont: { size: 10 }, range: [0, 9], title: { font: { size: 12 } } },
     annotations: [{ font: { size: 12 }, x: 3 }],
+    margin: { t: 36, b: 8, pad: 0 },
   };
   assert.deepEqual(enlarged(layout, 2), {
     font: { size: 26, family: "x" },
     xaxis: { tickfont: { size: 20 }, range: [0, 9], title: { font: { size: 24 } } },
     annotations: [{ font: { size: 24 }, x: 3 }],
+    margin: { t: 72, b: 16, pad: 0 },
   });
+  assert.deepEqual(enlarged({ margin: { t: 36 } }, 0.75), { margin: { t: 36 } }); // on a phone
   assert.deepEqual(enlarged([{ line: { width: 2 }, y: [1] }], 4), [
     { line: { width: 4 }, y: [1] },
   ]);

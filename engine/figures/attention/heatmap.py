@@ -10,6 +10,8 @@ from torch import Tensor
 from engine.figures.base.theme import Theme, Words, array, figure, scale
 from engine.text.tokens import escaped, isolated, shortened
 
+BELOW = 20
+"""Pixels under a map for a line of words, which a talk shows larger."""
 NAMED_CELLS = 160 * 160
 """Beyond this many cells hover gives positions and weight, and no token names: text is heavy."""
 MOST_TICKS = 48
@@ -117,6 +119,7 @@ def heatmap(
             text=escaped(words), showarrow=False, xref="paper", yref="paper", x=0, y=0,
             yanchor="top", xanchor="left", font={"color": theme.faint, "size": 12},
         )  # fmt: skip
+        shape.update_layout(margin_b=BELOW)
     if query is not None:
         shape.add_shape(
             type="rect", x0=cols[0] - 0.5, x1=cols[1] - 0.5,

@@ -81,6 +81,18 @@ export function unpacked(value, pool) {
 }
 
 /**
+ * @param {Record<string, unknown>} margin
+ * @param {number} times
+ */
+const broader = (margin, times) =>
+  Object.fromEntries(
+    Object.entries(margin).map(([side, size]) => [
+      side,
+      typeof size === "number" ? size * times : size,
+    ]),
+  );
+
+/**
  * A figure for the last row: every size of a font larger, whatever it is of, and lines thicker.
  *
  * @template T
@@ -96,6 +108,8 @@ export function enlarged(value, times) {
       Object.entries(value).map(([key, one]) => {
         if (/font$/i.test(key) && one && typeof one.size === "number")
           return [key, { ...one, size: one.size * times }];
+        if (key === "margin" && one && typeof one === "object")
+          return [key, broader(one, Math.max(1, times))]; // what stands in it is larger, too
         if (key === "line" && one && typeof one.width === "number")
           return [key, { ...one, width: one.width * Math.sqrt(times) }];
         return [key, enlarged(one, times)];

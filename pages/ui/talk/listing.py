@@ -53,7 +53,7 @@ def own() -> None:
                 on_click=lambda: OPEN.choose("talk", draft.name()),
             )  # fmt: skip
             st.download_button(
-                t("talk.save"), data=talk.to_json, file_name="talk.json", key="save",
+                t("talk.save"), data=talk.to_json(), file_name="talk.json", key="save",
                 mime="application/json", on_click="ignore",
             )  # fmt: skip
             if st.button(t("talk.pack"), key="pack", help=t("talk.pack.help")):

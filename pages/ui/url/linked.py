@@ -77,10 +77,10 @@ class Fields:
         What can't be chosen is passed over: a list reports words that it doesn't offer any more
         when a text or a model changes under it.
         """
-        try:
-            self.declared[name].check(name, value)
-        except ValueError:
-            if value is not None:
+        if value is not None:  # which is what suits the page
+            try:
+                self.declared[name].check(name, value)
+            except ValueError:
                 return
         chosen = owner.value(self.group) | {name: value}
         if value == (self.declared[name].default if default is None else default):
