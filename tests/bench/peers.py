@@ -18,6 +18,7 @@ import torch
 
 import engine
 from engine.mechanisms.linformer import Compressed, Linformer
+from tests.bench.naive import LATER
 from tests.bench.speed import clock, made
 
 HEADS = 8
@@ -165,8 +166,8 @@ PEERS: dict[str, Callable[[engine.QKV], Iterator[Race]]] = {
     "window": window,
     "segmented": segmented,
     "transformer_xl": transformer_xl,
-}
-"""Mechanism -> what it is raced against on a QKV."""
+} | LATER
+"""Mechanism -> what it is raced against on a QKV; those of LATER causally alone."""
 
 
 def raced(races: list[Race], rounds: int) -> Iterator[tuple[str, float, float, float]]:
@@ -201,6 +202,9 @@ def main(argv: list[str] | None = None) -> None:
         qkv = made(HEADS, n, n, args.causal, torch.device("cpu"))
         races = []
         for key in [args.only] if args.only else PEERS:
+            if key in LATER and not args.causal:
+                print(f"{n:>7} {key}: looks back only, so --causal")
+                continue
             try:
                 races += PEERS[key](qkv)
             except ImportError as missing:

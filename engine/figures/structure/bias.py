@@ -61,6 +61,10 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
     if grid is not None:
         for shape in shapes:
             shape.update_xaxes(title_text=escaped(t("bias.distance_image")))
+    if view.counted is not None:
+        yield _counting(view, far, fewest, context)
+    if view.values is not None and isinstance(context.mechanism, Relative):
+        yield _stretching(view, context.mechanism.fire, context)
     yield Picture(f"bias_{kind}", shapes[0], facts)
     yield Picture("bias_logit", shapes[1], facts)
     if view.decay is not None and view.kind != "nope":
@@ -76,10 +80,6 @@ def pictures(view: Any, context: Context) -> Iterator[Picture]:
             "bias_buckets", staircase(longest, causal, theme=theme, t=t),
             {"longest": longest, "count": positions.BUCKETS if causal else positions.BUCKETS // 2},
         )  # fmt: skip
-    if view.counted is not None:
-        yield _counting(view, far, fewest, context)
-    if view.values is not None and isinstance(context.mechanism, Relative):
-        yield _stretching(view, context.mechanism.fire, context)
     if view.skew is not None:
         before, after = (array(x[head]) for x in view.skew)
         yield Picture(
@@ -110,7 +110,8 @@ def _counting(view: Any, far: np.ndarray, fewest: int, context: Context) -> Pict
     last = int(known[-1])
     return Picture(
         "bias_counted", shape,
-        {"head": head, "far": int(at[last]), "count": float(count[head, last])},
+        {"head": head, "far": int(at[last]), "count": float(count[head, last]),
+         "most": told_apart(context) or 0},
     )  # fmt: skip
 
 
