@@ -254,7 +254,9 @@ def bias_of_kind(qkv: QKV, how: Relative) -> Added | None:
         if qkv.grid is not None:
             return positions.Planar(slope, qkv.grid)
         return positions.Linear(slope, qkv.frame.offset)
-    table = (learned or how.fit(qkv).learned).weights[kind]
+    known = learned or how.fit(qkv).learned
+    assert known is not None
+    table = known.weights[kind]
     features = features_of(qkv, kind).to(exact(qkv))
     if (len(table), table.shape[-1]) != (qkv.heads, features.shape[-1]):
         raise Refusal("what {kind} learned belongs to other heads or another width", kind=kind)
