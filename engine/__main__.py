@@ -238,7 +238,8 @@ def own_files(words: Sequence[str]) -> list[str]:
 
 def run_bench(argv: Sequence[str]) -> int:
     """The benchmark, which lives with the tests: it compares with what is not ours."""
-    kinds = [word for word in ("--peers", "--sweeps", "--pages", "--models") if word in argv]
+    known = ("--peers", "--sweeps", "--pages", "--models", "--talks")
+    kinds = [word for word in known if word in argv]
     name = kinds[0].removeprefix("--") if kinds else "speed"
     file = ROOT / "tests" / "bench" / f"{name}.py"
     argv = [word for word in argv if word not in kinds]

@@ -15,7 +15,7 @@ from engine.text.locale import locale
 
 WORDS = "component.talk."
 POLICY = (
-    "default-src 'none'; script-src 'unsafe-inline'; style-src 'unsafe-inline'; "
+    "default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; "
     "img-src data: blob:; font-src data:"
 )
 """Nothing is fetched, whatever the page holds."""
@@ -59,11 +59,14 @@ def page(deck: Mapping[str, Any]) -> str:
 </head>
 <body>
 {(COMPONENTS / "talk.html").read_text("utf-8")}
-<script>{plotly_script()}</script>
+<script id="library" type="text/plain">{plotly_script()}</script>
 <script id="data" type="application/json">{_inert(data)}</script>
 <script type="module">
 {script}
 const data = JSON.parse(document.getElementById("data").textContent);
+// read when a picture first needs it: a first scene that is text does not wait for it
+const library = document.getElementById("library").textContent;
+data.plotly = URL.createObjectURL(new Blob([library], {{ type: "text/javascript" }}));
 const speaker = new URLSearchParams(location.search).get("view") === "speaker";
 play({{ data: {{ ...data, speaker }}, parentElement: document, setTriggerValue: () => {{}} }});
 </script>

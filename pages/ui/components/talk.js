@@ -64,7 +64,10 @@ class Talk extends Component {
     this.restore();
     this.channel.postMessage({ kind: "hello" });
     this.stayAwake();
-    loadPlotly(this.data.plotly).catch(() => {}); // a picture that needs it says so
+    // once the first scene is seen; a picture that needs it sooner sends for it, and says so
+    requestAnimationFrame(() =>
+      setTimeout(() => loadPlotly(this.data.plotly).catch(() => undefined), 0),
+    );
     this.root.focus();
   }
 
