@@ -112,7 +112,7 @@ def test_what_the_url_says_wrongly_is_left_out(lab) -> None:
     page = lab(**{"probes-task": "sort", "probes-metric": "%s", "probes-longest": "9",
                   "probes-mechanism": "lsh", "probes-seed": "-1"}).healthy()  # fmt: skip
     assert page.test.session_state["probes-task"] == "max"
-    assert page.test.session_state["probes-mechanism"] == "softmax"
+    assert page.test.session_state["probes-mechanism.en"] == "softmax"
 
 
 def test_without_probes_the_page_says_how_to_get_them(lab, monkeypatch, tmp_path) -> None:

@@ -142,8 +142,8 @@ Bits per byte of an unseen book in each language. Loss in nats a token on the En
 positions {", ".join(f"{low:,}–{high:,}" for low, high in RANGES)}. Needle: {NEEDLE} random
 tokens stand somewhere in a text of so many tokens, and at its end again; the mean probability of
 the last {ASKED} of them there. Step: processor time of a training step, as a multiple of full
-attention's in the same run. A name that ends in a seed is the same model from other random
-weights; only its figures are kept.
+attention's in the same run, to about a tenth. A name that ends in a seed is the same model from
+other random weights; only its figures are kept.
 
 {chance(cards)}
 

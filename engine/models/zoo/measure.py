@@ -246,6 +246,8 @@ class Subject:
         """What a million tokens of training cost it in processor seconds of one thread, and as a
         multiple of what they cost the reference, where that is there."""
         folders = {"own": self.folder, "reference": self.folder.parent / REFERENCE}
+        if self.folder.name == REFERENCE:
+            del folders["reference"]
         nets = {
             name: ZooForCausalLM.from_pretrained(folder).train()
             for name, folder in folders.items()
@@ -258,6 +260,8 @@ class Subject:
         finally:
             torch.set_num_threads(threads)
         found = {"seconds_per_million": 1e6 * took["own"] / RECIPE.batch}
+        if self.folder.name == REFERENCE:
+            return found | {"times_reference": 1.0}
         if "reference" in took:
             found["times_reference"] = took["own"] / took["reference"]
         return found

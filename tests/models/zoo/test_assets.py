@@ -40,7 +40,10 @@ def test_its_attention_spreads_as_its_card_says(name):
     said = MEASURED[name]["measured"]["passage_attention"]
     assert found.keys() == said.keys() == {"256"}
     for metric, value in said["256"].items():
-        assert found["256"][metric] == pytest.approx(value, rel=1e-2, abs=1e-4), metric
+        if value is None:  # of signed weights
+            assert found["256"][metric] is None
+        else:
+            assert found["256"][metric] == pytest.approx(value, rel=1e-2, abs=1e-4), metric
 
 
 def test_the_table_is_of_those_that_are_measured():
