@@ -56,7 +56,7 @@ def test_a_mask_is_painted_by_mouse_and_by_keys(tab) -> None:
 def test_a_head_is_switched_off(tab) -> None:
     page = tab.open("foundations?lang=en&part=heads")
     before = drawn(page, "heads-picture-output")
-    page.locator(".st-key-heads-off input").click()
+    page.locator(".st-key-heads-off-en input").click()
     page.get_by_role("option", name="3", exact=True).click()
     expect(page.get_by_text("Without head 3")).to_be_visible()
     changed(page, "heads-picture-output", before)

@@ -95,6 +95,6 @@ def test_a_figure_as_a_page_of_its_own(taken, browser: Browser, path, figure, sa
         page.mouse.move(box["x"] + 5, box["y"] + 0.8 * box["height"])
         page.mouse.move(box["x"] + 6, box["y"] + 0.8 * box["height"])
         page.locator(".hovertext").wait_for()
-        assert "<|bos|>" in page.locator(".hovertext").inner_text()
+        assert "<|bos|>" in (page.locator(".hovertext").text_content() or "")
     assert not errors
     context.close()
