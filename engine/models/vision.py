@@ -221,7 +221,7 @@ def _proved(net: Any, name: str, inputs: Float[Tensor, "1 3 H W"]) -> tuple[Sequ
             name=name,
         )
     off = float((record.outputs[0].float() - own).abs().max() / own.abs().max().clamp_min(1e-9))
-    if off > NEAR.get(own.dtype if net.dtype == torch.float32 else net.dtype, 0.1):
+    if off > NEAR.get(net.dtype, 0.1):
         raise ModelError(
             "{name} computes attention in a way that can't be read: on an image of noise, what "
             "was read differs from its own by {check:.0%}",
