@@ -15,8 +15,9 @@ from engine.contract.inputs import (
     Mask,
     Origin,
     as_slice,
-    bias_of,
     index,
+    of_heads,
+    of_rows,
 )
 from engine.contract.learned import Fidelity, Learned
 from engine.contract.params import Choice, Pairs, Param, param, params_of
@@ -45,8 +46,9 @@ __all__ = [
     "RowKind",
     "Steps",
     "as_slice",
-    "bias_of",
     "index",
+    "of_heads",
+    "of_rows",
     "one_of",
     "param",
     "params_of",

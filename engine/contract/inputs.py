@@ -6,7 +6,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, Protocol, runtime_checkable
 
 import torch
@@ -29,14 +29,21 @@ class Mask(Protocol):
 Bias = Callable[[Tensor, Tensor], Tensor]
 """(r) rows, (c) cols -> (h r c), added to the scaled scores.
 
-One with a method `heads(slice) -> Bias` is asked for some heads alone; one with `whole` True is
-asked for rows with all their keys at once, which it reads anyway."""
+One with a method `heads(slice) -> Bias` is asked for some heads alone; one with a method
+`over(rows)`, which works out once what depends on the rows alone and returns (c) cols -> (h r c),
+is asked that way where keys come tile by tile."""
 
 
-def bias_of(bias: Bias, heads: slice, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
+def of_heads(bias: Bias, heads: slice) -> Bias:
     """A bias of some heads only."""
     cut = getattr(bias, "heads", None)
-    return bias(rows, cols)[heads] if cut is None else cut(heads)(rows, cols)
+    return (lambda rows, cols: bias(rows, cols)[heads]) if cut is None else cut(heads)
+
+
+def of_rows(bias: Bias, rows: Int[Tensor, " r"]) -> Callable[[Tensor], Tensor]:
+    """A bias of some rows: (c) cols -> (h r c), or what broadcasts to it."""
+    over = getattr(bias, "over", None)
+    return partial(bias, rows) if over is None else over(rows)
 
 
 @dataclass(frozen=True)
@@ -364,5 +371,5 @@ class QKV:
         return self.replace(
             q=self.q[h : h + 1], k=self.k[g : g + 1], v=self.v[g : g + 1], layer=layer,
             sinks=None if self.sinks is None else self.sinks[h : h + 1],
-            bias=bias and (lambda rows, cols: bias_of(bias, slice(h, h + 1), rows, cols)),
+            bias=bias and of_heads(bias, slice(h, h + 1)),
         )  # fmt: skip

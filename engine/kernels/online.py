@@ -176,6 +176,7 @@ def _piece(
     most = float(q.square().sum(-1).max().sqrt()) * keys.longest if plain else inf
     flat = most < FLAT and stats
 
+    bias = att.bias(heads, rows)
     tiles = keys.over(att.spans(rows))
     area = [b * count * (t.stop - t.start) for t in tiles]
     kept = keys.buffer("scores", sum(area) if stats else max(area))
@@ -192,7 +193,8 @@ def _piece(
         offset += size if stats else 0
         torch.bmm(q, keys.k[..., t.start : t.stop], out=s)
         if not plain:
-            att.finish(s.view(-1, r, s.shape[-1]), heads, rows, keys.key[t.start : t.stop])
+            key = keys.key[t.start : t.stop]
+            att.finish(s.view(-1, r, s.shape[-1]), heads, rows, key, bias)
             s.div_(tau)
         hidden = keys.hidden(rows, t)
         if hidden is not None:

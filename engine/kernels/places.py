@@ -6,7 +6,6 @@ What such a position adds lies on the straight line between those of its two nei
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -88,13 +87,10 @@ class Counted:
     counts from itself back to a key, each as σ of its scaled score; none for keys after it.
 
     Attributes:
-        whole: rows are best asked for with all their keys, which are counted each time.
         q: (h n d) queries, the scale in them. k: (g m d). table: (h L d) embeddings of the counts
             0 … L − 1, the last of all higher ones. frame: what rows may see; hidden keys and
             those of its mask count nothing.
     """
-
-    whole: ClassVar[bool] = True
 
     q: Float[Tensor, "h n d"]
     k: Float[Tensor, "g m d"]
@@ -107,32 +103,71 @@ class Counted:
         groups = slice(start // per, (stop - 1) // per + 1)
         return Counted(self.q[part], self.k[groups], self.table[part], self.frame)
 
-    def place(self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]) -> Float[Tensor, "h r c"]:
-        """How far each query counts to each key, at most L − 1; −1 for keys after the query.
+    def last(self, rows: Int[Tensor, " r"]) -> int:
+        """The key after the last that one of these rows counts."""
+        return min(self.k.shape[1], int(rows.max()) + self.frame.offset + 1)
 
-        Counting goes back from the rows as far as one of them has not reached the most.
+    def counts(self, rows: Int[Tensor, " r"], least: int = 0) -> Float[Tensor, "h r w"]:
+        """How far each query counts to the keys up to the last that a row sees, at most L − 1.
+
+        Counting goes back from the rows to the key `least`, or as far as one of them has not
+        reached the most: to all keys before those it has.
         """
-        at, m, most = rows + self.frame.offset, self.k.shape[1], self.table.shape[1] - 1
-        first, high = int(cols.min()), min(m, int(at.max()) + 1)
+        at, most = rows + self.frame.offset, self.table.shape[1] - 1
+        high = self.last(rows)
         q = self.q[:, rows].unflatten(0, (len(self.k), -1)).flatten(1, 2)
-        found = q.new_full((len(self.q), len(rows), len(cols)), most)
         total = q.new_zeros(len(self.q), len(rows), 1)
-        while high > first and bool((total < most).any()):
-            low = max(first, high - BACK)
+        found = []
+        while high > least and bool((total < most).any()):
+            low = max(least, high - BACK)
             passed = torch.arange(low, high, device=at.device)
             gates = torch.sigmoid(q @ self.k[:, low:high].mT).view(len(self.q), len(rows), -1)
             seen = passed <= at[:, None]
             if (visible := self.frame.visible(rows, passed)) is not None:
                 seen = seen & visible
             count = gates.mul_(seen).flip(-1).cumsum(-1).flip(-1).add_(total)
-            inside = ((cols >= low) & (cols < high)).nonzero()[:, 0]
-            found[..., inside] = count[..., cols[inside] - low].clamp_max_(most)
             total, high = count[..., :1], low
-        return found.masked_fill_(cols > at[:, None], -1)
+            found.insert(0, count)
+        return torch.cat(found, -1).clamp_max_(most) if found else total[..., :0]
+
+    def over(self, rows: Int[Tensor, " r"], least: int = 0) -> Counting:
+        """The bias of some rows, at keys from `least` on."""
+        at = rows + self.frame.offset
+        products, counts = self.q[:, rows] @ self.table.mT, self.counts(rows, least)
+        stop = self.last(rows)
+        start = stop - counts.shape[-1]
+        after = torch.arange(start, stop, device=at.device) > at[:, None]
+        return Counting(
+            start, between(products, counts).masked_fill_(after, 0), products[..., -1:]
+        )
+
+    def place(self, rows: Int[Tensor, " r"], cols: Int[Tensor, " c"]) -> Float[Tensor, "h r c"]:
+        """How far each query counts to each key, at most L − 1; −1 for keys after the query."""
+        counts = self.counts(rows, int(cols.min()))
+        most = counts.new_full((*counts.shape[:2], 1), self.table.shape[1] - 1)
+        found = Counting(self.last(rows) - counts.shape[-1], counts, most)(cols)
+        return found.masked_fill(cols > (rows + self.frame.offset)[:, None], -1)
 
     def __call__(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
-        products, place = self.q[:, rows] @ self.table.mT, self.place(rows, cols)
-        near = (place < self.table.shape[1] - 1).flatten(0, 1).any(0).nonzero()[:, 0]
-        out = products[..., -1:].repeat(1, 1, len(cols))  # what every further key gets
-        out[..., near] = between(products, place[..., near])
+        return self.over(rows, int(cols.min()))(cols)
+
+
+@dataclass(frozen=True, eq=False)
+class Counting:
+    """Numbers of some rows by their keys: one each for keys from `start` on, 0 after the last of
+    these, and one for all keys before."""
+
+    start: int
+    near: Float[Tensor, "h r w"]
+    far: Float[Tensor, "h r 1"]
+
+    def __call__(self, cols: Int[Tensor, " c"]) -> Float[Tensor, "h r c"]:
+        at = cols - self.start
+        if int(at.max()) < 0:
+            return self.far.expand(*self.near.shape[:2], len(cols))
+        if int(at.min()) >= 0 and int(at.max()) < self.near.shape[-1]:
+            return self.near[..., at]
+        out = torch.where(at < 0, self.far, 0).expand(*self.near.shape[:2], len(cols)).clone()
+        inside = (at >= 0) & (at < self.near.shape[-1])
+        out[..., inside] = self.near[..., at[inside]]
         return out

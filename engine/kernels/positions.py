@@ -5,8 +5,8 @@ Distances are query position minus key position, on the keys' axis.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import partial
 from math import log
 
 import torch
@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.contract import Bias, Grid, bias_of
+from engine.contract import Bias, Grid, of_heads, of_rows
 
 BASE = 10_000.0
 """Wavelengths of RoPE run from 2π to nearly 2π times this."""
@@ -186,12 +186,12 @@ class Sum:
     a: Bias
     b: Bias
 
-    @property
-    def whole(self) -> bool:
-        return any(getattr(x, "whole", False) for x in (self.a, self.b))
-
     def heads(self, part: slice) -> Sum:
-        return Sum(partial(bias_of, self.a, part), partial(bias_of, self.b, part))
+        return Sum(of_heads(self.a, part), of_heads(self.b, part))
+
+    def over(self, rows: Tensor) -> Callable[[Tensor], Tensor]:
+        a, b = of_rows(self.a, rows), of_rows(self.b, rows)
+        return lambda cols: a(cols) + b(cols)
 
     def __call__(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"]:
         return self.a(rows, cols) + self.b(rows, cols)

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Frame, Index, as_slice, bias_of, index
+from engine.contract import QKV, Frame, Index, as_slice, index, of_heads, of_rows
 from engine.kernels.normalisers import Normaliser, Softmax
 from engine.kernels.patterns import Pattern, Span
 from engine.kernels.scoring import Dot, Features, Scoring
@@ -79,8 +79,7 @@ class Rows:
     def streams(self) -> bool:
         """True if a row's weights follow from its log-sum-exp, by tiles that heads share."""
         by_row = isinstance(self.normaliser, Softmax) and isinstance(self.scoring, Features)
-        by_tile = not getattr(self.qkv.bias, "whole", False)
-        return by_row and by_tile and not self.pattern.per_head
+        return by_row and not self.pattern.per_head
 
     def spans(self, rows: Int[Tensor, " r"]) -> list[Span]:
         """Spans of keys that hold all that these rows see; never empty, so that a row is a row."""
@@ -132,12 +131,26 @@ class Rows:
             shape = self.frame.heads, self.frame.n
             return torch.full(shape, torch.nan, dtype=self.dtype, device=self.device)
 
-    def finish(self, scores: Tensor, heads: slice, rows: Tensor, cols: Tensor) -> Tensor:
-        """Softcap, bias, mod and the row's own temperature applied, in place."""
+    def bias(self, heads: slice, rows: Tensor) -> Callable[[Tensor], Tensor] | None:
+        """What is added to the scores of some rows, by their keys."""
+        if self.qkv.bias is None:
+            return None
+        return of_rows(of_heads(self.qkv.bias, heads), rows)
+
+    def finish(
+        self,
+        scores: Tensor,
+        heads: slice,
+        rows: Tensor,
+        cols: Tensor,
+        bias: Callable[[Tensor], Tensor] | None = None,
+    ) -> Tensor:
+        """Softcap, bias, mod and the row's own temperature applied, in place; the bias of these
+        rows may be given, where they are asked for again."""
         if (cap := self.qkv.softcap) is not None:
             scores = scores.div_(cap).tanh_().mul_(cap)
-        if self.qkv.bias is not None:
-            scores = scores.add_(bias_of(self.qkv.bias, heads, rows, cols).to(scores))
+        if (bias := bias or self.bias(heads, rows)) is not None:
+            scores = scores.add_(bias(cols).to(scores))
         if self.mod is not None:
             scores = scores.copy_(self.mod(scores, heads, rows, cols))
         if (beta := self.beta(rows)) is not None:

@@ -183,6 +183,12 @@ class Difference(Attention):
             weights = first.weights.addcmul_(second.weights, share, value=-1)
             yield Block(first.rows, first.cols, weights)
 
+    def room(self) -> Float[Tensor, "h n e"]:
+        return self.qkv.v.new_empty(self.frame.heads, self.frame.n, self.qkv.v.shape[-1])
+
+    def weigh(self, block: Block) -> Float[Tensor, "h r e"]:
+        return block.weigh(self.qkv.v)
+
     def window(self, rows: Tensor, cols: Tensor) -> Float[Tensor, "h r c"] | None:
         first, second = (part.window(rows, cols) for part in self.parts)
         assert first is not None and second is not None  # a plain softmax always has one

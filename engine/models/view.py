@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,7 +11,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
-from engine.contract import QKV, Bias, Grid, Layer, Origin, bias_of
+from engine.contract import QKV, Bias, Grid, Layer, Origin, of_heads
 from engine.contract.grid import squares, z_order
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
@@ -65,8 +65,7 @@ class Placed:
 
     def heads(self, some: slice) -> Placed:
         """The bias of some heads."""
-        cut = getattr(self.bias, "heads", None)
-        return Placed(partial(bias_of, self.bias, some) if cut is None else cut(some), self.at)
+        return Placed(of_heads(self.bias, some), self.at)
 
 
 @dataclass(eq=False)

@@ -147,8 +147,20 @@ def test_what_is_added_is_seen_by_distance(kind):
         )
 
 
-def test_cope_asks_for_whole_rows_and_fire_for_none():
-    cope, fire = (engine.attend(made(90), "relative", kind=kind) for kind in ("cope", "fire"))
-    assert fire.streams and not cope.streams
-    ramp = lambda rows, cols: (cols % 3).double().expand(4, len(rows), -1)  # noqa: E731
-    assert not engine.attend(made(90, bias=ramp), "relative", kind="cope").streams
+@pytest.mark.parametrize("far", [6, 400])
+@pytest.mark.parametrize("ramp", [False, True])
+@pytest.mark.parametrize("causal", [False, True])
+def test_cope_streams_its_rows_tile_by_tile(causal, ramp, far):
+    """More rows than a piece has, more keys than a tile or one step of counting has."""
+    bias = lambda rows, cols: (cols % 3).double().expand(4, len(rows), -1)  # noqa: E731
+    qkv = made(1300, causal=causal, bias=bias if ramp else None)
+    table = torch.randn(4, far + 1, 8, generator=torch.Generator().manual_seed(5)).double()
+    how = Relative("cope", far, learned=Learned({"cope": table}))
+    att, expected = how.attend(qkv), how.reference(qkv)
+    assert att.streams
+    summary = att.summary(64)
+    close(summary.output, oracle.output(expected, qkv))
+    close(summary.rows.entropy, torch.special.entr(expected).sum(-1), atol=1e-9, rtol=1e-9)
+    close(summary.rows.max_weight, expected.amax(-1))
+    rows, cols = torch.tensor([3, 700, 1299]), torch.tensor([0, 2, 650, 699, 1280, 1299])
+    close(att.window(rows, cols), expected[:, rows[:, None], cols])

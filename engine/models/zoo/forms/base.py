@@ -126,6 +126,40 @@ class Dense(Form):
 
 
 @dataclass(frozen=True, eq=False)
+class Erasing(Form):
+    """read · (1 + erased)⁻¹: what is read of a memory in which tokens write over each other.
+
+    Attributes:
+        read: what each row reads of each token, before any was written over.
+        erased: strictly lower triangular, how much of each earlier token a token takes off.
+        write: (b h n 1) how much each token writes; 1 if None.
+    """
+
+    read: Float[Tensor, "b h n n"]
+    erased: Float[Tensor, "b h n n"]
+    write: Float[Tensor, "b h n 1"] | None = None
+
+    def weights(self) -> Float[Tensor, "b h n n"]:
+        exact = _solvable(self.erased)
+        w = torch.linalg.solve_triangular(
+            exact, self.read.to(exact), upper=False, left=False, unitriangular=True
+        )
+        return w if self.write is None else w * self.write.mT
+
+    def output(self, v: Float[Tensor, "b h n e"]) -> Float[Tensor, "b h n e"]:
+        """By n·e unknowns, where the weights have n·n."""
+        exact = _solvable(self.erased)
+        written = v.to(exact) if self.write is None else v.to(exact) * self.write
+        kept = torch.linalg.solve_triangular(exact, written, upper=False, unitriangular=True)
+        return (self.read.to(exact) @ kept).to(v)
+
+
+def _solvable(x: Tensor) -> Tensor:
+    """In a precision in which triangular systems can be solved: a half one can't."""
+    return x.to(torch.promote_types(x.dtype, torch.float32))
+
+
+@dataclass(frozen=True, eq=False)
 class Pooled(Form):
     """Weights on summaries, each of which stands for a mean of tokens.
 

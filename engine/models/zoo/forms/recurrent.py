@@ -10,7 +10,16 @@ from engine.mechanisms.infini import Infini
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.log_linear import LogLinear, even
 from engine.mechanisms.memory_tokens import MemoryTokens, merge
-from engine.models.zoo.forms.base import Dense, Form, Given, Mixed, Softmaxed, by_reference, gate
+from engine.models.zoo.forms.base import (
+    Dense,
+    Erasing,
+    Form,
+    Given,
+    Mixed,
+    Softmaxed,
+    by_reference,
+    gate,
+)
 
 
 def linear(mechanism: Linear, given: Given) -> Form:
@@ -34,12 +43,7 @@ def delta(mechanism: Delta, given: Given) -> Form:
     since = (total[..., None] - total[..., None, :]).masked_fill(~given.causal, -torch.inf).exp()
     q, k = F.normalize(given.q, dim=-1), F.normalize(given.k, dim=-1)
     erased = (beta[..., None] * (k @ k.mT) * since).tril(-1)
-    exact = torch.promote_types(erased.dtype, torch.float32)  # which a half precision can't solve
-    read = torch.linalg.solve_triangular(
-        erased.to(exact), ((q @ k.mT) * since).to(exact), upper=False, left=False,
-        unitriangular=True,
-    )  # fmt: skip
-    return Dense(read * beta[..., None, :])
+    return Erasing((q @ k.mT) * since, erased, beta[..., None])
 
 
 def memory_tokens(mechanism: MemoryTokens, given: Given) -> Form:
@@ -88,15 +92,13 @@ def infini(mechanism: Infini, given: Given) -> Form:
     first = (here == 0)[:, None]
     query = (q / (q * before).sum(-1, keepdim=True).masked_fill(first, 1)).masked_fill(first, 0)
     past = here < here[:, None]
-    w = (query @ k.mT) * past
-    if mechanism.update == "delta":  # what earlier segments take off, one triangular system
+    read = (query @ k.mT) * past
+    memory: Form = Dense(read)
+    if mechanism.update == "delta":  # what earlier segments take off
         key = (k / (k * before).sum(-1, keepdim=True).masked_fill(first, 1)).masked_fill(first, 0)
-        w = torch.linalg.solve_triangular(
-            ((key @ k.mT) * past).to(exact), w.to(exact), upper=False, left=False,
-            unitriangular=True,
-        )  # fmt: skip
-    g = torch.sigmoid(given.learned["beta"])[:, None, None] if given.learned else w.new_tensor(0.5)
-    return Mixed(((g.to(w), Dense(w)), (1 - g.to(w), own)))
+        memory = Erasing(read, (key @ k.mT) * past)
+    g = torch.tensor(0.5) if not given.learned else given.learned["beta"].sigmoid()[:, None, None]
+    return Mixed(((g.to(read), memory), (1 - g.to(read), own)))
 
 
 def log_linear(mechanism: LogLinear, given: Given) -> Form:
