@@ -216,6 +216,11 @@ class Mechanism(ABC):
         return ("",)
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        """Parameters that change nothing as the others stand, which pages then don't offer."""
+        return ()
+
+    @property
     def order(self) -> str:
         """What these parameters cost, as `complexity` says it of all."""
         return self.complexity

@@ -206,6 +206,16 @@ class Combined(Mechanism):
             case _:
                 return visible_pairs(qkv)
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        size, fits = self.pattern not in ("all", "hashed"), self.bias in LEARNED
+        bears = {
+            "size": size, "count": self.pattern in ("hashed", "clusters", "blocks"),
+            "s": self.scale == "ssmax", "alpha": self.normaliser == "entmax",
+            "seed": fits or self.pattern in ("hashed", "clusters"),
+        }  # fmt: skip
+        return tuple(name for name, does in bears.items() if not does)
+
     def held(self, qkv: QKV) -> int:
         """What positions, hashes or clusters need, whichever is most."""
         return 2 * 8 * numbers(qkv) + 8 * 4 * qkv.heads * self.count * (qkv.n + qkv.m)

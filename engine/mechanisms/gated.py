@@ -101,6 +101,10 @@ class Gated(Mechanism):
         }
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return ("seed",) if self.gate == "open" else ()
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         return ("",) if self.gate != "open" else ("open",)
 

@@ -139,6 +139,10 @@ class Indexer(Mechanism):
         return selection.largest(index, self.top_k)[..., cols // self.block]
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return () if self.score == "learned" else ("width", "seed")
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         return ("", self.score)
 

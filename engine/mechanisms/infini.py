@@ -139,6 +139,10 @@ class Infini(Mechanism):
         return {} if self.gate == "even" else {"beta": Parameter(torch.zeros(heads))}
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return () if self.gate == "fitted" else ("seed",)
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         return ("", self.update)
 

@@ -103,6 +103,10 @@ class Linear(Mechanism):
         return 3 * 4 * qkv.heads * (qkv.n + qkv.m) * self.width(qkv)
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return () if self.feature_map == "exp" else ("features", "seed")
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         return "", self.feature_map
 

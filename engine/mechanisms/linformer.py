@@ -141,6 +141,10 @@ class Linformer(Mechanism):
         made = replace(self, learned=Learned(found)).attend(qkv)
         return Learned(found, made.fidelity)
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        return () if self.projection == "random" else ("seed",)
+
     def held(self, qkv: QKV) -> int:
         """Dense projections, and the rows of full attention that they are fitted to."""
         if self.projection == "mean":

@@ -150,6 +150,10 @@ class LogLinear(Mechanism):
         }
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return () if self.levels == "fitted" else ("seed",)
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         return ("", self.feature_map)
 

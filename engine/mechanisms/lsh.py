@@ -174,6 +174,10 @@ class Lsh(Mechanism):
         return True
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return ("chunk",) if self.scope == "bucket" else ()
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         chunks = "chunk" if self.scope == "chunk" else ""
         return (chunks, "shared_qk") if self.shared_qk else (chunks,)

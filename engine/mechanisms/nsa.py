@@ -140,6 +140,10 @@ class NSA(Mechanism):
             "b_gate": Parameter(torch.zeros(heads, 3)),
         }
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        return () if self.gate == "fitted" else ("seed",)
+
     def held(self, qkv: QKV) -> int:
         """Keys in float64, blocks' means, choices and gates, and the rows of the fit."""
         rows = 5 * 8 * qkv.heads * min(qkv.n, SAMPLE) * qkv.m

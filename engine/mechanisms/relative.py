@@ -126,6 +126,14 @@ class Relative(Mechanism):
         return sdpa_whole(att) if att.qkv.bias is None else sdpa_blocks(att, 512)
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        bears = {
+            "seed": LEARNED, "max_distance": ("t5", "shaw", "music", "cope"), "part": ("prope",),
+            "stretch": ("yarn",), "length": ("yarn", "fire"), "curve": ("fire",),
+        }  # fmt: skip
+        return tuple(name for name, kinds in bears.items() if self.kind not in kinds)
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         return (self.kind,)
 

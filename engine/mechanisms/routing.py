@@ -173,6 +173,10 @@ class Routed(Mechanism):
         ways = (dense.softmax(qkv, pattern=x) for x in paths)
         return torch.stack([p[..., None] * x for p, x in zip(shares, ways, strict=True)]).sum(0)
 
+    @property
+    def idle(self) -> tuple[str, ...]:
+        return ("seed",) if self.route == "uniform" else ()
+
     def held(self, qkv: QKV) -> int:
         """What the router reads in float64, the gates, and an output a path."""
         wide = qkv.n * (3 * _width(qkv) + 4 * qkv.heads * self.paths)

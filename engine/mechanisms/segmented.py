@@ -133,6 +133,10 @@ class Segmented(Mechanism):
         return self.integrate == "none"
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return ("corrected",) if self.integrate == "none" else ()
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         if self.integrate == "none":
             return ("",)

@@ -109,6 +109,10 @@ class SSMax(Mechanism):
                 return n.log()
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return ("start",) if self.form == "log" else ("b",)
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         if self.form != "log":
             return (self.form,)

@@ -95,6 +95,10 @@ class Window(Mechanism):
         return True
 
     @property
+    def idle(self) -> tuple[str, ...]:
+        return () if self.random else ("seed",)
+
+    @property
     def formulas(self) -> tuple[str, ...]:
         more = (("dilation", self.dilation > 1), ("whole", self.whole), ("random", self.random))
         return ("", *(name for name, there in more if there))

@@ -143,7 +143,6 @@ class WindowCut:
         out: how many earlier keys, or, on an image, how many keys are out of its reach.
     """
 
-    window: int
     wide: int
     sinks: int
     rows: Int[Tensor, " R"]
@@ -160,7 +159,7 @@ def window_cut(shown: Shown) -> WindowCut | None:
     mechanism, frame = shown.mechanism, shown.att.frame
     if not isinstance(mechanism, Window) or shown.qkv is None:
         return None
-    window, sinks = mechanism.window, min(mechanism.sinks, frame.m)
+    sinks = min(mechanism.sinks, frame.m)
     full = shown.full()
     rows, cols = sampled(frame.n), torch.arange(frame.m)
     reach = mechanism.pattern(shown.qkv, 0)
@@ -180,5 +179,5 @@ def window_cut(shown: Shown) -> WindowCut | None:
     out = int((seen & (label < 0))[:before].sum())
     label = label.masked_fill(~seen, -1)
     lost = (whole - near - first).clamp_min(0)
-    wide = window * mechanism.dilation
-    return WindowCut(window, wide, sinks, rows, cells, near, first, lost, label, out)
+    wide = mechanism.window * mechanism.dilation
+    return WindowCut(wide, sinks, rows, cells, near, first, lost, label, out)

@@ -23,6 +23,7 @@ import torch
 import torch.nn.functional as F
 
 import engine
+from engine.spec.spelling import parse_choice
 
 ROOT = Path(__file__).parents[2]
 WIDTH = 64
@@ -83,17 +84,22 @@ def ratios(qkv: engine.QKV, rounds: int, seconds: Callable) -> dict[str, float]:
     }
 
 
-LATER = ("indexer", "nsa", "delta", "log_linear", "infini", "landmark", "forgetting", "gated",
-         "stick_breaking", "differential")  # fmt: skip
+LATER = (
+    "indexer", "nsa", "delta", "log_linear", "infini", "landmark", "forgetting", "gated",
+    "stick_breaking", "ssmax", "differential", "differential:version=2", "relative:kind=cope",
+    "relative:kind=fire", "relative:kind=yarn", "window:dilation=2", "window:random=8",
+)  # fmt: skip
 """Mechanisms whose summary should take at most three times softmax's."""
 
 
 def summaries(n: int, heads: int, rounds: int, device: torch.device) -> dict[str, float]:
     """Median ratio of each mechanism's output, statistics and maps to softmax's, causally."""
     qkv, seconds = made(heads, n, n, True, device), clock(device)
-    base = engine.make("softmax")
-    runs = {key: engine.make(key).fit(qkv) for key in LATER}
-    found: dict[str, list[float]] = {key: [] for key in LATER}
+    base, runs = engine.make("softmax"), {}
+    for text in LATER:
+        key, parameters = parse_choice(text)
+        runs[text] = engine.make(key, **dict(parameters)).fit(qkv)
+    found: dict[str, list[float]] = {text: [] for text in LATER}
     for made_of in (base, *runs.values()):  # warm-up
         made_of.attend(qkv).summary(512)
     for _ in range(rounds):

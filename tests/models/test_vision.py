@@ -1,6 +1,7 @@
 """Image encoders, small and random, read patch by patch: against their own eager attention."""
 
 import json
+import math
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ import transformers
 from engine.mechanisms.softmax import Softmax
 from engine.models import vision
 from engine.models.masks import ModelError
+from engine.models.overview import overview
 from engine.models.vision import load
 from engine.runtime.paths import TINY
 
@@ -120,6 +122,32 @@ def test_the_image_is_shown_as_it_was_given(seen):
     torch.testing.assert_close(
         (shown - middle) / spread, view.given.permute(1, 2, 0), atol=1e-3, rtol=0
     )
+
+
+def test_heads_are_scored_over_patches(seen):
+    """Pair by pair, in Python's own arithmetic."""
+    kind, _, view = seen
+    lead = len(LEADING[kind])
+    places = view.grid.place[lead:].tolist()
+    for i, layer in enumerate(overview(view, 8)):
+        assert len(layer.maps) == layer.heads == 3 and layer.name == str(i)
+        assert math.isnan(layer.scores["induction"][0])
+        for h, w in enumerate(view.attention(i).weights().tolist()):
+            sink = entropy = distance = 0.0
+            for row, here in zip(w[lead:], places, strict=True):
+                total = sum(row[lead:])
+                sink += row[0] / len(places)
+                for x, there in zip(row[lead:], places, strict=True):
+                    share = x / total
+                    entropy -= share * math.log(share) / math.log(16) / 16 if share else 0
+                    walk = abs(here[0] - there[0]) + abs(here[1] - there[1])
+                    distance += share * walk / 16
+            assert layer.scores["entropy"][h] == pytest.approx(entropy, rel=1e-5)
+            assert layer.scores["distance"][h] == pytest.approx(distance, rel=1e-5)
+            expected = (
+                pytest.approx(sink, rel=1e-5) if lead else pytest.approx(math.nan, nan_ok=True)
+            )
+            assert layer.scores["sink"][h] == expected
 
 
 def test_a_patch_that_changes_changes_what_its_position_reads(tmp_path):

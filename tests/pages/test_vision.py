@@ -117,3 +117,27 @@ def test_an_encoders_layers_are_chosen_and_its_own_weights_shown(explore, encode
 def test_what_is_no_encoder_is_refused_in_words(explore):
     page = explore(source="image", lang="zh", **{"s.encoder": "tiny"}).healthy()
     assert any("不读取图像" in words for words in page.words), page.words
+
+
+def test_all_heads_of_an_encoder_are_seen_at_once_and_open_in_explore(page, encoder):
+    opened = page("models", source="image", lang="en", **{"s.encoder": encoder}).healthy()
+    (chart,) = opened.figures
+    assert len(chart["data"][0]["customdata"]) == 6  # three heads in each of two layers
+    assert any(words.startswith("6 heads in 2 layers") for words in opened.words)
+    box = opened.test.selectbox(key="models-shows.en")
+    assert len(box.options) == 5 and not opened.test.get("button_group")
+    box.select("distance").run()
+    assert opened.healthy().said["models-shows"] == "distance"
+    opened.test.button(key="open-sink").click().run()
+    spec = opened.held("picture")
+    assert spec.source == "image" and spec.encoder == encoder
+    assert spec.layer in (0, 1) and isinstance(spec.head, int)
+
+
+@pytest.mark.parametrize(("given", "said"), [
+    ({"source": "image"}, "还没有模型读取这张图像"),
+    ({"source": "planted"}, "模型读取文本或图像"),
+])  # fmt: skip
+def test_the_models_page_says_what_it_needs(page, given, said):
+    opened = page("models", lang="zh", **given).healthy()
+    assert any(words.startswith(said) for words in opened.words), opened.words

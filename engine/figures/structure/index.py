@@ -41,8 +41,13 @@ def pictures(view: Index, context: Context) -> Iterator[Picture]:
 def _map(cells: np.ndarray, found: Beside, name: str, view: Index, context: Context) -> go.Figure:
     """Rows down, blocks across, each row against its own largest; what is read on the index's."""
     theme, t = context.theme, context.t
-    title = {"text": escaped(t(f"index.{name}")), "font": {"size": 15}}
-    shape = figure(theme, 400, title=title, showlegend=False)
+    title = {
+        "text": escaped(t(f"index.{name}")),
+        "font": {"size": 15},
+        "y": 0.97,
+        "yanchor": "top",
+    }
+    shape = figure(theme, 420, title=title, showlegend=False, margin={"t": 48})
     top = np.maximum(cells.max(1, keepdims=True), 1e-12)
     shape.add_trace(
         go.Heatmap(
@@ -62,11 +67,11 @@ def _map(cells: np.ndarray, found: Beside, name: str, view: Index, context: Cont
                 marker={"size": 2.5, "color": theme.accent, "opacity": 0.7},
             )
         )  # fmt: skip
+    ends = -0.5, cells.shape[1] * found.wide - 0.5, context.att.frame.n - 0.5
     across = t("axis.keys") if view.size == 1 else t("route.axis.blocks", size=view.size)
-    shape.update_xaxes(title_text=escaped(across), showgrid=False, zeroline=False)
-    shape.update_yaxes(
-        title_text=escaped(t("axis.queries")), showgrid=False, zeroline=False, autorange="reversed"
-    )
+    bare = {"showgrid": False, "zeroline": False}
+    shape.update_xaxes(title_text=escaped(across), range=ends[:2], **bare)
+    shape.update_yaxes(title_text=escaped(t("axis.queries")), range=[ends[2], ends[0]], **bare)
     return shape
 
 

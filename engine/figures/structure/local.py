@@ -8,6 +8,7 @@ import torch
 
 from engine.figures.base.picture import Context, Picture
 from engine.figures.structure.segments import lost, outlined
+from engine.mechanisms.window import Window
 from engine.structure.segments import window_cut
 
 
@@ -18,11 +19,15 @@ def pictures(context: Context) -> Iterator[Picture]:
         return
     rows, near, first, gone = found.rows, found.near, found.first, found.lost
     total = (near + first + gone).sum().clamp_min(1e-9)
-    notes = ""
+    assert isinstance(context.mechanism, Window)
+    holes = context.mechanism
+    notes = t("segments.dilated", step=holes.dilation) if holes.dilation > 1 else ""
+    notes += t("segments.random", count=holes.random) if holes.random else ""
+    notes += t("segments.whole") if holes.whole and not frame.causal else ""
     if len(rows) < frame.n:
-        notes = t("segments.sampled", rows=len(rows), n=frame.n)
+        notes += t("segments.sampled", rows=len(rows), n=frame.n)
     facts = {
-        "notes": notes, "window": found.window, "sinks": found.sinks,
+        "notes": notes, "window": found.wide, "sinks": found.sinks,
         "lost": float(gone.sum() / total),
         "near": float(near.sum() / total), "first": float(first.sum() / total),
     }  # fmt: skip

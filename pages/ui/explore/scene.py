@@ -19,7 +19,6 @@ from engine.mechanisms.cost import Estimate
 from engine.mechanisms.softmax import Softmax
 from engine.models import Trace
 from engine.models.view import View
-from engine.sources import SOURCES, Identical, Image, Planted
 from engine.sources.arrays import Opened
 from engine.spec.picture import Spec
 from engine.store import fits
@@ -31,9 +30,9 @@ from engine.structure.parts import Part, parts
 from engine.structure.shown import Shown
 from pages.ui.server.desk import DESK, Report
 from pages.ui.server.waiting import Trouble, ask, obtain, seconds_of, took
-from pages.ui.shared import contents, intake
+from pages.ui.shared import intake
 from pages.ui.shared.disk import folder
-from pages.ui.shared.reading import reading, viewing
+from pages.ui.shared.reading import reading, source_of, viewing
 from pages.ui.shared.strings import t
 from pages.ui.url import state
 
@@ -193,21 +192,6 @@ def opened(spec: Spec) -> Opened:
     )  # fmt: skip
 
 
-def source_of(spec: Spec) -> Planted | Identical | Image:
-    """The generated source that is chosen, an upload in it.
-
-    Raises:
-        Trouble: the upload is no longer here.
-    """
-    source = SOURCES[spec.source](**spec.source_arguments())
-    if isinstance(source, Image) and source.upload:
-        kept = contents.get(source.upload)
-        if kept is None or not isinstance(kept[0], bytes):
-            raise Trouble(t("error.gone"))
-        return replace(source, data=kept[0])
-    return source
-
-
 def size_of(made: QKV | Attention) -> int:
     """Bytes that Q, K and V, or a person's own weights, hold."""
     held = (x for x in vars(made).values() if isinstance(x, Tensor))
@@ -249,11 +233,7 @@ def read_of(spec: Spec) -> Trace | View | None:
     """What a model made of the text or the image; None where none reads it."""
     if spec.textual:
         return reading(spec)
-    if not spec.encoder:
-        return None
-    source = source_of(spec)
-    assert isinstance(source, Image)
-    return viewing(spec, source)
+    return viewing(spec) if spec.encoder else None
 
 
 def scene(spec: Spec) -> Scene:

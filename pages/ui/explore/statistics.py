@@ -46,9 +46,13 @@ def statistics(scene: Scene) -> None:
         + "</tr>"
         for h, (head, values) in enumerate(cells)
     )
-    left, right = st.columns([3, 2], gap="large")
-    head = f"<thead><tr><th></th>{top}</tr></thead>"
-    left.html(f'<table class="figures">{head}<tbody>{body}</tbody></table>')
+    table = f"<thead><tr><th></th>{top}</tr></thead><tbody>{body}</tbody>"
+    table = f'<table class="figures">{table}</table>'
+    if scene.attention.row_kind == "signed":  # then rows have no effective tokens
+        st.html(table)
+        return
+    left, right = st.columns([2, 1] if len(shown_stats) > 7 else [3, 2], gap="large")
+    left.html(table)
     figure = rows(
         scene.summary.rows.effective_tokens, scene.summary.rows.visible, head=scene.head,
         query=scene.query, theme=frame.theme(), t=t,

@@ -3,20 +3,18 @@
 import streamlit as st
 
 from engine.contract import Grid
-from engine.sources import Image
 from engine.sources.images import encoded
 from pages.ui.components.patches import patches
-from pages.ui.explore.scene import Scene, source_of
+from pages.ui.explore.scene import Scene
 from pages.ui.server.waiting import obtain
-from pages.ui.shared.reading import viewing
+from pages.ui.shared.reading import image_of, viewing
 from pages.ui.shared.strings import t
 
 
 def image(scene: Scene, grid: Grid, *, tinted: bool, height: int) -> None:
     """The image: in grey under the chosen row's weights, or as it is. A click chooses a patch."""
-    source = source_of(scene.spec)
-    assert isinstance(source, Image)
-    view = viewing(scene.spec, source) if scene.spec.encoder else None
+    source = image_of(scene.spec)
+    view = viewing(scene.spec) if scene.spec.encoder else None
     shown = obtain(
         f"encoded:{scene.spec.source_params}", t("gate.source"),
         lambda report: encoded(source.pixels if view is None else view.pixels, source.kind),

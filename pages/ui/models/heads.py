@@ -8,10 +8,11 @@ from streamlit.delta_generator import DeltaGenerator
 from engine.figures.attention.layers import layers
 from engine.models.finder import Head, ranked
 from engine.models.overview import heads_of
+from engine.models.view import View
 from engine.text import quantities
 from pages.ui.components.chart import chart
 from pages.ui.models.fields import MODELS, SHARES, SHOWS
-from pages.ui.models.shown import Shown
+from pages.ui.models.shown import Heads
 from pages.ui.shared import frame
 from pages.ui.shared.strings import t
 from pages.ui.shared.terms import say
@@ -19,6 +20,7 @@ from pages.ui.url import linked
 
 TOLD = ("previous", "induction", "sink")  # of every head, to the pointer, and of the best beneath
 STANDS_OUT = ("previous", "induction", "duplicate", "sink", "separator", "retrieval")
+OF_PATCHES = ("sink", "entropy", "distance")
 TALLEST = 1_400  # px
 PLACE = 120  # px of a head's place at the most
 LOW = 56  # px of it, though there are many layers, if there is room across
@@ -34,11 +36,11 @@ def number(score: str, value: float) -> str:
     return f"{value:.0%}" if score in SHARES else f"{value:,.1f}"
 
 
-def draw(found: Shown, bar: DeltaGenerator) -> None:
+def draw(found: Heads, bar: DeltaGenerator) -> None:
     """The picture, what stands out beside it, and the sentence."""
     with bar:
         shows = linked.select(
-            MODELS, "shows", t("models.shows"), shown_as, SHOWS, width=230,
+            MODELS, "shows", t("models.shows"), shown_as, told(found), width=230,
             label_visibility="collapsed",
         )  # fmt: skip
     left, right = st.columns([3, 2], gap="large")
@@ -56,6 +58,12 @@ def draw(found: Shown, bar: DeltaGenerator) -> None:
             st.text(t(f"pattern.{shows}.help"))
 
 
+def told(found: Heads) -> list[str]:
+    """What a place can show: of an image, nothing that is told of words."""
+    image = isinstance(found.trace, View)
+    return [one for one in SHOWS if not image or one in ("map", "effective", *OF_PATCHES)]
+
+
 def shown_as(shows: str) -> str:
     """What a place shows, in words."""
     if shows == "map":
@@ -63,7 +71,7 @@ def shown_as(shows: str) -> str:
     return t("models.shows.score", score=t(f"pattern.{shows}"))
 
 
-def picture(found: Shown, shows: str) -> None:
+def picture(found: Heads, shows: str) -> None:
     """Every head in its place; a click opens one."""
     spec, tints = found.spec, None
     if shows != "map":
@@ -75,7 +83,7 @@ def picture(found: Shown, shows: str) -> None:
 
 
 def mosaic(
-    found: Shown,
+    found: Heads,
     key: str,
     on_pick: Callable[[int, int], None],
     score: str = "",
@@ -126,7 +134,7 @@ def tinted(values: Sequence[Sequence[float]], score: str) -> list[list[float]]:
     return [[x if x != x else min(1.0, max(0.0, x / top)) for x in line] for line in values]
 
 
-def fact(found: Shown, layer: int, head: int) -> str:
+def fact(found: Heads, layer: int, head: int) -> str:
     """A line about a head, for the pointer."""
     scores = found.layers[layer].scores
     parts = [found.head_name(layer, head)]
@@ -144,7 +152,7 @@ def best(heads: Sequence[Head], pattern: str) -> Head | None:
     return found[0] if found and found[0].scores[pattern] > 0 else None
 
 
-def stands_out(found: Shown) -> None:
+def stands_out(found: Heads) -> None:
     """For each thing that heads are known to do, the one that does most of it, with a door."""
     heads = heads_of(found.layers)
     with st.container(key="stands-out", gap="xxsmall"):
@@ -164,7 +172,7 @@ def stands_out(found: Shown) -> None:
             )  # fmt: skip
 
 
-def sentence(found: Shown) -> str:
+def sentence(found: Heads) -> str:
     """What is seen, with its numbers."""
     facts = {"heads": found.heads, "layers": len(found.layers)}
     parts = [t("models.says.all", **facts)]

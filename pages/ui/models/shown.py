@@ -1,4 +1,4 @@
-"""A model and what it made of the text: read once, each step through the desk and kept."""
+"""A model and what it made of a text or an image, read once; each step goes through the desk."""
 
 from dataclasses import dataclass
 from urllib.parse import urlencode
@@ -8,11 +8,12 @@ import streamlit as st
 from engine.models import Model, Trace, embedded
 from engine.models.overview import Layer, overview
 from engine.models.proof import vocabulary
+from engine.models.view import View
 from engine.spec.picture import Spec, choice
 from pages.ui.models.fields import MODELS, spelt
 from pages.ui.server.desk import Report
 from pages.ui.server.waiting import obtain
-from pages.ui.shared.reading import model, reading
+from pages.ui.shared.reading import model, reading, viewing
 from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import t
 from pages.ui.url import state
@@ -23,37 +24,21 @@ LEAVING = "models-leaving"
 
 
 @dataclass(frozen=True)
-class Shown:
-    """What the page shows of a choice.
+class Heads:
+    """Every head of a model, on a text or an image.
 
     Attributes:
-        layers: every head of the model, on the text.
+        trace: what the model made of it. layers: all of its heads.
     """
 
     spec: Spec
-    model: Model
-    trace: Trace
+    trace: Trace | View
     layers: list[Layer]
 
     @property
     def heads(self) -> int:
         """How many heads there are in all layers."""
         return sum(layer.heads for layer in self.layers)
-
-    @property
-    def fitting(self) -> Trace:
-        """The text, as much of it as predictions at every token are held of."""
-        most = max(16, LOGITS // self.vocabulary)
-        return self.trace if len(self.trace.tokens) <= most else reading(self.spec, most)
-
-    @property
-    def vocabulary(self) -> int:
-        """How many tokens the model knows."""
-        return vocabulary(self.model.net) or len(self.model.tokenizer)
-
-    def logits_bytes(self, trace: Trace) -> int:
-        """Memory that predictions at every token take, before and after."""
-        return 4 * 4 * len((trace.written or trace.read).tokens) * self.vocabulary
 
     def layer_name(self, layer: int) -> str:
         """What a layer is called: the model's own number, its part where there are several."""
@@ -99,6 +84,29 @@ class Shown:
             MODELS.choose("part", "one")
 
 
+@dataclass(frozen=True)
+class Shown(Heads):
+    """What the page shows of a language model and a text."""
+
+    trace: Trace
+    model: Model
+
+    @property
+    def fitting(self) -> Trace:
+        """The text, as much of it as predictions at every token are held of."""
+        most = max(16, LOGITS // self.vocabulary)
+        return self.trace if len(self.trace.tokens) <= most else reading(self.spec, most)
+
+    @property
+    def vocabulary(self) -> int:
+        """How many tokens the model knows."""
+        return vocabulary(self.model.net) or len(self.model.tokenizer)
+
+    def logits_bytes(self, trace: Trace) -> int:
+        """Memory that predictions at every token take, before and after."""
+        return 4 * 4 * len((trace.written or trace.read).tokens) * self.vocabulary
+
+
 def shown(spec: Spec) -> Shown:
     """What is shown of a choice.
 
@@ -107,15 +115,23 @@ def shown(spec: Spec) -> Shown:
     """
     reader = model(spec.model)
     trace = reading(spec, MOST)
+    return Shown(spec, trace, _layers(spec, spec.model, trace), reader)
 
+
+def seen(spec: Spec) -> Heads:
+    """Every head of the vision model that is chosen, on the image. Raises as `shown`."""
+    view = viewing(spec)
+    return Heads(spec, view, _layers(spec, spec.encoder, view))
+
+
+def _layers(spec: Spec, name: str, trace: Trace | View) -> list[Layer]:
     def work(report: Report) -> list[Layer]:
         return overview(trace, on_layer=lambda done: report(done / max(1, trace.layers)))
 
-    layers = obtain(
-        f"overview:{spec.reading_key()}", t("gate.heads", model=model_name(spec.model)), work,
+    return obtain(
+        f"overview:{spec.reading_key()}", t("gate.heads", model=model_name(name)), work,
         lambda made: sum(4 * layer.maps.numel() for layer in made),
     )  # fmt: skip
-    return Shown(spec, reader, trace, layers)
 
 
 def leave_if_asked() -> None:

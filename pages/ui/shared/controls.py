@@ -180,8 +180,10 @@ def mechanism() -> None:
 
 
 def parameters(spec: Spec, names: Callable[[str], bool] = lambda name: True) -> None:
-    """The mechanism's parameters, as they are used; those alone that `names` is true of."""
+    """The mechanism's parameters, as they are used; those alone that `names` is true of, and that
+    change something as the others stand."""
     values = spec.arguments()
+    idle = MECHANISMS[spec.mechanism](**values).idle
     for name, declared in declarations(MECHANISMS, spec.mechanism).items():
-        if names(name):
+        if names(name) and name not in idle:
             parameter(spec.mechanism, "mechanism", "params", name, declared, values[name])

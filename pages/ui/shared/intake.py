@@ -203,17 +203,17 @@ def _stack(spec: Spec) -> None:
         )  # fmt: skip
 
 
-def source(*, texts: bool = False) -> None:
+def source(*, read: bool = False) -> None:
     """The list of sources, and what the chosen one asks for.
 
     Args:
-        texts: offer texts alone.
+        read: offer only what a model can read: texts and images.
     """
     spec = state.spec()
     options = ["text", *(f"sample:{key}" for key in samples.ids())]
     more = [kind for kind in CONTENT if kind not in ("sample", "text")] + list(SOURCES)
     shown = _value(spec)
-    options += [kind for kind in more if not texts or kind in (*TEXTUAL, shown)]
+    options += [kind for kind in more if not read or kind in (*TEXTUAL, "image", shown)]
     controls.choose(
         t("explore.source"), "source", options, shown, _name, segments=False, on_choose=_choose
     )

@@ -3,6 +3,7 @@
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor, wait
+from dataclasses import replace
 from typing import Protocol, TypeVar, get_args
 
 import streamlit as st
@@ -15,7 +16,7 @@ from engine.models.loading import Step
 from engine.models.view import View
 from engine.models.vision import Viewer
 from engine.runtime.public import public
-from engine.sources import Image, samples
+from engine.sources import SOURCES, Identical, Image, Planted, samples
 from engine.spec.picture import Spec
 from engine.text import quantities
 from pages.ui.server.desk import DESK, POLL, Report
@@ -141,9 +142,31 @@ def _opened(name: str, key: str, load: Callable[..., T]) -> T:
     )  # fmt: skip
 
 
-def viewing(spec: Spec, image: Image) -> View:
-    """What the encoder that is chosen made of an image."""
-    reader = viewer(spec.encoder)
+def source_of(spec: Spec) -> Planted | Identical | Image:
+    """The generated source that is chosen, an upload in it.
+
+    Raises:
+        Trouble: the upload is no longer here.
+    """
+    source = SOURCES[spec.source](**spec.source_arguments())
+    if isinstance(source, Image) and source.upload:
+        kept = contents.get(source.upload)
+        if kept is None or not isinstance(kept[0], bytes):
+            raise Trouble(t("error.gone"))
+        return replace(source, data=kept[0])
+    return source
+
+
+def image_of(spec: Spec) -> Image:
+    """The image that is chosen. Raises as `source_of`."""
+    source = source_of(spec)
+    assert isinstance(source, Image)
+    return source
+
+
+def viewing(spec: Spec) -> View:
+    """What the encoder that is chosen made of the image. Raises as `source_of` and `viewer`."""
+    image, reader = image_of(spec), viewer(spec.encoder)
     return obtain(
         f"view:{spec.reading_key()}", t("gate.viewing", model=model_name(spec.encoder)),
         lambda report: reader.view(
