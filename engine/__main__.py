@@ -261,7 +261,7 @@ def mechanism_table() -> str:
     for key, cls in MECHANISMS.items():
         declared = [f"{name} = {p.default}" for name, p in params_of(cls).items()]
         marks = "" if cls.causal_ok else " (not causal)"
-        cells = (f"`{key}`{marks}", ", ".join(declared) or "–", cls.complexity, cls.paper)
+        cells = (f"`{key}`{marks}", ", ".join(declared) or "–", cls.complexity or "–", cls.paper)
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines)
 

@@ -137,7 +137,7 @@ def _class(path: Path, module: ModuleType, key: str) -> type[Mechanism]:
                 "{file}, line {line}: {name} has a field {field} that is not made by param(…)",
                 file=file, line=line, name=name, field=field.name,
             )  # fmt: skip
-    for said, value in (("key", key), ("complexity", "–")):
+    for said, value in (("key", key), ("complexity", "")):
         if not hasattr(cls, said):
             setattr(cls, said, value)
     cls.family = FAMILY

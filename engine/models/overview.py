@@ -92,7 +92,7 @@ def of_patches(view: View, att: Attention) -> dict[str, list[float]]:
     sums = torch.zeros(3, att.frame.heads, dtype=torch.float64)
     for rows in patches.split(max(1, finder.ROWS * 1024 // (att.frame.heads * att.frame.m))):
         w = att.weights(rows.to(att.device)).double().cpu()
-        v = w[..., lead:] / w[..., lead:].sum(-1, keepdim=True).clamp_min(1e-12)
+        v = w[..., lead:] / w[..., lead:].sum(-1, keepdim=True).clamp_min(1e-300)
         sums[0] += w[..., 0].sum(1)
         sums[1] += torch.special.entr(v).sum((1, 2)) / torch.tensor(max(2, len(patches))).log()
         sums[2] += (v * view.grid.walk(rows, patches)).sum((1, 2))

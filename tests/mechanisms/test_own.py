@@ -81,7 +81,7 @@ def test_the_tutorial_works_as_it_stands(tmp_path, monkeypatch, capsys):
 
 def test_what_a_file_leaves_out_is_taken_from_its_class(tmp_path):
     cls = engine.mechanisms.add(written(tmp_path))
-    assert (cls.key, cls.family, cls.complexity) == ("fading", "own", "–")
+    assert (cls.key, cls.family, cls.complexity) == ("fading", "own", "")
     for tag in ("en", "zh"):
         words = locale(tag)
         assert words["mechanism.fading.name"] == "Fading"

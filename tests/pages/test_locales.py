@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.contract import params_of
+from engine.contract.wording import worded
 from engine.mechanisms import MECHANISMS, Mechanism
 from engine.sources import SOURCES
 from engine.spec.fields import COLOURS, LANGUAGES, POOLS
@@ -83,6 +84,15 @@ def test_facts_agree():
         if not key.endswith(".formula") and facts(words) != facts(WORDS["zh"][key])
     }
     assert not differing
+
+
+@pytest.mark.parametrize("tag", LANGUAGES)
+def test_every_string_takes_its_facts(tag):
+    """Each placeholder is written as one is: numbers fit all of them but a name's."""
+    for key, words in WORDS[tag].items():
+        names = re.findall(r"\{(\w+)", words)
+        if names and not key.endswith(".formula"):
+            assert worded(words, tag, dict.fromkeys(names, 3)), key
 
 
 def test_chinese_is_chinese():

@@ -20,6 +20,7 @@ STATS = (
     "sink_mass",
     "distance",
 )
+ENTROPIES = STATS[:2]
 
 
 def statistics(scene: Scene) -> None:
@@ -27,7 +28,9 @@ def statistics(scene: Scene) -> None:
     st.subheader(t("explore.heads"), anchor=False)
     means = scene.summary.rows.means()
     grid = scene.attention.frame.grid
-    shown_stats = [x for x in STATS if not (grid and x == "distance")]  # which is along a line
+    signed = scene.attention.row_kind == "signed"  # then rows have no entropy
+    left_out = (*(ENTROPIES if signed else ()), *(("distance",) if grid else ()))  # along a line
+    shown_stats = [x for x in STATS if x not in left_out]
     if scene.attention.frame.needles is not None:
         shown_stats.append("needle_mass")
     if scene.attention.row_kind != "stochastic":
@@ -48,7 +51,7 @@ def statistics(scene: Scene) -> None:
     )
     table = f"<thead><tr><th></th>{top}</tr></thead><tbody>{body}</tbody>"
     table = f'<table class="figures">{table}</table>'
-    if scene.attention.row_kind == "signed":  # then rows have no effective tokens
+    if signed:
         st.html(table)
         return
     left, right = st.columns([2, 1] if len(shown_stats) > 7 else [3, 2], gap="large")
@@ -76,7 +79,8 @@ def cost(scene: Scene) -> None:
     if scene.cost.bytes:
         lines.append(t("cost.memory", memory=quantities.memory(scene.cost.bytes)))
     if scene.cost.flops and not scene.weights_only:
-        complexity = engine.make(scene.spec.mechanism, **scene.spec.arguments()).order
+        order = engine.make(scene.spec.mechanism, **scene.spec.arguments()).order
+        said = "cost.flops" if order else "cost.flops.alone"
         flops = quantities.operations(scene.cost.flops)
-        lines.append(t("cost.flops", flops=flops, complexity=complexity))
+        lines.append(t(said, flops=flops, complexity=order))
     st.text(" · ".join(lines))

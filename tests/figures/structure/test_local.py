@@ -55,5 +55,15 @@ def test_the_outline_holds_exactly_what_a_row_sees(causal):
         assert int(keys[0]) - 0.5 in at and int(keys[-1]) + 0.5 in at
 
 
+def test_what_the_outline_cannot_show_is_said():
+    qkv = engine.sources.planted(n=30, heads=2, dim=8)
+    holes = {"window": 4, "sinks": 0, "dilation": 2, "random": 3, "whole": True}
+    found = drawn(qkv, row=3, **holes)["window_cut"]
+    assert found.facts["window"] == 8
+    assert found.facts["notes"] == "segments.dilatedsegments.randomsegments.whole"
+    plain = drawn(qkv, row=3, window=4, sinks=0, whole=False)["window_cut"]
+    assert plain.facts["notes"] == "" and plain.facts["window"] == 4
+
+
 def test_other_mechanisms_have_none():
     assert not drawn(engine.sources.planted(n=60, heads=2), key="softmax")
