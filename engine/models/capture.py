@@ -96,7 +96,7 @@ class Recorder:
             layer with how many are done; what it raises ends the pass.
         seen: the layers, None where not kept. outputs: what the model returned. ended: what
             on_layer raised. rotary: whether the model rotates q and k; if it is said, `attend` is
-            given what each layer knew, too.
+            given what each layer knew, too. only: modules that are layers; all if None.
     """
 
     keep: Collection[int] | None = None
@@ -110,6 +110,7 @@ class Recorder:
     bias: tuple[Tensor, int, Bias] | None = None
     ended: Exception | None = None
     rotary: bool | None = None
+    only: Collection[nn.Module] | None = None
 
     def tell(self, done: int) -> None:
         """Tell `on_layer` how many layers are done, and remember what it raises."""
@@ -152,6 +153,8 @@ def _attention(
                 "it chooses keys in a way of its own ('{name}'), which can't be read", name=name
             )
     recorder = _recorder.get() or Recorder(keep=())
+    if recorder.only is not None and module not in recorder.only:
+        recorder = Recorder(keep=())
     last = recorder.modules[-1] if recorder.modules else None
     less = last is module and differs(module)  # what is taken from the attention before
     number = len(recorder.seen) - less

@@ -20,6 +20,7 @@ from engine.models.files import Files, find, tokenizer_folder
 from engine.models.masks import ModelError
 from engine.models.proof import text_side
 from engine.models.read import Model
+from engine.models.seeing import sight
 from engine.models.zoo.kind import ARCHITECTURE, KIND
 from engine.runtime.devices import pick
 
@@ -64,6 +65,7 @@ def load(
         net, config, head = _open(files, place, dtype)
         tell("tokenizer")
         tokenizer = _tokenizer(files)
+        seen = sight(files, net) if head == "next" else None
     tell("proof")
     length = getattr(config, "max_position_embeddings", None)
     readable = length
@@ -75,7 +77,7 @@ def load(
     trained = getattr(config, "trained_length", None) or length
     return Model(
         files.name, net, tokenizer, place, net.dtype, trained, min(limits, default=None),
-        head == "next", head == "masked",
+        head == "next", head == "masked", seen,
     )  # fmt: skip
 
 

@@ -13,13 +13,15 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from engine.contract import Layer, Refusal
-from engine.models import capture
+from engine.models import capture, seeing
 from engine.models.capture import Recorder, Seen
 from engine.models.masks import ModelError
 from engine.models.names import Place
 from engine.models.pieces import Coded, Pieces
-from engine.models.proof import Proof, asking, prove, returned, two_sided, vocabulary
+from engine.models.proof import IMAGES, Proof, asking, prove, returned, two_sided, vocabulary
+from engine.models.seeing import Sight
 from engine.models.trace import Side, Trace, chosen
+from engine.models.view import Pixels
 
 SPACIOUS, SPARE = 16, 64
 """Of a long text so many characters are encoded for each token that is read, and for some more."""
@@ -53,6 +55,7 @@ class Model:
     context: int | None
     predicts: bool
     fills: bool = False
+    sight: Sight | None = None
     layers: int = field(init=False)
     heads: int = field(init=False)
     key_heads: int = field(init=False)
@@ -66,7 +69,12 @@ class Model:
     def __post_init__(self) -> None:
         self.pieces = Pieces(self.tokenizer)
         self.rotary = any("rotary" in type(m).__name__.lower() for m in self.net.modules())
+        own = self.sight and seeing.tried(self.sight, self.pieces, self.net)
         found = prove(self.net, self.name, self.context, self.device)
+        self.attending = {seen.module for seen in found.seen}
+        if self.sight is not None:
+            read = seeing.tried(self.sight, self.pieces, self.net) if self.attending else None
+            self.sight = self.sight if seeing.agrees(read, own, self.dtype) else None
         self.layers, self.heads, self.key_heads = len(found.places), found.heads, found.key_heads
         self.places, self.weights_only, self.check = found.places, found.reason, found.check
         self.unseen = found.unseen
@@ -113,6 +121,7 @@ class Model:
         on_layer: Callable[[int], None] | None = None,
         characters: bool = False,
         second: str | None = None,
+        image: Pixels | None = None,
     ) -> Trace:
         """One pass over a text, its beginning where it is longer than the model's context.
 
@@ -123,6 +132,8 @@ class Model:
             on_layer: called with how many layers are done; what it raises ends the pass.
             second: a second text (see `second`): what the decoder writes, which is nothing yet if
                 None, or the other text of a pair.
+            image: (H W 3), 0 to 1, which stands before the text unless this has a place for it
+                (`sight.mark`); its tokens are called [IMG1], [IMG2], ….
 
         Raises:
             ModelError: the text is empty, or it can't be read; the message says why.
@@ -132,6 +143,11 @@ class Model:
                 "at least 1 token must be read, not {max_tokens}", max_tokens=max_tokens
             )
         kind = self.second
+        if image is not None:
+            return self.run(
+                self._with_image(text, image, max_tokens), None,
+                Recorder(keep=layers, on_layer=on_layer),
+            )  # fmt: skip
         if second is not None and kind is None:
             raise ModelError("{name} reads one text at a time", name=self.name)
         if second is not None and kind == "pair":
@@ -208,7 +224,7 @@ class Model:
             made["token_type_ids"] = torch.tensor([read.coded.types], device=self.device)
         if written is not None:
             made["decoder_input_ids"] = torch.tensor([written.coded.ids], device=self.device)
-        return made
+        return made | seeing.fitting(self.net, read.more)
 
     def token(self, number: int) -> str:
         """What a token of the vocabulary is called by itself; half a character as its bytes."""
@@ -238,6 +254,22 @@ class Model:
 
     def _side(self, coded: Coded, total: int, about: bool = False) -> Side:
         return Side(coded, self.pieces.named(coded), total, about)
+
+    def _with_image(self, text: str, image: Pixels, max_tokens: int | None) -> Side:
+        """A text and an image, which must be read whole."""
+        if self.sight is None:
+            raise ModelError("{name} can't be read together with an image", name=self.name)
+        coded, more = self.sight.coded(self.pieces, text, image)
+        total = len(coded.ids)
+        limit = min(x for x in (max_tokens, self.context, total) if x is not None)
+        if limit < total:
+            raise ModelError(
+                "the image and the text have {count, plural, one {# token} other {# tokens}} "
+                "together, more than the {limit:,} that are read",
+                count=total, limit=limit,
+            )  # fmt: skip
+        names = self.sight.names(coded, self.pieces.named(coded))
+        return Side(coded, names, total, more=more)
 
     def _written(self, text: str | None, limit: int | None) -> Side:
         """What a decoder reads: the token that it starts with, then the text without its end."""
@@ -275,6 +307,8 @@ class Model:
         self, inputs: dict[str, Tensor], recorder: Recorder, every: bool = False, **more: Any
     ) -> Any:
         count = inputs["input_ids"].shape[1]
+        if inputs.keys() & set(IMAGES):  # the side that sees images attends, too
+            recorder.only = self.attending
         if self.predicts and not every and capture.takes(self.net, "logits_to_keep"):
             more["logits_to_keep"] = 1
         if self.weights_only is not None:

@@ -46,12 +46,14 @@ class Side:
     Attributes:
         coded: its tokens, as many as were read. tokens: what they are called.
         total: how many the text has. about: not to the token, of a far longer one.
+        more: what else the network is given, as an image.
     """
 
     coded: Coded
     tokens: tuple[str, ...]
     total: int
     about: bool = False
+    more: dict[str, Tensor] = field(default_factory=dict)
 
     @cached_property
     def units(self) -> Mapping[str, Int[Tensor, "u 2"]]:
