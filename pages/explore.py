@@ -40,13 +40,13 @@ try:
     with st.container():  # what is waited for has a place of its own, so that nothing moves later
         shown = scene(asked)
 except REFUSED as error:
-    intake.second(second_here)
+    intake.beside(second_here)
     with parameters_here:
         controls.parameters(state.spec())
     choices.refused(worded(error))
     st.stop()
 
-intake.second(second_here)
+intake.beside(second_here)
 with parameters_here:
     if settled:
         trained.settled(shown)

@@ -36,7 +36,7 @@ try:
             found = seen(spec)
         else:
             chooser.opened(name)
-            intake.second(second_here)
+            intake.beside(second_here)
             found = shown(spec)
 except REFUSED as error:
     with st.container(key="trouble"):

@@ -6,6 +6,7 @@ from typing import Any
 
 from engine.contract import Param, Refusal
 from engine.mechanisms import MECHANISMS
+from engine.sources.drawings import DRAWINGS
 from engine.sources.stacks import CROPS
 from engine.spec.spelling import Field, whole, wholes
 
@@ -53,6 +54,10 @@ FIELDS: dict[str, Param] = {
     "second": Field(
         str, "", fits=lambda value: isinstance(value, str) and len(value) <= LONGEST_TEXT,
         said=f"≤ {LONGEST_TEXT:,}",
+    ),
+    "picture": Field(
+        str, "", fits=lambda value: value == "" or value in DRAWINGS or _DIGEST(value),
+        said=", ".join(DRAWINGS),
     ),
     "by": Param(str, "tokens", choices=READINGS),
     "item": Field(int, 0, read=whole, fits=_count(0), said="≥ 0"),

@@ -5,10 +5,10 @@ choices are equal specs. Of a mechanism's parameters all that were chosen are ke
 the text. Making one is strict; reading what a URL says of it (`spec.links`) is lenient.
 
 URL keys: `sample` `text` `file` `arrays` or `source` (where Q, K, V come from), `s.*` (its
-parameters), `model` `second` `by` `item` `crop` `sight` `layer` `mechanism` `m.*` (its own),
-`trained`, `with` (what stands beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by column),
-`column` `head` `query` `colour` `pool` `group` `block` `grouping` `hide` `zoom` `lang`. A command
-line takes the same, after `--`.
+parameters), `model` `second` `picture` `by` `item` `crop` `sight` `layer` `mechanism` `m.*` (its
+own), `trained`, `with` (what stands beside it, with commas) `m2.*` `m3.*` `m4.*` (theirs, by
+column), `column` `head` `query` `colour` `pool` `group` `block` `grouping` `hide` `zoom` `lang`. A
+command line takes the same, after `--`.
 """
 
 import hashlib
@@ -64,11 +64,12 @@ class Spec:
         content: the sample's id, the text itself (2,000 characters at most), or a digest.
         source_params: of a generated source, those not at their defaults.
         model: one that comes with the project ("tiny"), a folder or a hub id. second: a second
-            text: what its decoder writes, or the other text of a pair; "" for none. by: what it
-            reads one by one, "tokens" or "characters". item, crop: of a person's own weights, the
-            text of the batch, and which keys are kept where there are more than tokens. sight:
-            "own", or "both" ways where the layer looks back only, which is not the model's own
-            attention. layer: None = the model's own pick.
+            text: what its decoder writes, or the other text of a pair; "" for none. picture: an
+            image that it reads with the text, a drawing's id or an upload's digest; "" for none.
+            by: what it reads one by one, "tokens" or "characters". item, crop: of a person's own
+            weights, the text of the batch, and which keys are kept where there are more than
+            tokens. sight: "own", or "both" ways where the layer looks back only, which is not the
+            model's own attention. layer: None = the model's own pick.
         mechanism, params: a key of MECHANISMS and those parameters that were chosen; the others
             suit what is attended (`suited`).
         trained: "same", the mechanism is applied to the Q and K of `model`, or "own", to those of
@@ -92,6 +93,7 @@ class Spec:
     source_params: Pairs = ()
     model: str = FIELDS["model"].default
     second: str = FIELDS["second"].default
+    picture: str = FIELDS["picture"].default
     by: str = FIELDS["by"].default
     item: int = FIELDS["item"].default
     crop: Crop = FIELDS["crop"].default
@@ -202,7 +204,8 @@ class Spec:
 
     @property
     def _read(self) -> tuple[str, ...]:
-        return (self.model, self.by, *filter(None, [self.second]))
+        more = (self.second, self.picture)
+        return (self.model, self.by, *(more if any(more) else ()))
 
     def attention_key(self) -> str:
         """What decides the weights, as a string for caches."""
@@ -218,9 +221,8 @@ class Spec:
         if "mechanism" in changes and "params" not in changes:
             changes["params"] = ()
         new = replace(self, **changes)
-        if (new.source, new.content, new.source_params, new.by, new.second) == (
-            self.source, self.content, self.source_params, self.by, self.second,
-        ):  # fmt: skip
+        told = ("source", "content", "source_params", "by", "second", "picture")
+        if all(getattr(new, name) == getattr(self, name) for name in told):
             return new
         stale = {"query": None, "zoom": None, "hide": tuple(i for i in new.hide if i == 0)}
         return replace(new, **{k: v for k, v in stale.items() if k not in changes})

@@ -8,6 +8,7 @@ from typing import Any
 from engine.contract import Refusal
 from engine.mechanisms.base import Mechanism
 from engine.models import embedded
+from engine.sources.drawings import DRAWINGS
 from engine.spec.picture import Spec
 
 CELLS = 512
@@ -66,9 +67,17 @@ def _given(spec: Spec, text: str) -> list[str]:
         if spec.second:
             more["second"] = spec.second
         lines = ["from engine.models.embedded import folder_of\n"] if own else []
+        first = ["text"] if not spec.picture else ["text", "image=image"]
+        if spec.picture in DRAWINGS:
+            lines.append(f"image = engine.sources.Image({spec.picture!r}).pixels")
+        elif spec.picture:
+            lines += [
+                'data = open("image", "rb").read()  # the file that was uploaded',
+                f"image = engine.sources.Image(upload={spec.picture!r}, data=data).pixels",
+            ]
         lines += [
             f"text = {text!r}",
-            f"trace = engine.models.load({where}).{_called('read', more, 'text')}",
+            f"trace = engine.models.load({where}).{_called('read', more, *first)}",
             f"qkv = trace.layer({spec.layer})",
         ]
     else:

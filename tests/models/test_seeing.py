@@ -81,14 +81,20 @@ def idefics3():
 KINDS = {"llava": llava, "gemma3": gemma3, "idefics3": idefics3}
 
 
+def saved(kind, folder):
+    """A random model of a kind with its processor, saved; and the tokens that an image has."""
+    torch.manual_seed(0)
+    net, processor, count = KINDS[kind]()
+    lively(net, 4).eval().save_pretrained(folder)
+    processor.save_pretrained(folder)
+    return net, processor, count
+
+
 @pytest.fixture(scope="module", params=KINDS)
 def seen(request, tmp_path_factory):
     """The network, its processor, how many tokens an image has, and the model as it is opened."""
-    torch.manual_seed(0)
-    net, processor, count = KINDS[request.param]()
     folder = tmp_path_factory.mktemp(request.param)
-    lively(net, 4).eval().save_pretrained(folder)
-    processor.save_pretrained(folder)
+    net, processor, count = saved(request.param, folder)
     return net, processor, count, load(folder, "cpu")
 
 

@@ -8,6 +8,7 @@ from engine.mechanisms import MECHANISMS
 from engine.models.vision import load
 from engine.sources import Image
 from pages.ui.shared import contents
+from tests.models.test_seeing import saved
 from tests.models.test_vision import made
 from tests.pages.conftest import Page
 from tests.sources.test_image import Pillow, file
@@ -142,3 +143,38 @@ def test_all_heads_of_an_encoder_are_seen_at_once_and_open_in_explore(page, enco
 def test_the_models_page_says_what_it_needs(page, given, said):
     opened = page("models", lang="zh", **given).healthy()
     assert any(words.startswith(said) for words in opened.words), opened.words
+
+
+@pytest.fixture(scope="module")
+def reader(tmp_path_factory):
+    """A small random model of text and image, as a folder."""
+    folder = tmp_path_factory.mktemp("reader")
+    saved("llava", folder)
+    return str(folder)
+
+
+def test_an_image_is_read_beside_a_text_where_the_model_takes_one(explore, reader):
+    given = {"text": "the quick fox", "model": reader, "lang": "en"}
+    page = explore(**given).healthy()
+    box = page.test.selectbox(key="picture.en")
+    assert box.value == "" and len(box.options) == 4
+    box.set_value("house").run()
+    assert page.healthy().said["picture"] == "house"
+    assert any("[IMG16]" in x.proto.body for x in page.test.get("html"))
+    assert page.test.get("imgs")
+    data = file(Pillow.new("RGB", (40, 20), (10, 200, 30)))
+    other = explore(**given, picture=contents.keep(data, "mine.png")).healthy()
+    assert any("[IMG16]" in x.proto.body for x in other.test.get("html"))
+    assert other.test.selectbox(key="picture.en").value == "upload"
+
+
+def test_an_image_for_a_model_of_texts_is_refused_in_words(explore):
+    page = explore(text="the quick fox", picture="house", lang="zh").healthy()
+    assert any("无法与图像一同读取" in words for words in page.words), page.words
+
+
+def test_heads_are_seen_with_the_image_in_place(page, reader):
+    opened = page("models", text="the quick fox", model=reader, picture="chequers", lang="en")
+    assert any(words.startswith("8 heads in 2 layers") for words in opened.healthy().words)
+    assert "[IMG1]" in json.dumps(page("models", text="the quick fox", model=reader,
+        picture="chequers", **{"models-part": "off"}).healthy().words)  # fmt: skip

@@ -13,6 +13,7 @@ from engine.contract import Param
 from engine.contract.params import FAR, params_of
 from engine.mechanisms import MECHANISMS
 from engine.sources import SOURCES
+from engine.sources.drawings import DRAWINGS
 from engine.spec.fields import (
     COLOURS,
     CONTENT,
@@ -79,6 +80,8 @@ def specs(draw):
         content="" if content is None else draw(content),
         source_params=draw(pairs(SOURCES, source)),
         model=draw(st.sampled_from(("tiny", "/some/folder with spaces", "owner/name", "模型"))),
+        second=draw(st.just("") | NAMES),
+        picture=draw(st.sampled_from(("", *DRAWINGS)) | DIGESTS),
         by=draw(st.sampled_from(READINGS)),
         sight=draw(st.sampled_from(SIGHTS)),
         layer=draw(st.none() | POSITIONS),

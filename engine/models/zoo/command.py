@@ -99,15 +99,10 @@ def write_cards(args: argparse.Namespace) -> None:
     held: dict[str, str] = {}
     for name in args.only or (*KINDS, *SEEDS):
         folder = args.out / name
-        if not (folder / "model.safetensors").exists():
-            continue
-        found = json.loads((folder / "card.json").read_text("utf-8"))
-        known = found.get("measured", {})
-        if known.keys() >= PARTS.keys():
+        if not (folder / "model.safetensors").exists() or complete(folder / "card.json"):
             continue
         held = held or unseen(training.given(args))
-        print(f"{name}: measuring {', '.join(x for x in PARTS if x not in known)}", flush=True)
-        write_json(folder / "card.json", found | {"measured": measure(folder, held, known)})
+        write_card(folder, held)
         if name in SEEDS:
             (folder / "model.safetensors").unlink()
     found = measured(args.out)
@@ -116,6 +111,25 @@ def write_cards(args: argparse.Namespace) -> None:
             (args.out / name / "README.md").write_text(cards.readme(name, card), "utf-8")
     if found:
         (args.out / "README.md").write_text(cards.overview(found), "utf-8")
+
+
+def complete(card: Path) -> bool:
+    """Whether a card has all its figures."""
+    return json.loads(card.read_text("utf-8")).get("measured", {}).keys() >= PARTS.keys()
+
+
+def write_card(folder: Path, held: dict[str, str]) -> None:
+    """Measure a model, and keep each part as it is done: some take minutes, and a run may be cut
+    off."""
+    card = folder / "card.json"
+    found = json.loads(card.read_text("utf-8"))
+    known = found.get("measured", {}) | found.pop("measuring", {})
+    missing = ", ".join(name for name in PARTS if name not in known)
+    print(f"{folder.name}: measuring {missing}", flush=True)
+    parts = measure(
+        folder, held, known, lambda done: write_json(card, found | {"measuring": done})
+    )
+    write_json(card, found | {"measured": parts})
 
 
 def overview(out: Path, names: list[str]) -> str:

@@ -297,13 +297,21 @@ PARTS: dict[str, Callable[[Subject], Any]] = {
 
 
 def measure(
-    folder: Path, held_out: Mapping[str, str], known: Mapping[str, Any] | None = None
+    folder: Path,
+    held_out: Mapping[str, str],
+    known: Mapping[str, Any] | None = None,
+    on_part: Callable[[dict[str, Any]], None] | None = None,
 ) -> dict[str, Any]:
     """All figures of the card of a model in a folder.
 
     Args:
         held_out: language -> an unseen book. known: parts that are there already, and are kept.
+        on_part: called after each part with all that there are.
     """
-    known = known or {}
+    known, found = known or {}, {}
     subject = Subject(folder, held_out)
-    return {name: known[name] if name in known else part(subject) for name, part in PARTS.items()}
+    for name, part in PARTS.items():
+        found[name] = known[name] if name in known else part(subject)
+        if on_part is not None:
+            on_part(dict(known) | found)
+    return found

@@ -12,6 +12,7 @@ from engine.runtime.public import listed, public
 from engine.sources import SOURCES, samples
 from engine.sources.arrays import Contents
 from engine.sources.arrays import contents as unpacked
+from engine.sources.drawings import DRAWINGS
 from engine.sources.stacks import CROPS
 from engine.spec.fields import CONTENT, LONGEST_TEXT, READINGS, TEXTUAL
 from engine.spec.picture import Spec
@@ -21,7 +22,7 @@ from pages.ui.server.limits import limits
 from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import contents, controls
 from pages.ui.shared.guard import REFUSED
-from pages.ui.shared.reading import key_of
+from pages.ui.shared.reading import key_of, picture_of
 from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import language, t
 from pages.ui.url import state
@@ -246,11 +247,16 @@ def source(*, read: bool = False) -> None:
                 )
 
 
-def second(place: DeltaGenerator) -> None:
-    """The second text, where the model that is open reads two."""
+def beside(place: DeltaGenerator) -> None:
+    """What the model that is open reads beside the text: a second one, or an image."""
     spec = state.spec()
     opened = DESK.kept.get(key_of(spec.model)) if spec.textual else None
-    if not isinstance(opened, Model) or opened.second is None:
+    if not isinstance(opened, Model):
+        return
+    if opened.sight is not None:
+        with place:
+            _seen(spec)
+    if opened.second is None:
         return
     key = f"second-{opened.second}"
     controls.follow(key, spec.second)
@@ -261,6 +267,40 @@ def second(place: DeltaGenerator) -> None:
             on_change=lambda: state.change(second=st.session_state[key]),
             placeholder=t(f"explore.second.{opened.second}.hint"),
         )  # fmt: skip
+
+
+def _seen(spec: Spec) -> None:
+    """Which image: none, a drawing, or a person's own."""
+
+    def picked(option: str) -> None:
+        st.session_state["seen"] = option
+        if option != "upload":
+            state.change(picture=option)
+
+    def dropped() -> None:
+        if (upload := st.session_state["upload-picture"]) is not None:
+            state.change(picture=contents.keep(upload.getvalue(), upload.name))
+
+    own = spec.picture and spec.picture not in DRAWINGS
+    shown = "upload" if own or st.session_state.get("seen") == "upload" else spec.picture
+    words = {"": t("explore.picture.none")} | {
+        one: t(f"source.image.param.sample.{one}") for one in (*DRAWINGS, "upload")
+    }
+    controls.choose(
+        t("explore.picture"), "picture", list(words), shown, words.__getitem__, segments=False,
+        help=t("explore.picture.help"), on_choose=picked,
+    )  # fmt: skip
+    if shown == "upload":
+        st.file_uploader(
+            t("explore.upload.image"), type=UPLOADS["image"], key="upload-picture",
+            on_change=dropped, help=t("explore.upload.image.help"),
+        )  # fmt: skip
+    try:
+        image = picture_of(spec)
+    except REFUSED:
+        return  # said where the map would be
+    if image is not None:
+        st.image(image, width="stretch")
 
 
 def layer(names: Mapping[int, str], chosen: int | None, change: Callable[..., None]) -> None:

@@ -13,11 +13,12 @@ import engine
 from engine.models import Model, ModelError, Trace, embedded, vision
 from engine.models.facts import Facts, arrived, describe, free_memory
 from engine.models.loading import Step
-from engine.models.view import View
+from engine.models.view import Pixels, View
 from engine.models.vision import Viewer
 from engine.runtime.public import public
 from engine.sources import SOURCES, Identical, Image, Planted, samples
-from engine.spec.picture import Spec
+from engine.sources.drawings import DRAWINGS
+from engine.spec.picture import DEFAULT, Spec
 from engine.text import quantities
 from pages.ui.server.desk import DESK, POLL, Report
 from pages.ui.server.waiting import LARGE, Trouble, obtain
@@ -194,6 +195,18 @@ def text_of(spec: Spec) -> str:
     return kept[0]
 
 
+def picture_of(spec: Spec) -> Pixels | None:
+    """The image that the model reads beside the text.
+
+    Raises:
+        Trouble: it is no longer here.
+    """
+    if not spec.picture:
+        return None
+    key = "sample" if spec.picture in DRAWINGS else "upload"
+    return image_of(DEFAULT.replace(source="image", source_params=((key, spec.picture),))).pixels
+
+
 def reading(spec: Spec, most: int | None = None) -> Trace:
     """What a model made of the text, and of the second one where it reads two: a decoder writes
     the first again where none is given.
@@ -201,19 +214,19 @@ def reading(spec: Spec, most: int | None = None) -> Trace:
     Args:
         most: tokens that are read at most.
     """
-    text = text_of(spec)
+    text, image = text_of(spec), picture_of(spec)
     reader = model(spec.model)
     second = spec.second if reader.second else ""
     if reader.second == "decoder" and not second:
         second = text
     size = len(text.encode("utf-8", "replace")) + len(second.encode("utf-8", "replace"))
-    whole = most is None or size < most
+    whole = most is None or (image is None and size < most)
 
     def work(report: Report) -> Trace:
         return reader.read(
             text, None if whole else most, characters=spec.by == "characters",
             on_layer=lambda done: report(done / max(1, reader.layers)),
-            second=second or None,
+            second=second or None, image=image,
         )  # fmt: skip
 
     return obtain(
