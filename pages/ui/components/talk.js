@@ -13,6 +13,7 @@ import { loadPlotly } from "./plotly.js";
 const TYPE = 1.5; // times as large as on a page
 const HINTED = 6000; // ms
 const SMALLEST = 9; // px
+const SMALL = 2 / 3; // of a projector's picture, from which type stays as large
 
 /**
  * @template {keyof HTMLElementTagNameMap} K
@@ -485,7 +486,7 @@ class Talk extends Component {
     }
     if (this.closed || !plot.isConnected) return;
     const unit = Math.min(this.slide.clientWidth / 1280, this.slide.clientHeight / 720);
-    const times = TYPE * Math.max(0.5, unit) * (beside > 2 ? 0.85 : 1);
+    const times = TYPE * Math.max(SMALL, unit) * (beside > 2 ? 0.85 : 1);
     const layout = {
       ...enlarged(figure.layout, times),
       autosize: true,
