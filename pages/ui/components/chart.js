@@ -4,7 +4,7 @@ import { lookOf } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { loadPlotly } from "./plotly.js";
 import { relit } from "./relit.js";
-import { measured, savedWidth, take, takingMenu, wrapped } from "./taking.js";
+import { folded, savedWidth, take, takingMenu } from "./taking.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { ChartData, Plot } from "./data" */
@@ -13,8 +13,6 @@ const NEAR = "300px"; // what is this near to the window is drawn at once
 const IDLE = 2000; // ms that the rest waits at most
 const MAP = ".hm:not([data-drawn])"; // a map that is on its way: it is drawn first
 const TURN = 30; // ms between looks for it
-const MARK = 56; // px of a legend, beside its names
-const NAMED = 13; // px, of their type
 
 /** @extends {Component<ChartData>} */
 class Chart extends Component {
@@ -71,26 +69,16 @@ class Chart extends Component {
     const first = !this.drawn;
     this.drawn = figure;
     const { data, layout } = JSON.parse(figure);
-    this.fold(data);
+    folded(data, this.plot);
     const own = { autosize: true, width: undefined, height };
     const config = { displayModeBar: false, responsive: false };
     await window.Plotly.react(this.plot, data, { ...layout, ...own }, config);
     this.plot.setAttribute("role", "img");
-    this.plot.setAttribute("aria-label", this.data.alt || this.named(layout));
+    this.plot.setAttribute(
+      "aria-label",
+      this.data.alt || this.named(layout) || this.data.about.join(" "),
+    );
     if (first) this.plot.on("plotly_click", ({ points }) => this.pick(points));
-  }
-
-  /**
-   * Names in the legend that are wider than a phone, in several lines: Plotly would cut them off.
-   *
-   * @param {{ name?: string }[]} traces
-   */
-  fold(traces) {
-    const room = this.plot.clientWidth - MARK;
-    const width = measured(`${NAMED}px ${getComputedStyle(this.root).fontFamily}`);
-    for (const trace of traces)
-      if (trace.name && width(trace.name) > room)
-        trace.name = wrapped(trace.name, room, width).join("<br>");
   }
 
   /**

@@ -4,7 +4,7 @@ import { lookOf } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { loadPlotly } from "./plotly.js";
 import { relit } from "./relit.js";
-import { savedWidth, take, takingMenu } from "./taking.js";
+import { folded, savedWidth, take, takingMenu } from "./taking.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { Change, MovingData, Plot } from "./data" */
@@ -106,6 +106,7 @@ class Moving extends Component {
     if (!window.Plotly) return;
     this.turn += 1;
     const traces = figure.data.map((trace, i) => ({ ...trace, ...change.traces?.[i] }));
+    folded(traces, this.plot);
     const own = { autosize: true, width: undefined, height, datarevision: this.turn };
     const layout = { ...figure.layout, ...change.layout, ...own };
     const config = { displayModeBar: false, responsive: false };

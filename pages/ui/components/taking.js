@@ -10,6 +10,7 @@ const RIM = 16; // px around the figure and its caption
 const CAPTION = 13; // px, of the caption
 const LEADING = 19; // px
 const FINE = 10.5; // px, of the address
+const MARK = 56; // px of a legend on the page, beside its names
 const WRITTEN = 400; // characters of an address that are written out
 export const FORMS = ["svg", "png2", "png4", "pdf", "html"];
 
@@ -50,10 +51,25 @@ export function wrapped(words, room, width) {
  *
  * @param {string} font
  */
-export function measured(font) {
+function measured(font) {
   const context = document.createElement("canvas").getContext("2d");
   if (context) context.font = font;
   return (/** @type {string} */ words) => context?.measureText(words).width ?? 0;
+}
+
+/**
+ * Names in a figure's legend that are wider than it, as on a phone, in several lines: Plotly would
+ * cut them off.
+ *
+ * @param {{ name?: string }[]} traces
+ * @param {Element} plot
+ */
+export function folded(traces, plot) {
+  const room = plot.clientWidth - MARK;
+  const width = measured(`${CAPTION}px ${getComputedStyle(plot).fontFamily}`);
+  for (const trace of traces)
+    if (trace.name && width(trace.name) > room)
+      trace.name = wrapped(trace.name, room, width).join("<br>");
 }
 
 /**
