@@ -119,6 +119,7 @@ def test_a_talk_from_the_first_key_to_the_page_at_home(browser: Browser, tmp_pat
             at(speaker, place)
             seen[place] = numbers(page)
         assert page.inner_text(".tk-title")
+        expect(page.get_by_test_id("stDialog")).to_be_hidden()  # that there is no server
         server.start()
         returned(tab, "3.1")
         assert page.evaluate("document.fullscreenElement?.classList.contains('tk')")

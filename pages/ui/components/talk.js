@@ -13,6 +13,7 @@ import { loadPlotly } from "./plotly.js";
 const TYPE = 1.5; // times as large as on a page
 const HINTED = 6000; // ms
 const SMALLEST = 9; // px
+const PLAYS = "tk-plays"; // the whole page, while a talk stands on it
 const SMALL = 2 / 3; // of a projector's picture, from which type stays as large
 
 /**
@@ -59,6 +60,7 @@ class Talk extends Component {
     this.listen(this.part("help"), "click", () => this.toggle("help", false));
     this.listen(this.part("faults"), "click", () => this.toggle("faults", false));
     this.listen(this.part("blank"), "click", () => this.dark(false));
+    document.documentElement.classList.add(PLAYS);
     this.channel.onmessage = ({ data }) => this.hear(data);
     this.watch(this.slide, () => this.draw(true));
     this.ticking = setInterval(() => this.tick(), 500);
@@ -74,6 +76,7 @@ class Talk extends Component {
 
   close() {
     super.close();
+    document.documentElement.classList.remove(PLAYS);
     clearInterval(this.ticking);
     this.channel.close();
     void this.wake?.release().catch(() => {});
