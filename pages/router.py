@@ -60,7 +60,7 @@ header(
     strings.t,
     page=page.title,
     note=strings.t(f"link.{beyond}") if beyond else "",
-    draft=draft.held().to_json() if draft.held().scenes else "",
+    draft=draft.saved(),
     told=draft.told(),
     on_keep=None if page.url_path == "talk" else keep,
     on_restore=draft.restore,

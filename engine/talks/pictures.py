@@ -41,8 +41,12 @@ Panel = dict[str, Any]
 
 CELLS = 160
 """Cells a side of a map: on a projector no more can be told apart."""
+ROWS = 300
+"""Pixels that strips share, before a projector's type enlarges them."""
 SMALL = 48
 """Cells a side of each head's map."""
+INSIDE = {"x": 1, "xanchor": "right", "y": 1, "yanchor": "top", "len": 0.5}
+"""Where a scale stands in a map's upper right corner."""
 READABLE = 360
 """Tokens of a text that are large enough to be read from the last row."""
 
@@ -154,14 +158,11 @@ def called(made: Attended, t: Say) -> Callable[[int, str], str]:
 
 def row_said(made: Attended, t: Say) -> str:
     """What the chosen row does."""
-    att, removed = made.attention, None
-    if att.hidden_keys is not None:
-        removed = float(att.removed(slice(made.row, made.row + 1))[made.head])
+    att = made.attention
     at = made.row + max(0, att.frame.m - att.frame.n)
     return sentence(
-        made.look, at, att.row_kind, called(made, t), t, patches=att.frame.grid is not None,
-        removed=removed,
-    )  # fmt: skip
+        made.look, at, att.row_kind, called(made, t), t, patches=att.frame.grid is not None
+    )
 
 
 def provenance(made: Attended, t: Say) -> str:
@@ -278,7 +279,7 @@ def row_of(others: Sequence[Attended], made: Attended, theme: Theme, t: Say) -> 
     return strips(
         rows, full.weights(here)[made.head, 0].float().cpu(), theme=theme, t=t, keys=frame.tokens,
         query=min(made.row + max(0, frame.m - frame.n), frame.m - 1),
-        log=made.spec.colour == "log",
+        log=made.spec.colour == "log", height=ROWS // len(rows),
     )  # fmt: skip
 
 
@@ -311,6 +312,8 @@ def compare(beat: Beat, studio: Studio, theme: Theme, t: Say) -> Drawn:
         if one.shares:  # one scale, said once
             figure.update_traces(zmax=max(tops), selector={"type": "heatmap"})
             figure.update_traces(showscale=i == len(columns) - 1, selector={"type": "heatmap"})
+            if full.attention.frame.causal:  # where no map has anything, so that all are as wide
+                figure.update_traces(colorbar=INSIDE, selector={"type": "heatmap"})
         if i:
             figure.update_yaxes(title_text="")
         effective = float(one.stats.effective_tokens[one.head, one.row])

@@ -28,28 +28,58 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             item.add_marker("browser")
 
 
+class Server:
+    """A script that Streamlit runs on a free port, which it keeps: it can go and come again.
+
+    Attributes:
+        address: where it answers while it runs.
+    """
+
+    def __init__(self, script: str | Path, kept: Path, **environment: str) -> None:
+        """What it keeps on disk goes to a folder, `kept`."""
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.address = f"http://127.0.0.1:{port}"
+        run = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
+        self.command = run
+        # one thread: beside a browser on few cores, more of them wait for each other
+        own = {"OMP_NUM_THREADS": "1", "ATTENTION_EXPLORER_CACHE": str(kept)}
+        self.environment = os.environ | own | environment
+
+    def start(self) -> None:
+        """Run it; back when it answers."""
+        self.process = subprocess.Popen(self.command, cwd=ROOT, env=self.environment)
+        for _ in range(SECONDS * 4):
+            try:
+                urllib.request.urlopen(f"{self.address}/_stcore/health", timeout=1)
+                break
+            except OSError:
+                assert self.process.poll() is None, "the app did not start"
+                time.sleep(0.25)
+
+    def stop(self) -> None:
+        """End it; back when it is gone."""
+        self.process.terminate()
+        self.process.wait(10)
+
+
+@contextmanager
+def running(script: str | Path, kept: Path, **environment: str) -> Iterator[Server]:
+    """A server that runs, and is ended at the end."""
+    server = Server(script, kept, **environment)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.stop()
+
+
 @contextmanager
 def served(script: str | Path, kept: Path, **environment: str) -> Iterator[str]:
     """The address of a script that Streamlit runs; what it keeps on disk goes to a folder."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    command = [sys.executable, "-m", "streamlit", "run", str(script), f"--server.port={port}"]
-    # one thread: beside a browser on few cores, more of them wait for each other
-    own = {"OMP_NUM_THREADS": "1", "ATTENTION_EXPLORER_CACHE": str(kept)}
-    server = subprocess.Popen(command, cwd=ROOT, env=os.environ | own | environment)
-    try:
-        for _ in range(SECONDS * 4):
-            try:
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/_stcore/health", timeout=1)
-                break
-            except OSError:
-                assert server.poll() is None, "the app did not start"
-                time.sleep(0.25)
-        yield f"http://127.0.0.1:{port}"
-    finally:
-        server.terminate()
-        server.wait(10)
+    with running(script, kept, **environment) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="session")

@@ -9,7 +9,11 @@ import pytest
 from PIL import Image
 from playwright.sync_api import Browser, Page
 
+from engine.figures.base.theme import DARK, LIGHT
+from tests.browser.conftest import Tab
+
 MAP = "explore?lang=en&mechanism=window&layer=1&head=2"
+UNCHARTED = (".tt", ".te", ".pc.over")
 
 
 @pytest.fixture
@@ -18,7 +22,8 @@ def taken(tab, tmp_path: Path) -> Callable[[str, str, str], Path]:
 
     def save(path: str, figure: str, form: str) -> Path:
         page: Page = tab.open(path)
-        page.locator(f"{figure} .main-svg").first.wait_for()
+        drawn = figure if figure in UNCHARTED else f"{figure} .main-svg"
+        page.locator(drawn).first.wait_for()
         tab.settled()
         page.locator(figure).first.hover()
         menu = page.locator(f"{figure} .sv").first
@@ -44,6 +49,46 @@ def test_a_map_as_svg(taken):
     assert "⁨␣rock⁩" in svg  # tokens are named on the axes
     assert re.search(r'<a href="http://127[^"]*mechanism=window', svg)
     assert "#ab4609" not in svg  # the row that the page speaks of is not framed
+
+
+@pytest.mark.parametrize(
+    ("tab", "path", "figure", "count", "said"),
+    [
+        ({"color_scheme": "dark"}, MAP, ".tt", ("<text", 90), "rock"),
+        ({}, "models?lang=en&models-part=one", ".te", ("<text", 90), "<path"),
+        (
+            {"color_scheme": "dark"}, "explore?lang=en&source=image&s.grid=8&head=0",
+            ".pc.over", ("<rect", 64), "0.0",
+        ),
+    ],
+    indirect=["tab"],
+)  # fmt: skip
+def test_what_is_not_a_chart_as_svg(taken, figure, path, count, said):
+    """A text, its lines, an image: drawn on light paper in either theme."""
+    svg = taken(path, figure, "svg").read_text("utf-8")
+    element, least = count
+    assert svg.count(element) >= least and said in svg
+    assert f'height="100%" fill="{LIGHT.paper}"' in svg
+    ink = set(re.findall(r'<text[^>]* fill="(#[0-9a-f]{6})"', svg))
+    assert LIGHT.ink in ink and DARK.ink not in ink
+    assert re.search(r'<a href="http://127', svg)
+
+
+def test_a_dark_chart_is_saved_on_light_paper(browser: Browser, address: str, tmp_path: Path):
+    context = browser.new_context(color_scheme="dark", viewport={"width": 1440, "height": 900})
+    page = Tab(context.new_page(), address).open("dilution?lang=en&lab=theory")
+    page.locator(".ct .main-svg").first.wait_for()
+    page.locator(".ct").first.hover()
+    menu = page.locator(".ct .sv").first
+    menu.locator("summary").click()
+    with page.expect_download() as download:
+        menu.locator('[data-take="svg"]').click()
+    download.value.save_as(tmp_path / "chart.svg")
+    svg = (tmp_path / "chart.svg").read_text("utf-8")
+    colours = ["rgb({}, {}, {})".format(*bytes.fromhex(one[1:])) for one in DARK.lines]
+    assert not [colour for colour in colours if colour in svg]
+    assert f'fill="{LIGHT.paper}"' in svg
+    context.close()
 
 
 @pytest.mark.parametrize(("form", "scale"), [("png2", 2), ("png4", 4)])

@@ -57,19 +57,27 @@ test("type grows wherever it stands, lines with it, and numbers stay", () => {
   const layout = {
     font: { size: 13, family: "x" },
     xaxis: { tickfont: { size: 10 }, range: [0, 9], title: { font: { size: 12 } } },
+    uniformtext: { minsize: 11, mode: "hide" },
     annotations: [{ font: { size: 12 }, x: 3 }],
     margin: { t: 36, b: 8, pad: 0 },
   };
   assert.deepEqual(enlarged(layout, 2), {
     font: { size: 26, family: "x" },
-    xaxis: { tickfont: { size: 20 }, range: [0, 9], title: { font: { size: 24 } } },
+    xaxis: {
+      tickfont: { size: 20 },
+      range: [0, 9],
+      title: { font: { size: 24 } },
+      ticklabelstandoff: 5,
+    },
+    uniformtext: { minsize: 22, mode: "hide" },
     annotations: [{ font: { size: 24 }, x: 3 }],
     margin: { t: 72, b: 16, pad: 0 },
   });
   assert.deepEqual(enlarged({ margin: { t: 36 } }, 0.75), { margin: { t: 36 } }); // on a phone
-  assert.deepEqual(enlarged([{ line: { width: 2 }, y: [1] }], 4), [
-    { line: { width: 4 }, y: [1] },
-  ]);
+  assert.deepEqual(
+    enlarged([{ line: { width: 2 }, marker: { size: 3 }, y: [1], yaxis: "y2" }], 4),
+    [{ line: { width: 4 }, marker: { size: 12 }, y: [1], yaxis: "y2" }],
+  );
 });
 
 test("a clock counts minutes past an hour", () => {

@@ -5,6 +5,7 @@ import pytest
 from engine.contract import Refusal
 from engine.spec import talk as talks
 from engine.spec.talk import Scene, Talk
+from pages.ui.server.desk import GIVEN, Store
 from pages.ui.shared import contents
 from pages.ui.talk import OPEN, draft, ready
 
@@ -88,6 +89,27 @@ def test_a_talk_of_ones_own_plays_by_a_name_that_another_window_knows(own):
     press(own, "play-own")
     found, faults = ready.find(own.said["talk"])
     assert found == OWN and not faults
+
+
+def test_a_talk_that_plays_is_found_by_a_server_that_was_started_anew(monkeypatch):
+    name = ready.named(OWN)
+    monkeypatch.setattr(contents, "_store", Store(GIVEN))
+    found, faults = ready.find(name)
+    assert found == OWN and not faults
+
+
+def test_a_session_without_a_talk_leaves_the_one_that_the_browser_has(monkeypatch):
+    monkeypatch.setattr(draft.st, "session_state", {})
+    monkeypatch.setattr(draft, "spoken", str)
+    assert draft.saved() is None
+    draft.restore(OWN.to_json())
+    assert draft.saved() == OWN.to_json()
+    draft.remove(0)
+    draft.remove(0)
+    assert draft.saved() == ""
+    draft.st.session_state.clear()
+    draft.restore("no talk")  # it is said, and not asked for again
+    assert draft.saved() == "" and draft.told()[1]
 
 
 def test_a_page_is_kept_with_its_state_and_its_text(monkeypatch):

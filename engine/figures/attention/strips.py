@@ -16,8 +16,8 @@ POINTS = 512
 """Bars of a strip; of a longer text a bar stands for several keys."""
 STRIP, AROUND = 88, 64
 """Heights in pixels, of a strip with its name, and of what surrounds them."""
-NAME = 0.26
-"""Share of a strip that its name takes."""
+NAME = 23
+"""Pixels of a strip that its name takes."""
 
 
 def furthest(values: np.ndarray, cells: Cells) -> np.ndarray:
@@ -38,6 +38,7 @@ def strips(
     query: int | None = None,
     log: bool = False,
     named: str | None = None,
+    height: int = STRIP,
 ) -> go.Figure:
     """Weights of one query along the text.
 
@@ -46,7 +47,7 @@ def strips(
             attention. keys: all tokens' names. cols: the stretch that is shown; all if None.
         query: the key at the query's own position, marked.
         log: a logarithmic height, where no weight is below 0. named: what the reference is called,
-            if it is not full attention.
+            if it is not full attention. height: of a strip, in pixels.
     """
     given = array(reference)
     start, stop = cols or (0, len(given))
@@ -57,7 +58,7 @@ def strips(
     top = max([float(outline.max(initial=0)), *(float(w.max(initial=0)) for _, w in lines)]) or 1.0
     low = min(0.0, *(float(w.min(initial=0)) for _, w in lines))
     log = log and low == 0
-    shape = figure(theme, STRIP * len(lines) + AROUND, bargap=0, showlegend=False)
+    shape = figure(theme, height * len(lines) + AROUND, bargap=0, showlegend=False)
     for i, (name, w) in enumerate(lines):
         axis = "y" if i == 0 else f"y{i + 1}"
         base = 1 - (i + 1) / len(lines)
@@ -84,7 +85,7 @@ def strips(
         shape.update_layout(
             {
                 "yaxis" + ("" if i == 0 else str(i + 1)): {
-                    "domain": [base, base + (1 - NAME) / len(lines)],
+                    "domain": [base, base + (1 - NAME / height) / len(lines)],
                     "anchor": "x",
                     "range": [np.log10(top) - 4, np.log10(top)] if log else [low, top * 1.02],
                     "type": "log" if log else "linear",
@@ -95,6 +96,8 @@ def strips(
                 }
             }
         )
+    if len(lines) == 1:
+        shape.update_yaxes(title_text=escaped(t("colour.weight.bar")))
     shape.update_xaxes(
         title_text=escaped(t("axis.keys")), range=[start - 0.5, stop - 0.5], showgrid=False,
         anchor="y" if len(lines) == 1 else f"y{len(lines)}", **ticks(keys, start, stop),

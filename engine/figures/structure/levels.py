@@ -266,6 +266,9 @@ def shares(
 def pictures(view: Levels, context: Context) -> Iterator[Picture]:
     """Shares inside shares, entropy by level, and where full attention differs."""
     att, theme, t, tokens = context.att, context.theme, context.t, context.tokens
+    if tokens is not None and att.hidden_keys is not None:  # what is set aside names nothing
+        aside = set(att.hidden_keys.tolist())
+        tokens = ["" if i in aside else token for i, token in enumerate(tokens)]
     tree = Tree.nested(view.units)
     row = context.weights(context.here())[0].cpu()
     key = min(max(0, context.row + max(0, att.frame.m - att.frame.n)), att.frame.m - 1)

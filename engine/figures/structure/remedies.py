@@ -9,8 +9,8 @@ import numpy as np
 import plotly.graph_objects as go
 
 from engine.figures.attention.rows import stretches
+from engine.figures.attention.strips import AROUND, strips
 from engine.figures.attention.strips import POINTS as BARS
-from engine.figures.attention.strips import strips
 from engine.figures.base.picture import Context, Picture
 from engine.figures.base.theme import Theme, Words, figure
 from engine.figures.structure import remedy_curves, remedy_parts
@@ -60,11 +60,12 @@ def one_row(found: remedies.Row, context: Context, mechanism: Mechanism) -> Iter
         kind = "" if not zeros else "_pattern" if mechanism.selects else "_sparse"
         yield Picture(f"remedy_rank{kind}", shape, facts)
     shape = strips(
-        [(names[1], after)], before, theme=theme, t=t, keys=context.tokens, query=context.row
-    )
+        [(names[1], after)], before, theme=theme, t=t, keys=context.tokens, query=context.row,
+        height=240 - AROUND,
+    )  # fmt: skip
     most, width = int(np.abs(after - before).argmax()), Cells(0, len(before), BARS).width
     yield Picture(
-        "remedy_text_pooled" if width > 1 else "remedy_text", shape.update_layout(height=240),
+        "remedy_text_pooled" if width > 1 else "remedy_text", shape,
         {"row": context.row, "key": most, "before": before[most], "after": after[most],
          "stretch": width},
     )  # fmt: skip

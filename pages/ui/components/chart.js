@@ -3,7 +3,8 @@
 import { lookOf } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { loadPlotly } from "./plotly.js";
-import { savedWidth, take, takingMenu } from "./taking.js";
+import { relit } from "./relit.js";
+import { folded, savedWidth, take, takingMenu } from "./taking.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { ChartData, Plot } from "./data" */
@@ -68,11 +69,15 @@ class Chart extends Component {
     const first = !this.drawn;
     this.drawn = figure;
     const { data, layout } = JSON.parse(figure);
+    folded(data, this.plot);
     const own = { autosize: true, width: undefined, height };
     const config = { displayModeBar: false, responsive: false };
     await window.Plotly.react(this.plot, data, { ...layout, ...own }, config);
     this.plot.setAttribute("role", "img");
-    this.plot.setAttribute("aria-label", this.data.alt || this.named(layout));
+    this.plot.setAttribute(
+      "aria-label",
+      this.data.alt || this.named(layout) || this.data.about.join(" "),
+    );
     if (first) this.plot.on("plotly_click", ({ points }) => this.pick(points));
   }
 
@@ -95,11 +100,13 @@ class Chart extends Component {
   /** @param {string} form */
   async save(form) {
     const { data, plot } = this;
+    const { light } = data.looks;
+    const look = lookOf(this.root, data.looks);
     await take(form, {
       ...{ about: data.about, file: data.file, plotly: data.plotly, language: data.language },
-      ...{ figure: { data: plot.data, layout: plot.layout }, legend: [], words: data.words },
+      ...{ figure: relit({ data: plot.data, layout: plot.layout }, look, light), legend: [] },
       ...{ width: savedWidth(plot), height: data.height, link: location.href },
-      ...{ look: lookOf(this.root, data.looks), font: getComputedStyle(this.root).fontFamily },
+      ...{ look: light, font: getComputedStyle(this.root).fontFamily, words: data.words },
     });
   }
 }

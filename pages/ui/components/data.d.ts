@@ -19,8 +19,8 @@ export type Looks = Record<"light" | "dark", Look>;
 
 export interface HeaderData {
   page: string;
-  /** The person's own talk, as its file; "" if there is none. */
-  draft: string;
+  /** The person's own talk, as its file; "" if it was emptied, null if the session has none yet. */
+  draft: string | null;
   /** Words to say, and their number. */
   told: string;
   turn: number;
@@ -226,7 +226,7 @@ export interface Cell {
 
 // -- tokens -----------------------------------------------------------------------------------
 
-export interface TokensData {
+export interface TokensData extends Partial<About> {
   /** null: a further byte of the character before it. */
   tokens: (string | null)[];
   names: Record<number, string>;
@@ -260,7 +260,7 @@ export interface HeadLines {
   aside: number[];
   outside: number[];
 }
-export interface EdgesData {
+export interface EdgesData extends Partial<About> {
   /** null: a further byte of the character before it. */
   from: (string | null)[];
   to: (string | null)[];
@@ -286,7 +286,7 @@ export interface Strand {
 
 // -- patches ----------------------------------------------------------------------------------
 
-export interface PatchesData {
+export interface PatchesData extends Partial<About> {
   /** As a data URL. */
   image: string;
   rows: number;
@@ -399,9 +399,15 @@ export interface About {
   plotly: string;
   language: string;
 }
+/** A drawing without a library: what stands inside of an SVG. */
+export interface Still {
+  svg: string;
+  width: number;
+  height: number;
+}
 /** A figure with all that it says of itself. */
 export interface Taken extends About {
-  figure: { data: object[]; layout: object };
+  figure: { data: object[]; layout: object } | Still;
   width: number;
   /** Without the caption. */
   height: number;

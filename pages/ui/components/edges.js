@@ -4,6 +4,8 @@ import { curve, share, strands, strongest, through } from "./bundle.js";
 import { arrow, clamp, fill, isolated, lookOf, same } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { linesOf } from "./lines.js";
+import { inLight, stillOf } from "./still.js";
+import { takeStill, takingMenu } from "./taking.js";
 
 /** @import { End } from "./bundle.js" */
 /** @import { Given } from "./component.js" */
@@ -46,6 +48,18 @@ class Edges extends Component {
     this.listen(this.view, "click", (event) => this.lock(this.end(event.target)));
     this.listen(this.view, "keydown", (event) => this.key(event));
     this.watch(this.view, () => this.draw());
+    if (this.data.file) takingMenu(this.part("save"), this.data.words, (form) => this.save(form));
+  }
+
+  /** @param {string} form */
+  async save(form) {
+    const [still, legend] = inLight(this, () => [
+      stillOf(this.view),
+      this.data.heads.map(
+        ({ name }, i) => /** @type {[string, string]} */ ([this.colour(i), name]),
+      ),
+    ]);
+    await takeStill(form, still, legend, this);
   }
 
   /** @param {EdgesData} [old] */

@@ -7,12 +7,13 @@ import streamlit as st
 
 from engine.structure.edges import Lines
 from engine.text.tokens import direction, flowing, joining, shown
+from pages.ui.components import taking
 from pages.ui.components.looks import LOOKS, registered, script, styles, words
 
 component = registered(
     "attention_edges",
     html=styles("edges.html"),
-    css=styles("edges.css"),
+    css=styles("taking.css", "edges.css"),
     js=script("edges.js"),
     isolate_styles=False,
 )
@@ -80,7 +81,10 @@ def token_lines(
             "chosen": chosen,
             "height": height,
             "looks": LOOKS,
-            "words": words(t, "edges", WORDS, "token said head x") | {"note": note},
+            "words": words(t, "edges", WORDS, "token said head x")
+            | {"note": note}
+            | taking.said(t),
+            **taking.about(key),
         },
         on_choose_change=chose,
     )

@@ -11,6 +11,8 @@ import { loadPlotly } from "./plotly.js";
 const NARROW = "(max-width: 48rem)"; // where Streamlit draws the sidebar over the page
 const TOLD = 4000; // ms
 const DRAFT = "attention-explorer-talk";
+const APP = '[data-testid="stApp"]';
+const CONNECTION = "data-test-connection-state";
 
 /**
  * A key by itself, where nothing is typed.
@@ -51,6 +53,7 @@ class Header extends Component {
       );
       if (link && matchMedia(NARROW).matches) this.fold();
     });
+    this.greet();
   }
 
   /** @param {HeaderData} [old] */
@@ -64,6 +67,24 @@ class Header extends Component {
     this.copy.title = words.copy_help;
     this.copy.setAttribute("aria-label", words.copy_help);
     document.body.style.setProperty("--page", JSON.stringify(page));
+  }
+
+  /**
+   * A server that was started anew knows nothing of the page until it is asked for it: before that
+   * the first button that is pressed would not be heard.
+   */
+  greet() {
+    const app = document.querySelector(APP);
+    if (!app) return;
+    const there = () => app.getAttribute(CONNECTION) === "CONNECTED";
+    let before = there();
+    const watcher = new MutationObserver(() => {
+      const now = there();
+      if (now && !before) this.trigger("back", { turn: Date.now() });
+      before = now;
+    });
+    watcher.observe(app, { attributes: true, attributeFilter: [CONNECTION] });
+    this.closing.signal.addEventListener("abort", () => watcher.disconnect());
   }
 
   /** What the page shows becomes a scene of the person's talk. */
@@ -80,8 +101,8 @@ class Header extends Component {
     const { draft } = this.data;
     try {
       if (draft) localStorage.setItem(DRAFT, draft);
-      else if (old?.draft) localStorage.removeItem(DRAFT);
-      else if (!old) {
+      else if (draft === "" && old?.draft) localStorage.removeItem(DRAFT);
+      else if (draft === null) {
         const text = localStorage.getItem(DRAFT);
         if (text) this.trigger("restore", { text });
       }

@@ -43,7 +43,7 @@ def header(
     *,
     page: str,
     note: str = "",
-    draft: str = "",
+    draft: str | None = None,
     told: tuple[int, str] = (0, ""),
     on_keep: Callable[[], None] | None = None,
     on_restore: Callable[[str], None] | None = None,
@@ -53,8 +53,9 @@ def header(
     Args:
         t: words, `component.header.*`. page: its name. note: what a person who follows the link
             needs besides, said when it is copied.
-        draft: the person's own talk, which the browser keeps; "" if there is none. told: words to
-            say, and their number. on_keep: called when what is shown is to be kept as a scene.
+        draft: the person's own talk, which the browser keeps; "" if it was emptied; None: what the
+            browser has is asked for. told: words to say, and their number.
+        on_keep: called when what is shown is to be kept as a scene.
         on_restore: called with a talk that the browser has and the session has not.
     """
 
@@ -82,4 +83,5 @@ def header(
             },
             on_keep_change=kept,
             on_restore_change=restored,
+            on_back_change=lambda: None,  # that the page is asked for is all
         )

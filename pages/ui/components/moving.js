@@ -3,7 +3,8 @@
 import { lookOf } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { loadPlotly } from "./plotly.js";
-import { savedWidth, take, takingMenu } from "./taking.js";
+import { relit } from "./relit.js";
+import { folded, savedWidth, take, takingMenu } from "./taking.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { Change, MovingData, Plot } from "./data" */
@@ -105,6 +106,7 @@ class Moving extends Component {
     if (!window.Plotly) return;
     this.turn += 1;
     const traces = figure.data.map((trace, i) => ({ ...trace, ...change.traces?.[i] }));
+    folded(traces, this.plot);
     const own = { autosize: true, width: undefined, height, datarevision: this.turn };
     const layout = { ...figure.layout, ...change.layout, ...own };
     const config = { displayModeBar: false, responsive: false };
@@ -121,12 +123,14 @@ class Moving extends Component {
    */
   async save(form) {
     const { data, plot } = this;
+    const { light } = data.looks;
+    const look = lookOf(this.root, data.looks);
     const said = [data.labels[this.at], this.part("note").textContent ?? ""].filter(Boolean);
     await take(form, {
       ...{ about: [...data.about, ...said], file: data.file, plotly: data.plotly },
-      ...{ figure: { data: plot.data, layout: plot.layout }, legend: [], words: data.words },
+      ...{ figure: relit({ data: plot.data, layout: plot.layout }, look, light), legend: [] },
       ...{ width: savedWidth(plot), height: data.height, link: location.href },
-      ...{ look: lookOf(this.root, data.looks), font: getComputedStyle(this.root).fontFamily },
+      ...{ look: light, font: getComputedStyle(this.root).fontFamily, words: data.words },
       language: data.language,
     });
   }

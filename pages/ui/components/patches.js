@@ -13,6 +13,8 @@ import {
 } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { tinting } from "./lines.js";
+import { inLight } from "./still.js";
+import { scaleLegend, takeStill, takingMenu } from "./taking.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { PatchesData } from "./data" */
@@ -51,6 +53,51 @@ class Patches extends Component {
     });
     this.listen(this.frame, "blur", () => this.hush());
     this.listen(this.frame, "keydown", (event) => this.key(event));
+    takingMenu(this.part("save"), this.data.words, (form) => this.save(form));
+  }
+
+  /** @param {string} form */
+  async save(form) {
+    const { data } = this;
+    const still = inLight(this, () => this.still());
+    const { light } = data.looks;
+    const weights = data.weights ?? [];
+    const most = data.signed ? Math.max(...weights.map(Math.abs)) : null;
+    const log = data.log && !data.signed;
+    const { top, low } = tinting(weights, most, log);
+    const colours = data.signed ? light.signed : light.weight;
+    const scale = scaleLegend(colours, data.signed ? -top : low, top, log);
+    await takeStill(form, still, weights.length ? scale : [], this);
+  }
+
+  /** The image, grey where it is under tints, a rectangle for each, and the chosen patch's frame. */
+  still() {
+    const { rows, cols, place, chosen, weights, looks } = this.data;
+    const [width, height] = [this.frame.clientWidth, this.frame.clientHeight];
+    const [wide, tall] = [width / cols, height / rows];
+    const copy = document.createElement("canvas");
+    [copy.width, copy.height] = [2 * width, 2 * height];
+    const context = copy.getContext("2d");
+    if (context && weights) context.filter = "grayscale(1)";
+    context?.drawImage(this.image, 0, 0, copy.width, copy.height);
+    const parts = [`<image href="${copy.toDataURL()}" width="${width}" height="${height}"/>`];
+    const tints = this.canvas.getContext("2d")?.getImageData(0, 0, cols, rows).data ?? [];
+    /** @type {(r: number, c: number) => string} */
+    const box = (r, c) => `x="${c * wide}" y="${r * tall}" width="${wide}" height="${tall}"`;
+    for (const [r, c] of place) {
+      if (r < 0 || !weights) continue;
+      const [red, green, blue, alpha] = tints.slice(4 * (r * cols + c));
+      const share = (alpha / 255).toFixed(2);
+      parts.push(
+        `<rect ${box(r, c)} fill="rgb(${red},${green},${blue})" fill-opacity="${share}"/>`,
+      );
+    }
+    const [r, c] = place[chosen] ?? [-1, -1];
+    if (r >= 0)
+      parts.push(
+        `<rect ${box(r, c)} fill="none" stroke="${looks.light.accent}" stroke-width="3"/>`,
+      );
+    return { svg: parts.join(""), width, height };
   }
 
   update() {

@@ -2,17 +2,18 @@
 
 import base64
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import Any
 
 import streamlit as st
 
 from engine.contract import Grid
-from pages.ui.components.looks import LOOKS, registered, script, words
+from pages.ui.components import taking
+from pages.ui.components.looks import LOOKS, registered, script, styles, words
 
 HTML = """
 <div class="pc">
   <div class="pc-legend"></div>
+  <div class="pc-save sv"></div>
   <div class="pc-apart" hidden></div>
   <div class="pc-frame" tabindex="0" role="group">
     <img class="pc-image" alt="" draggable="false">
@@ -27,7 +28,7 @@ HTML = """
 component = registered(
     "attention_patches",
     html=HTML,
-    css=Path(__file__).with_name("patches.css").read_text("utf-8"),
+    css=styles("taking.css", "patches.css"),
     js=script("patches.js"),
     isolate_styles=False,
 )
@@ -83,7 +84,8 @@ def patches(
             "log": log,
             "height": height,
             "looks": LOOKS,
-            "words": words(t, "patches", WORDS, "r c x"),
+            "words": words(t, "patches", WORDS, "r c x") | taking.said(t),
+            **taking.about(key),
         },
         on_choose_change=chose,
     )

@@ -92,8 +92,11 @@ const broader = (margin, times) =>
     ]),
   );
 
+// of an axis' numbers: large ones of two axes run into each other where these meet
+const APART = { ticklabelstandoff: 5 };
+
 /**
- * A figure for the last row: every size of a font larger, whatever it is of, and lines thicker.
+ * A figure for the last row: every size of a font larger, whatever it is of, points, too, and lines thicker.
  *
  * @template T
  * @param {T} value
@@ -108,6 +111,13 @@ export function enlarged(value, times) {
       Object.entries(value).map(([key, one]) => {
         if (/font$/i.test(key) && one && typeof one.size === "number")
           return [key, { ...one, size: one.size * times }];
+        if (/^[xy]axis\d*$/.test(key) && typeof one === "object")
+          // in a trace it is a name
+          return [key, { ...enlarged(one, times), ...APART }];
+        if (key === "marker" && typeof one?.size === "number")
+          return [key, { ...enlarged(one, times), size: one.size * times }];
+        if (key === "uniformtext" && typeof one.minsize === "number")
+          return [key, { ...one, minsize: one.minsize * times }];
         if (key === "margin" && one && typeof one === "object")
           return [key, broader(one, Math.max(1, times))]; // what stands in it is larger, too
         if (key === "line" && one && typeof one.width === "number")

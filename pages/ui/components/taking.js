@@ -1,15 +1,16 @@
 // A figure to take away: with a caption and a link to its state, and without the page around it.
 
-import { escaped } from "./common.js";
+import { escaped, mixed, number } from "./common.js";
 import { pdfOf } from "./pdf.js";
 import { loadPlotly } from "./plotly.js";
 
-/** @import { Taken, Words } from "./data" */
+/** @import { About, Looks, Still, Taken, Words } from "./data" */
 
 const RIM = 16; // px around the figure and its caption
 const CAPTION = 13; // px, of the caption
 const LEADING = 19; // px
 const FINE = 10.5; // px, of the address
+const MARK = 56; // px of a legend on the page, beside its names
 const WRITTEN = 400; // characters of an address that are written out
 export const FORMS = ["svg", "png2", "png4", "pdf", "html"];
 
@@ -45,11 +46,30 @@ export function wrapped(words, room, width) {
   return lines.map((line) => line.trimEnd()).filter(Boolean);
 }
 
-/** @param {string} font */
+/**
+ * How wide words are in a type, px.
+ *
+ * @param {string} font
+ */
 function measured(font) {
   const context = document.createElement("canvas").getContext("2d");
   if (context) context.font = font;
   return (/** @type {string} */ words) => context?.measureText(words).width ?? 0;
+}
+
+/**
+ * Names in a figure's legend that are wider than it, as on a phone, in several lines: Plotly would
+ * cut them off.
+ *
+ * @param {{ name?: string }[]} traces
+ * @param {Element} plot
+ */
+export function folded(traces, plot) {
+  const room = plot.clientWidth - MARK;
+  const width = measured(`${CAPTION}px ${getComputedStyle(plot).fontFamily}`);
+  for (const trace of traces)
+    if (trace.name && width(trace.name) > room)
+      trace.name = wrapped(trace.name, room, width).join("<br>");
 }
 
 /**
@@ -97,17 +117,27 @@ function captioned({ about, legend, link, look, font, width, words }) {
 }
 
 /**
+ * The figure itself, as what stands inside of an SVG.
+ *
+ * @param {Taken} taken
+ */
+async function insideOf({ figure, width, height, look, plotly }) {
+  if ("svg" in figure) return figure.svg;
+  const Plotly = await loadPlotly(plotly);
+  const layout = { ...figure.layout, autosize: false, paper_bgcolor: look.paper };
+  const asked = { format: "svg", width: width - 2 * RIM, height };
+  const drawn = await Plotly.toImage({ data: figure.data, layout }, asked);
+  return decodeURIComponent(drawn.slice(drawn.indexOf(",") + 1));
+}
+
+/**
  * The whole as one SVG, its height, and how far its address reaches up from below.
  *
  * @param {Taken} taken
  */
 async function composed(taken) {
-  const { figure, width, height, look, font, about } = taken;
-  const Plotly = await loadPlotly(taken.plotly);
-  const layout = { ...figure.layout, autosize: false, paper_bgcolor: look.paper };
-  const asked = { format: "svg", width: width - 2 * RIM, height };
-  const drawn = await Plotly.toImage({ data: figure.data, layout }, asked);
-  const inner = decodeURIComponent(drawn.slice(drawn.indexOf(",") + 1));
+  const { width, height, look, font, about } = taken;
+  const inner = await insideOf(taken);
   const caption = captioned(taken);
   const whole = height + 2 * RIM + caption.height;
   const type = escaped(font).replace(/"/g, "'");
@@ -149,6 +179,32 @@ const plain = (_, value) =>
     : value;
 
 /**
+ * What needs no script, as large as there is room.
+ *
+ * @param {Still} still
+ */
+const standing = ({ svg, width, height }) =>
+  `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 ${width} ${height}" style="width:100%;height:auto">${svg}</svg>`;
+
+/**
+ * The scripts that draw a figure that can be pointed at.
+ *
+ * @param {object} layout
+ * @param {{ data: object[] }} figure
+ * @param {string} plotly
+ */
+async function moving(layout, { data }, plotly) {
+  const script = await (await fetch(new URL(plotly, document.baseURI))).text();
+  // nothing of the data can end the element that it stands in
+  const inert = JSON.stringify({ data, layout }, plain).replace(/</g, "\\u003c");
+  return `<script>${script.replace(/<\/script/g, "<\\/script")}</script>
+<script id="data" type="application/json">${inert}</script>
+<script>const {data, layout} = JSON.parse(document.getElementById("data").textContent);
+Plotly.newPlot("figure", data, {...layout, width: undefined, autosize: true, dragmode: "zoom"}, {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["toImage"]});</script>
+`;
+}
+
+/**
  * One page that opens anywhere and fetches nothing: the figure can still be pointed at and zoomed.
  *
  * @param {Taken} taken
@@ -165,13 +221,13 @@ async function alone({
   plotly,
   language,
 }) {
-  const script = await (await fetch(new URL(plotly, document.baseURI))).text();
-  const data = {
-    data: figure.data,
-    layout: { ...figure.layout, paper_bgcolor: look.paper, height },
-  };
-  // nothing of the data can end the element that it stands in
-  const inert = JSON.stringify(data, plain).replace(/</g, "\\u003c");
+  const [drawn, scripts] =
+    "svg" in figure
+      ? [standing(figure), ""]
+      : [
+          "",
+          await moving({ ...figure.layout, paper_bgcolor: look.paper, height }, figure, plotly),
+        ];
   const said = about.map((line) => `<p>${escaped(line)}</p>`).join("");
   const swatches = legend.map(
     ([colour, text]) =>
@@ -187,12 +243,8 @@ async function alone({
 <style>body{margin:1.5rem auto;max-width:60rem;padding:0 1rem;background:${look.paper};color:${look.ink};font:0.9rem/1.45 ${font}}
 figure{margin:0}p{margin:0.2rem 0}a{color:${look.faint};overflow-wrap:anywhere}
 .legend span{margin-inline-end:1.2rem}.legend i{display:inline-block;width:.8em;height:.8em;margin-inline-end:.4em;border:1px solid ${look.grid}}</style></head>
-<body><figure><div id="figure"></div><figcaption><p class="legend">${swatches.join("")}</p>${said}${back}</figcaption></figure>
-<script>${script.replace(/<\/script/g, "<\\/script")}</script>
-<script id="data" type="application/json">${inert}</script>
-<script>const {data, layout} = JSON.parse(document.getElementById("data").textContent);
-Plotly.newPlot("figure", data, {...layout, width: undefined, autosize: true, dragmode: "zoom"}, {responsive: true, displaylogo: false, modeBarButtonsToRemove: ["toImage"]});</script>
-</body></html>`;
+<body><figure><div id="figure">${drawn}</div><figcaption><p class="legend">${swatches.join("")}</p>${said}${back}</figcaption></figure>
+${scripts}</body></html>`;
 }
 
 /**
@@ -244,6 +296,38 @@ async function fileOf(form, taken) {
  */
 export async function take(form, taken) {
   given(await fileOf(form, taken), `${taken.file}.${form.replace(/\d/, "")}`);
+}
+
+/**
+ * What tints of weights mean: from nothing, or the least, to most.
+ *
+ * @param {readonly string[]} colours
+ * @param {number} low
+ * @param {number} top
+ * @param {boolean} log
+ * @returns {Taken["legend"]}
+ */
+export const scaleLegend = (colours, low, top, log) =>
+  (top > low ? [0, 0.25, 0.5, 0.75, 1] : []).map((share) => {
+    const value = log ? low * (top / low) ** share : low + (top - low) * share;
+    return [mixed(colours, share), `${log && !share ? "≤ " : ""}${number(value)}`];
+  });
+
+/**
+ * Saves what was drawn without a library, with a scale or names in its legend.
+ *
+ * @param {string} form
+ * @param {Still} still
+ * @param {Taken["legend"]} legend
+ * @param {{ root: HTMLElement, data: Partial<About> & { looks: Looks, words: Words } }} component
+ */
+export async function takeStill(form, still, legend, { root, data }) {
+  const { about = [], file = "figure", language = "en", plotly = "" } = data;
+  await take(form, {
+    ...{ about, file, language, plotly, legend, figure: still, look: data.looks.light },
+    ...{ width: Math.max(still.width, 480) + 2 * RIM, height: still.height, words: data.words },
+    ...{ link: location.href, font: getComputedStyle(root).fontFamily },
+  });
 }
 
 /**

@@ -13,6 +13,8 @@ import { loadPlotly } from "./plotly.js";
 const TYPE = 1.5; // times as large as on a page
 const HINTED = 6000; // ms
 const SMALLEST = 9; // px
+const PLAYS = "tk-plays"; // the whole page, while a talk stands on it
+const SMALL = 2 / 3; // of a projector's picture, from which type stays as large
 
 /**
  * @template {keyof HTMLElementTagNameMap} K
@@ -58,6 +60,7 @@ class Talk extends Component {
     this.listen(this.part("help"), "click", () => this.toggle("help", false));
     this.listen(this.part("faults"), "click", () => this.toggle("faults", false));
     this.listen(this.part("blank"), "click", () => this.dark(false));
+    document.documentElement.classList.add(PLAYS);
     this.channel.onmessage = ({ data }) => this.hear(data);
     this.watch(this.slide, () => this.draw(true));
     this.ticking = setInterval(() => this.tick(), 500);
@@ -73,6 +76,7 @@ class Talk extends Component {
 
   close() {
     super.close();
+    document.documentElement.classList.remove(PLAYS);
     clearInterval(this.ticking);
     this.channel.close();
     void this.wake?.release().catch(() => {});
@@ -485,7 +489,7 @@ class Talk extends Component {
     }
     if (this.closed || !plot.isConnected) return;
     const unit = Math.min(this.slide.clientWidth / 1280, this.slide.clientHeight / 720);
-    const times = TYPE * Math.max(0.5, unit) * (beside > 2 ? 0.85 : 1);
+    const times = TYPE * Math.max(SMALL, unit) * (beside > 2 ? 0.85 : 1);
     const layout = {
       ...enlarged(figure.layout, times),
       autosize: true,

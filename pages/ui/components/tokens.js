@@ -15,6 +15,8 @@ import {
 } from "./common.js";
 import { Component, mounting } from "./component.js";
 import { beside, linesOf, tinting } from "./lines.js";
+import { inLight, stillOf } from "./still.js";
+import { scaleLegend, takeStill, takingMenu } from "./taking.js";
 
 /** @import { Given } from "./component.js" */
 /** @import { Piece, TokensData } from "./data" */
@@ -55,6 +57,17 @@ class TokenText extends Component {
     this.listen(this.flow, "focusout", () => this.hush());
     this.listen(this.flow, "keydown", (event) => this.key(event));
     this.watch(this.flow, () => this.reveal()); // only then are there lines
+    if (this.data.file) takingMenu(this.part("save"), this.data.words, (form) => this.save(form));
+  }
+
+  /** @param {string} form */
+  async save(form) {
+    const { log, looks } = this.data;
+    this.root.classList.add("tt-whole"); // also the lines that are out of sight
+    const still = inLight(this, () => stillOf(this.flow));
+    this.root.classList.remove("tt-whole");
+    const { low, top } = this.tints;
+    await takeStill(form, still, scaleLegend(looks.light.weight, low, top, log), this);
   }
 
   /** @param {TokensData} [old] */

@@ -6,12 +6,13 @@ from typing import Any
 import streamlit as st
 
 from engine.text.tokens import PART_OF, flowing, shown
+from pages.ui.components import taking
 from pages.ui.components.looks import LOOKS, registered, script, styles, words
 
 component = registered(
     "attention_tokens",
     html=styles("tokens.html"),
-    css=styles("tokens.css"),
+    css=styles("taking.css", "tokens.css"),
     js=script("tokens.js"),
     isolate_styles=False,
 )
@@ -63,7 +64,8 @@ def token_text(
             "height": height,
             "size": size,
             "looks": LOOKS,
-            "words": words(t, place, WORDS, "i token x"),
+            "words": words(t, place, WORDS, "i token x") | taking.said(t),
+            **taking.about(key),
         },
         on_choose_change=chose,
     )

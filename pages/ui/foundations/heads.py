@@ -68,7 +68,11 @@ def draw() -> None:
     theme, tokens = frame.theme(), trace.tokens
     left, right = st.columns([3, 2], gap="large")
     with left:
-        picture(PART, "maps", pictures.maps(found, out, theme=theme, t=t))
+        figure = pictures.maps(found, out, theme=theme, t=t)
+        across, down = figure.layout.xaxis.range[1], figure.layout.yaxis.range[0]
+        ratio = figure.layout.yaxis.scaleratio * down / across  # as on the Models page
+        st.html(f"<style>.st-key-{PART}-picture-maps {{ --ratio: {ratio:.3f}; }}</style>")
+        picture(PART, "maps", figure)
         with st.container(key=f"caption-{PART}"):
             st.text(words(PART, "maps", text=spec.content))
     with right:

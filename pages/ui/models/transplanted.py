@@ -125,7 +125,7 @@ def minding(found: Shown, result: Transplanted) -> None:
         [found.layer_name(i) for i in result.by_layer], values, theme=frame.theme(),
         numbers=[t("models.transplant.nats", moved=x) for x in values],
     )  # fmt: skip
-    chart("models-minding", figure, t)
+    chart("models-minding", figure, t, alt=t("models.transplant.minds"))
 
 
 def sentence(trace: Trace, made: Mechanism, layers: list[int], result: Transplanted) -> str:

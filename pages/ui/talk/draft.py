@@ -9,7 +9,7 @@ import streamlit as st
 
 from engine.contract import Refusal
 from engine.spec import talk as talks
-from engine.spec.picture import Spec, digest
+from engine.spec.picture import Spec
 from engine.spec.talk import Fault, Scene, Talk
 from pages.ui.shared import contents
 from pages.ui.shared.strings import spoken, t
@@ -37,6 +37,14 @@ def undo() -> None:
     """The last change is taken back."""
     if past := st.session_state.get(PAST):
         st.session_state[HELD] = past.pop()
+
+
+def saved() -> str | None:
+    """The talk as the browser keeps it; "" once it is empty; None in a session that has none yet,
+    which leaves what the browser has: the server may be a new one."""
+    if held().scenes:
+        return held().to_json()
+    return "" if HELD in st.session_state else None
 
 
 def can_undo() -> bool:
@@ -108,6 +116,7 @@ def restore(text: str) -> None:
     try:
         st.session_state[HELD], _ = talks.read(text)
     except Refusal as error:
+        st.session_state[HELD] = Talk()  # the browser is not asked again
         tell(spoken(error))
 
 
@@ -120,10 +129,3 @@ def tell(words: str) -> None:
 def told() -> tuple[int, str]:
     """What is to be said in the header, and its number."""
     return st.session_state.get(TOLD, (0, ""))
-
-
-def name() -> str:
-    """The name under which the talk plays, also in another window."""
-    text = held().to_json()
-    contents.keep(text, "talk.json")
-    return f"own-{digest(text)}"

@@ -50,7 +50,7 @@ def own() -> None:
         if talk.scenes:
             st.button(
                 t("talk.play"), key="play-own", type="primary",
-                on_click=lambda: OPEN.choose("talk", draft.name()),
+                on_click=lambda: OPEN.choose("talk", ready.named(draft.held())),
             )  # fmt: skip
             st.download_button(
                 t("talk.save"), data=talk.to_json(), file_name="talk.json", key="save",

@@ -2,6 +2,7 @@
 
 from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from engine.spec import talk as talks
@@ -11,6 +12,9 @@ from pages.ui.server.waiting import Trouble, obtain
 from pages.ui.shared import contents
 from pages.ui.shared.disk import folder
 from pages.ui.shared.strings import language, t
+
+OWN = "own-"
+"""What the names of people's own talks begin with."""
 
 
 @cache
@@ -27,10 +31,29 @@ def find(name: str) -> tuple[Talk, list[Fault]]:
     """
     if name in bundled():
         return bundled()[name], []
-    kept = contents.get(name.removeprefix("own-")) if name.startswith("own-") else None
-    if kept is not None and isinstance(kept[0], str):
-        return talks.read(kept[0])
+    if name.startswith(OWN):
+        kept = contents.get(name.removeprefix(OWN))
+        if kept is not None and isinstance(kept[0], str):
+            return talks.read(kept[0])
+        with suppress(OSError):
+            return talks.read(_file(name).read_text("utf-8"))
     raise Trouble(t("talk.gone", name=name))
+
+
+def named(talk: Talk) -> str:
+    """The name under which a person's own talk plays: in other windows too, and from a server that
+    was started anew."""
+    text = talk.to_json()
+    name = OWN + contents.keep(text, "talk.json")
+    with suppress(OSError):  # without room on disk, as long as this server runs
+        _file(name).parent.mkdir(parents=True, exist_ok=True)
+        _file(name).write_text(text, "utf-8")
+    return name
+
+
+def _file(name: str) -> Path:
+    """Where a person's own talk is kept, by its name."""
+    return folder("talks") / f"{name}.json"
 
 
 def deck(talk: Talk, faults: list[Fault], name: str = "") -> dict[str, Any]:

@@ -6,6 +6,7 @@ from pages.ui.components.talk import talk
 from pages.ui.shared.guard import REFUSED, worded
 from pages.ui.shared.strings import t
 from pages.ui.talk import OPEN, ready
+from pages.ui.url import owner
 
 
 def draw(name: str) -> None:
@@ -23,5 +24,4 @@ def draw(name: str) -> None:
 
 def leave() -> None:
     """Back to all talks."""
-    for name in ("talk", "view", "scene", "beat"):
-        OPEN.choose(name, OPEN.declared[name].default)
+    owner.put(OPEN.group, {})

@@ -69,13 +69,19 @@ def problems(group: Group[Any]) -> tuple[Problem, ...]:
 
 
 def put(group: Group[T], new: T) -> None:
-    """Choose this."""
-    st.session_state[_place(group)] = Held(new, (), _held(group).said)
-    st.session_state[TOLD].discard(group.name)
+    """Choose this. It is newer than what the URL says, also where a script of the page has moved
+    that on since the last run."""
+    st.session_state[_place(group)] = Held(new, (), _said(group))
+    st.session_state.setdefault(TOLD, set()).discard(group.name)
 
 
 def _place(group: Group[Any]) -> str:
     return f"url.{group.name}"
+
+
+def _said(group: Group[Any]) -> dict[str, str]:
+    """What the URL says of it."""
+    return {key: text for key, text in st.query_params.to_dict().items() if group.owns(key)}
 
 
 def _held(group: Group[T]) -> Held[T]:
@@ -84,8 +90,7 @@ def _held(group: Group[T]) -> Held[T]:
     told = st.session_state.setdefault(TOLD, set())
     if held is not None and group.name in told:
         return held
-    query = st.query_params.to_dict()
-    said = {key: text for key, text in query.items() if group.owns(key)}
+    query, said = st.query_params.to_dict(), _said(group)
     if held is None or (said and said != held.said):
         new, wrong = group.read(said)
         held = Held(new, tuple(wrong), said)

@@ -176,6 +176,19 @@ def test_what_was_wrong_is_past_when_something_is_chosen(session):
     assert not fields.problems and session.query_params == {"a-on": "true", "a-n": "2"}
 
 
+def test_a_choice_is_newer_than_where_a_script_has_moved_the_url(session):
+    """As a talk, which goes from scene to scene by itself, and is then left."""
+    fields = Fields("", {"talk": Field(str, None), "scene": number(1, 99, 1)})
+    session.query_params |= {"talk": "one", "lang": "en"}
+    owner.begin()
+    assert fields["talk"] == "one"
+    session.query_params |= {"scene": "3"}
+    owner.put(fields.group, {})
+    owner.begin()
+    assert (fields["talk"], fields["scene"]) == (None, 1)
+    assert session.query_params == {"lang": "en"}
+
+
 def test_a_page_says_only_what_it_asks_for(session):
     Fields("a-", {"n": number(0, 9, 3)}).choose("n", 4)
     assert session.query_params == {}
