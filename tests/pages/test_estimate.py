@@ -1,6 +1,7 @@
 """What the lab says that a sweep will take, against what it takes."""
 
 import time
+from math import inf
 
 import pytest
 
@@ -18,6 +19,7 @@ N = 1024
 def took(task: Task, below: float) -> float:
     """Processor seconds, which do not tell of others on this machine; at first call a mechanism
     may load something, so that one that takes longer than it may is tried again."""
+    spent = inf
     for _ in range(3):
         start = time.process_time()
         sweep.measure(task)
