@@ -20,6 +20,7 @@ from engine.measure.metrics import RowStats
 from engine.mechanisms import MECHANISMS
 from engine.mechanisms.base import Mechanism
 from engine.models import embedded
+from engine.runtime import cluster
 from engine.runtime.paths import ROOT, TINY
 from engine.sources import SOURCES
 from engine.spec import links, picture, sweep
@@ -89,10 +90,11 @@ def main(argv: Sequence[str] | None = None) -> int:
     sweeping.add_argument(
         "--memory", type=float, default=MOST_BYTES / 10**9, help="bound in GB, 2 by default"
     )
-    sweeping.add_argument("--on", choices=("here", "ray"), default="here")
-    sweeping.add_argument("--address", help="of a running Ray cluster; a local one by default")
-    sweeping.add_argument("--gpus", type=float, default=0.0, help="GPUs that a Ray task asks for")
     sweeping.add_argument("--device", help="cuda, mps or cpu (here); the best there is by default")
+    cluster.add_arguments(sweeping)
+    growing = commands.add_parser(
+        "growth", help="one text at growing lengths through a model: which heads thin out"
+    )
     probing = commands.add_parser(
         "train-probes", help="train the lab's small probes on few items, test them on many"
     )
@@ -152,6 +154,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         from engine.models.zoo import command
 
         command.add_arguments(zoo)
+    if given[:1] == ["growth"]:
+        from engine.dilution import growth_results
+
+        growth_results.add_arguments(growing)
     if given[:1] == ["train-probes"]:
         from engine.dilution import probe_results
 
@@ -173,6 +179,10 @@ def main(argv: Sequence[str] | None = None) -> int:
             from engine.dilution import probe_results
 
             probe_results.run(args)
+        elif args.command == "growth":
+            from engine.dilution import growth_results
+
+            growth_results.run(args)
         elif args.command == "measure-lab":
             from engine.dilution import opening as opens
 
@@ -326,10 +336,10 @@ def run_sweep(args: argparse.Namespace, rest: Sequence[str]) -> None:
             f"--out must end in .{', .'.join(records.FORMS)}, not {args.out.suffix!r}"
         )
     if args.on == "ray":
-        from engine.dilution import cluster
+        from engine.dilution import cluster as sweeps
 
         folder = args.folder or Path("sweep-records")
-        found = cluster.run(checked, folder, args.address, args.gpus)
+        found = sweeps.run(checked, folder, args.address, args.gpus)
     else:
         found = run_plan(checked, args.folder)
     made: list[Record] = []

@@ -27,7 +27,7 @@ class Param:
 
     Attributes:
         kind: int, float, bool or str. default: its value when nothing is said.
-        low, high: what is mathematically valid (inclusive); None is unbounded.
+        low, high: what is mathematically valid (inclusive); None is unbounded, up to FAR.
         open_low: low itself is not allowed.
         slider: the range that a control offers. step: the control's step.
         choices: the allowed strings. unit: id of the unit's name, if any.
@@ -77,19 +77,21 @@ class Param:
             raise Refusal("{name} must be a whole number, not {value}", name=name, value=value)
         if value != value:
             raise Refusal("{name} must be a number, not {value!r}", name=name, value=value)
+        if isinstance(value, int):  # more than a float holds can't be written below
+            value = min(max(value, -(10**300)), 10**300)
         low, high = self.low, self.high
         if low is not None and self.open_low and value <= low:
             raise Refusal(
                 "{name} must be above {low:g}, not {value:g}", name=name, low=low, value=value
             )
+        high = FAR if high is None else high
         if self.kind is float:
-            high = FAR if high is None else high
             low = -FAR if low is None else max(low, 1 / FAR) if self.open_low else low
         if low is not None and value < low:
             raise Refusal(
                 "{name} must be at least {low:g}, not {value:g}", name=name, low=low, value=value
             )
-        if high is not None and value > high:
+        if value > high:
             raise Refusal(
                 "{name} must be at most {high:g}, not {value:g}", name=name, high=high, value=value
             )

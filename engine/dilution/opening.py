@@ -199,24 +199,25 @@ def _samples(language: str) -> tuple[str, str]:
 
 
 def _of_noise(gap: float) -> str:
-    return _digest(gap, LENGTHS, NOISES, measuring.NOISE_ROWS)
+    return digest(gap, LENGTHS, NOISES, measuring.NOISE_ROWS)
 
 
 def _of_disturbed(model: Path, language: str) -> str:
     texts = [samples.text(sample) for sample in _samples(language)]
-    return _digest(_weights(model), *texts, growth.NEEDLES[language], PASSAGES, DRAWS)
+    return digest(weights(model), *texts, growth.NEEDLES[language], PASSAGES, DRAWS)
 
 
 def _of_grown(model: Path, text: str, needle: Needle | None) -> str:
-    return _digest(_weights(model), text, needle, LONGEST, growth.FIRST, growth.ROWS, growth.DRAWS)
+    return digest(weights(model), text, needle, LONGEST, growth.FIRST, growth.ROWS, growth.DRAWS)
 
 
-def _digest(*parts: Any) -> str:
+def digest(*parts: Any) -> str:
+    """Of what decides a measurement, 16 hexadecimal digits."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:16]
 
 
 @cache
-def _weights(model: Path) -> str:
+def weights(model: Path) -> str:
     """A model's weights, settings and tokenizer, as a digest."""
     said = hashlib.sha256()
     for path in sorted(model.glob("*")):

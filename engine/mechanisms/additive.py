@@ -26,6 +26,8 @@ SLOPE, CURVE = 2 / 3, -4 / 27**0.5
 """tanh's first and second derivative there."""
 SMALL = 0.05
 """How far one standard deviation of a query or key moves a hidden unit."""
+UNIT = 80
+"""Operations of a hidden unit for a pair, as multiply-adds go: it takes a division in float64."""
 HELD, KEYS = 128, 512
 """Queries held out, at most a quarter of them; keys that R² is taken over."""
 
@@ -94,6 +96,9 @@ class Additive(Mechanism):
         """Queries and keys in float64, as they are and whitened, and as the hidden units see
         them."""
         return 2 * 8 * numbers(qkv) + 4 * qkv.heads * self.hidden * (qkv.n + qkv.m)
+
+    def scoring(self, qkv: QKV) -> int:
+        return UNIT * self.hidden
 
     def flops(self, qkv: QKV) -> int:
         u, d, dk, e = self.hidden, qkv.q.shape[-1], qkv.k.shape[-1], qkv.v.shape[-1]

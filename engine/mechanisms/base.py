@@ -143,6 +143,10 @@ class Mechanism(ABC):
         """Pairs of a head whose weights are worked out for statistics and maps."""
         return visible_pairs(qkv)
 
+    def scoring(self, qkv: QKV) -> int:
+        """Operations that it takes to work out the score of one of these, as multiply-adds go."""
+        return 2 * qkv.k.shape[-1]
+
     def flops(self, qkv: QKV) -> int:
         """Floating-point operations of the output, 2 a multiply-add, exponentials not counted.
 

@@ -137,6 +137,6 @@ class Estimate:
 def estimate(mechanism: Mechanism, qkv: QKV, size: int = 512) -> Estimate:
     """What attending and summarising would cost, before anything is computed."""
     mechanism = mechanism.within(qkv)
-    flops, width = mechanism.flops(qkv), qkv.k.shape[-1]
-    again = qkv.heads * mechanism.shown(qkv) * (2 * width + EACH)
+    flops = mechanism.flops(qkv)
+    again = qkv.heads * mechanism.shown(qkv) * (mechanism.scoring(qkv) + EACH)
     return Estimate(mechanism.bytes_needed(qkv, size), flops, flops + again)

@@ -181,8 +181,8 @@ def _npy(data: bytes) -> np.ndarray:
     except ValueError as error:
         _pickled(error)
         raise Refusal("not a readable .npy file: {reason}", reason=error) from None
-    except Exception as error:  # numpy's own share no type
-        raise Refusal("not a readable .npy file: {reason}", reason=error) from None
+    except Exception:  # numpy's own share no type
+        raise Refusal("not a readable .npy file: damaged, or of another kind") from None
 
 
 def _pickled(error: ValueError) -> None:
@@ -243,8 +243,8 @@ def _npz(data: bytes, most: int) -> dict[str, Any]:
     except ValueError as error:
         _pickled(error)
         raise Refusal("not a readable .npz file: {reason}", reason=error) from None
-    except Exception as error:  # zipfile's, zlib's and numpy's own share no type
-        raise Refusal("not a readable .npz file: {reason}", reason=error) from None
+    except Exception:  # zipfile's, zlib's and numpy's own share no type
+        raise Refusal("not a readable .npz file: damaged, or of another kind") from None
 
 
 def _safetensors(data: bytes) -> dict[str, Any]:
@@ -257,8 +257,8 @@ def _safetensors(data: bytes) -> dict[str, Any]:
         tokens = header.get("__metadata__", {}).get("tokens")
         if tokens is not None:
             found["tokens"] = json.loads(tokens)
-    except Exception as error:  # the library's own errors share no type
-        raise Refusal("not a readable .safetensors file: {reason}", reason=error) from None
+    except Exception:  # the library's own errors share no type
+        raise Refusal("not a readable .safetensors file: damaged, or of another kind") from None
     return found
 
 

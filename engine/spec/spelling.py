@@ -26,7 +26,8 @@ class Problem:
     Attributes:
         field: the URL key. value: what was found. allowed: what may stand there, in symbols, or
             the sentence that refused it.
-        kind: "choice" (not among those allowed), "number" (not one, or out of range), "length".
+        kind: "choice" (not among those allowed), "number" (not one, or out of range), "length",
+            "unknown" (what is chosen has nothing of the kind).
     """
 
     field: str
@@ -36,6 +37,8 @@ class Problem:
 
     def __str__(self) -> str:
         value = self.value if len(self.value) <= 40 else self.value[:39] + "…"
+        if self.kind == "unknown":
+            return f"{self.field}={value!r} is left out: nothing chosen here has it."
         return f"{self.field} can't be {value!r}; allowed: {self.allowed}. The default is used."
 
 
@@ -248,8 +251,8 @@ def read_pairs(
     for key in (k for k in query if k.startswith(prefix)):
         name = key.removeprefix(prefix)
         if name not in declared:
-            choices = ", ".join(prefix + k for k in declared) or "–"
-            problems.append(Problem(key, query[key], choices))
+            choices = ", ".join(prefix + k for k in declared)
+            problems.append(Problem(key, query[key], choices, "choice" if choices else "unknown"))
             continue
         pairs += [(name, value) for value in read_value(query, key, declared[name], problems)]
     return tuple(pairs)

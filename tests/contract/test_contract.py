@@ -119,3 +119,9 @@ def test_parameters_refuse(text):
 def test_frame_refuses_nothing_to_see():
     with refused(match="at least one"):
         Frame(heads=1, n=0, m=3)
+
+
+@pytest.mark.parametrize("value", [10**9 + 1, 10**30, 10**400, 1e12])
+def test_a_whole_number_beyond_what_positions_take_is_refused(value):
+    with refused(match="window must be at most 1e"):
+        engine.make("window", window=value)

@@ -40,35 +40,44 @@ def whole(short: int, long: int) -> pytest.MarkDecorator:
 def test_any_layer_is_attended_or_refused(count):
     keys = [*MECHANISMS]
     for i in range(count):
-        try:
-            qkv = made.qkv(random.Random(i))
-        except Refusal:
-            continue
         # the short form takes one mechanism a layer, in turn; the whole takes every fourth
         for key in keys[i % 4 :: 4] if count > 100 else (keys[i % len(keys)],):
-            parameters = made.parameters(random.Random(f"{i} {key}"), key)
-            if isinstance(parameters.get("rounds"), int):
-                parameters["rounds"] = min(parameters["rounds"], 8)
-            said = f"layer {i}, {key} {parameters}"
-            with unchecked(), torch.no_grad(), here():
-                try:
-                    att = engine.attend(qkv, key, **parameters)
-                    summary = att.summary(8)
-                    weights = att.weights()
-                except Refusal:
-                    continue
-                except Exception as error:
-                    raise AssertionError(said) from error
-            assert torch.isfinite(weights).all(), said
-            if summary.output is not None:
-                assert torch.isfinite(summary.output).all(), said
-            # logits beyond these are not resolved by single precision: their shares are finite
-            extreme = {1e9, 1e-9} & {x for x in parameters.values() if isinstance(x, float)}
-            scored = qkv.replace(scale=1.0) if key in UNSCALED else qkv
-            resolved = scored.largest_score() < RESOLVED and not extreme
-            if att.row_kind == "stochastic" and resolved:
-                total = weights.double().sum(-1)
-                assert ((total - 1).abs() < 2e-2).logical_or(total == 0).all(), said
+            attended(i, key)
+
+
+def attended(i: int, key: str) -> None:
+    """Layer i is attended by a mechanism, or refused in words.
+
+    Raises:
+        AssertionError: neither, or what came out is not finite, or no shares.
+    """
+    try:
+        qkv = made.qkv(random.Random(i))
+    except Refusal:
+        return
+    parameters = made.parameters(random.Random(f"{i} {key}"), key)
+    if isinstance(parameters.get("rounds"), int):
+        parameters["rounds"] = min(parameters["rounds"], 8)
+    said = f"layer {i}, {key} {parameters}"
+    with unchecked(), torch.no_grad(), here():
+        try:
+            att = engine.attend(qkv, key, **parameters)
+            summary = att.summary(8)
+            weights = att.weights()
+        except Refusal:
+            return
+        except Exception as error:
+            raise AssertionError(said) from error
+    assert torch.isfinite(weights).all(), said
+    if summary.output is not None:
+        assert torch.isfinite(summary.output).all(), said
+    # logits beyond these are not resolved by single precision: their shares are finite
+    extreme = {1e9, 1e-9} & {x for x in parameters.values() if isinstance(x, float)}
+    scored = qkv.replace(scale=1.0) if key in UNSCALED else qkv
+    resolved = scored.largest_score() < RESOLVED and not extreme
+    if att.row_kind == "stochastic" and resolved:
+        total = weights.double().sum(-1)
+        assert ((total - 1).abs() < 2e-2).logical_or(total == 0).all(), said
 
 
 @pytest.mark.parametrize("name", PAGES)

@@ -7,8 +7,8 @@ import json
 import os
 import shutil
 import signal
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +26,7 @@ from engine.models.training.train import (
 )
 from engine.models.zoo.network import ZooConfig, ZooForCausalLM
 from engine.models.zoo.recipes import Kind, kind_of
+from engine.runtime import cluster
 from engine.runtime.paths import ROOT, TINY, ZOO
 
 RECIPE = Recipe(
@@ -113,6 +114,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--drill-steps", type=int, default=RECIPE.drill_steps)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="cpu")
+    cluster.add_arguments(parser)
 
 
 def given(args: argparse.Namespace) -> Sequence[Path]:
@@ -122,11 +124,53 @@ def given(args: argparse.Namespace) -> Sequence[Path]:
     return args.data
 
 
-def run(args: argparse.Namespace, names: Sequence[str]) -> None:
-    """Train the models of these names that are not there yet, in turn.
+@dataclass(frozen=True)
+class Run:
+    """What models share that are trained on a cluster: arguments of `train_one`.
+
+    Attributes:
+        out, work: folders that every machine of the cluster sees under these names.
+    """
+
+    recipe: Recipe
+    corpora: Mapping[str, np.ndarray]
+    out: Path
+    work: Path
+    device: str
+    tokenizer: Path = TOKENIZER
+
+
+def spread(
+    names: Sequence[str], given: Run, address: str | None = None, gpus: float = 0.0
+) -> Iterator[tuple[str, Progress]]:
+    """Train models side by side on a Ray cluster; each as it is published.
+
+    One whose worker is lost is given to another, which goes on from the last checkpoint, a minute
+    old at most.
+
+    Args:
+        address, gpus: as in `runtime.cluster.spread`.
 
     Raises:
-        ValueError: no such model. SystemExit: if there is no data, or on Ctrl-C.
+        ValueError: no such model; Ray is not installed.
+    """
+    yield from cluster.spread(_trained, names, given, address, gpus)
+
+
+def _trained(name: str, given: Run) -> Progress:
+    """One model, on a worker."""
+    return train_one(
+        name, given.recipe, given.corpora, given.out, given.work, torch.device(given.device),
+        given.tokenizer,
+    )  # fmt: skip
+
+
+def run(args: argparse.Namespace, names: Sequence[str]) -> None:
+    """Train the models of these names that are not there yet, in turn or on a cluster.
+
+    Raises:
+        ValueError: no such model; Ray is not installed. SystemExit: if there is no data, or on
+            Ctrl-C.
     """
     for name in names:
         kind_of(name)
@@ -139,9 +183,16 @@ def run(args: argparse.Namespace, names: Sequence[str]) -> None:
     corpora, _ = books(data, args.work)
     for wish in (signal.SIGINT, signal.SIGTERM):
         signal.signal(wish, signal.default_int_handler)  # also in the background
-    for i, name in enumerate(missing):
-        print(f"[{i + 1}/{len(missing)}]", end=" ")
-        try:
+    try:
+        if args.on == "ray":
+            device = "cuda" if args.gpus else "cpu"
+            shared = Run(recipe, corpora, args.out.resolve(), args.work.resolve(), device)
+            found = spread(missing, shared, args.address, args.gpus)
+            for i, (name, progress) in enumerate(found, 1):
+                print(f"[{i}/{len(missing)}] {name}: {progress.step:,} steps", flush=True)
+            return
+        for i, name in enumerate(missing):
+            print(f"[{i + 1}/{len(missing)}]", end=" ")
             train_one(name, recipe, corpora, args.out, args.work, torch.device(args.device))
-        except KeyboardInterrupt:
-            raise SystemExit("stopped; the same command goes on from here") from None
+    except KeyboardInterrupt:
+        raise SystemExit("stopped; the same command goes on from here") from None

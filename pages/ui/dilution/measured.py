@@ -41,7 +41,7 @@ SHOWN = ("gap", "noise", "needles", "heads", "sample", "layer")  # of a source's
 READ = 4096  # tokens at most of a sample text
 QUICK = 15.0  # seconds, below which the first sweep starts by itself
 RECORD = 2_000  # bytes of a record in memory
-SPEED = {"scores": 1.5e8}  # a second, until this machine has shown its own
+SPEED = {"": 1.5e8}  # scores a second, by mechanism once this machine has shown its own
 
 
 def choose(**fields: Any) -> None:
@@ -223,13 +223,18 @@ def finished() -> None:
     st.session_state.pop("sweep-job", None)
 
 
+def expected(task: Task) -> float:
+    """Seconds that a task will take here, as far as is known: right within a factor of four."""
+    return measuring.work(task) / SPEED.get(task.mechanism, SPEED[""])
+
+
 def start(
     choice: Lab, plan: Plan, left: list[Task], job: str | None, chart: Any, metric: str
 ) -> None:
     """The button that starts, with what the tasks that are left will take."""
     if not left or job is not None:
         return
-    seconds = sum(measuring.work(task) for task in left) / SPEED["scores"]
+    seconds = sum(map(expected, left))
     if seconds > limits().job:
         st.text(t("dilution.too_long", seconds=quantities.duration(seconds)))
         return
@@ -274,7 +279,7 @@ def gather(plan: Plan, say: Say, chart: Any, metric: str) -> None:
         made += new
         done += measuring.work(task)
         if (spent := time.monotonic() - start) > TOLD:  # made, and not found on disk
-            SPEED["scores"] = measuring.work(task) / spent
+            SPEED[""] = SPEED[task.mechanism] = measuring.work(task) / spent
         left = (time.monotonic() - began) * (total - done) / done
         words = f"n = {task.n:,} · {quantities.duration(left)}"
         say(change(chart(made, metric), words, done / total))

@@ -93,6 +93,7 @@ def _read(text: str, name: str = "") -> None:
 
 
 def _typed() -> None:
+    st.session_state.pop("refused", None)
     st.session_state["draft"] = st.session_state["own-text"]
     _read(st.session_state["own-text"])
 
@@ -141,8 +142,6 @@ def _uploader(kind: str) -> None:
         t(f"explore.upload.{kind}"), type=UPLOADS[kind], key=f"upload-{kind}",
         on_change=_dropped, args=(kind,), help=t(f"explore.upload.{kind}.help"),
     )  # fmt: skip
-    if refused := st.session_state.get("refused"):
-        st.text(refused)
 
 
 def _picture(spec: Spec) -> None:
@@ -230,6 +229,8 @@ def source(*, read: bool = False) -> None:
         _uploader(shown)
         if spec.source == shown == "arrays":
             _stack(spec)
+    if refused := st.session_state.get("refused"):
+        st.text(refused)  # of an upload, which may stand in the box by now
     if spec.textual:
         controls.choose(
             t("explore.by"), "by", READINGS, spec.by, lambda by: t(f"by.{by}"),
