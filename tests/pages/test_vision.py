@@ -161,7 +161,7 @@ def test_an_image_is_read_beside_a_text_where_the_model_takes_one(explore, reade
     box.set_value("house").run()
     assert page.healthy().said["picture"] == "house"
     assert any("[IMG16]" in x.proto.json for x in page.parts)
-    assert page.test.get("imgs")
+    assert page.test.get("image")
     data = file(Pillow.new("RGB", (40, 20), (10, 200, 30)))
     other = explore(**given, picture=contents.keep(data, "mine.png")).healthy()
     assert any("[IMG16]" in x.proto.json for x in other.parts)
