@@ -1,9 +1,9 @@
 """Many at once, in one server on this machine: `python -m tests.load [--sessions 50]`.
 
 Each session opens Explore and changes text, mechanism and head in turn, as a page in a browser
-does, over its own websocket; beside them run one long text and one sweep. Prints a table of what
-they waited for, the server's memory at its highest, and its faults; ends with 1 where a bound of
-docs/serving.md is not kept. Nothing but loopback is asked.
+does, over its own websocket, and looks at each picture for a while (`--look`, seconds); beside
+them run one long text and one sweep. Prints a table of what they waited for, the server's memory
+at its highest, and its faults; ends with 1 where a bound of docs/serving.md is not kept. Nothing but loopback is asked.
 """
 
 from __future__ import annotations
@@ -92,8 +92,9 @@ async def run(socket_: websockets.ClientConnection, query: dict[str, str], page:
 
 
 async def session(
-    where: str, seen: Seen, number: int, changes: int, page: str = "explore", **query: str
-) -> None:
+    where: str, seen: Seen, number: int, changes: int, look: float, page: str = "explore",
+    **query: str,
+) -> None:  # fmt: skip
     """A visitor who opens a page, and changes what it shows."""
     draw = random.Random(number)
     await asyncio.sleep(draw.random() * 2)  # a hall opens the link within two seconds
@@ -112,7 +113,7 @@ async def session(
                 query |= {"mechanism": draw.choice(MECHANISMS)}
             else:
                 query |= {"head": str(draw.randrange(4))}
-            await asyncio.sleep(draw.uniform(0.5, 2.0))  # they look at it
+            await asyncio.sleep(draw.uniform(0.5, 1.5) * look)
 
 
 async def watch(pid: int, where: str, most: list[int], done: asyncio.Event) -> None:
@@ -124,19 +125,21 @@ async def watch(pid: int, where: str, most: list[int], done: asyncio.Event) -> N
         await asyncio.sleep(1)
 
 
-async def load(where: str, pid: int, sessions: int, changes: int) -> dict[str, object]:
+async def load(
+    where: str, pid: int, sessions: int, changes: int, look: float
+) -> dict[str, object]:
     """All of them, and what came of it."""
     alone, seen, beside = Seen(), Seen(), Seen()
-    await session(where, alone, 0, changes)
+    await session(where, alone, 0, changes, 0.5)
     memory: list[int] = []
     done = asyncio.Event()
     watching = asyncio.create_task(watch(pid, where, memory, done))
     long = {"source": "planted", "s.n": "16384", "s.heads": "1", "mechanism": "window"}
     sweep = {"lab": "measured", "sweep.of": "softmax,window", "sweep.lengths": "256,1024"}
     await asyncio.gather(
-        session(where, beside, 1000, 0, **long),
-        session(where, beside, 1001, 0, page="dilution", **sweep),
-        *(session(where, seen, i, changes) for i in range(1, sessions + 1)),
+        session(where, beside, 1000, 0, 0, **long),
+        session(where, beside, 1001, 0, 0, page="dilution", **sweep),
+        *(session(where, seen, i, changes, look) for i in range(1, sessions + 1)),
     )
     done.set()
     await watching
@@ -150,6 +153,7 @@ async def load(where: str, pid: int, sessions: int, changes: int) -> dict[str, o
     return {
         "sessions": sessions,
         "changes of each": changes,
+        "looked at each, s": look,
         "first answer, median s": round(statistics.median(seen.first), 2),
         "first answer, slowest s": round(max(seen.first), 2),
         "later answer alone, median s": round(own, 2),
@@ -167,9 +171,10 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--changes", type=int, default=10)
+    parser.add_argument("--look", type=float, default=10.0, help="seconds at each picture, about")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, served(folder) as (where, pid):
-        found = asyncio.run(load(where, pid, asked.sessions, asked.changes))
+        found = asyncio.run(load(where, pid, asked.sessions, asked.changes, asked.look))
     print(json.dumps(found, indent=2))
     kept = (
         not found["failed"]

@@ -4,7 +4,10 @@
 Plotly, and mounts it anew at every change.
 """
 
+from __future__ import annotations
+
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import streamlit as st
@@ -24,6 +27,19 @@ HTML = """
 HEIGHT = 450
 """Of a figure that says none, in pixels."""
 
+
+@dataclass(frozen=True)
+class Drawn:
+    """A figure as it is sent: making it takes Plotly longer than sending it."""
+
+    json: str
+    height: int
+
+    @classmethod
+    def of(cls, figure: Figure) -> Drawn:
+        return cls(str(figure.to_json()), int(figure.layout.height or HEIGHT))
+
+
 component = registered(
     "attention_chart",
     html=HTML,
@@ -35,7 +51,7 @@ component = registered(
 
 def chart(
     key: str,
-    figure: Figure,
+    figure: Figure | Drawn,
     t: Callable[..., str],
     *,
     alt: str = "",
@@ -47,7 +63,7 @@ def chart(
         t: words, `component.heatmap.*`. alt: what it shows, where its axes have no titles.
         on_pick: called with the `customdata` of a point that was clicked.
     """
-    height = int(figure.layout.height or HEIGHT)
+    drawn = figure if isinstance(figure, Drawn) else Drawn.of(figure)
 
     def picked() -> None:
         event: Any = st.session_state[key].pick
@@ -57,15 +73,15 @@ def chart(
     component(
         key=key,
         data={
-            "figure": figure.to_json(),
+            "figure": drawn.json,
             "plotly": PLOTLY,
-            "height": height,
+            "height": drawn.height,
             "alt": alt,
             "picks": on_pick is not None,
             "looks": LOOKS,
             "words": words(t, "heatmap", ("failed",)) | taking.said(t),
             **taking.about(key, alt),
         },
-        height=height,
+        height=drawn.height,
         on_pick_change=picked,
     )

@@ -5,6 +5,7 @@ from torch import Tensor
 
 from engine.contract import QKV
 from engine.figures.attention.groups import groups
+from engine.figures.base.theme import Figure
 from engine.figures.structure.levels import icicle
 from engine.spec.fields import GROUPINGS
 from engine.structure import highlights
@@ -48,11 +49,14 @@ def by_group(scene: Scene) -> None:
         lambda made: made[1].numel() * 4 + att.frame.m * 16,
     )  # fmt: skip
     row = int(found.queries[scene.query])
-    figure = groups(
-        mass, names=found.names, row=row if row >= 0 else None, theme=frame.theme(), t=t,
-        signed=att.row_kind == "signed",
-    )  # fmt: skip
-    chart("groups", figure, t)
+
+    def make() -> Figure:
+        return groups(
+            mass, names=found.names, row=row if row >= 0 else None, theme=frame.theme(), t=t,
+            signed=att.row_kind == "signed",
+        )  # fmt: skip
+
+    chart("groups", scene.drawn("groups", make), t)
     if by_head:
         st.text(t(f"groups.{kind}", head=scene.head))
     if sampled < att.frame.n:
@@ -78,9 +82,12 @@ def grouping_choice(ways: list[str], kind: str, block: int, m: int) -> None:
 def unit_by_unit(scene: Scene) -> None:
     """The chosen query's weight, units inside units."""
     whole = scene.attention.frame
-    figure = icicle(
-        scene.weights, Tree.of(whole), whole.tokens, theme=frame.theme(), t=t,
-        query=min(max(0, scene.query + whole.m - whole.n), whole.m - 1),
-    )  # fmt: skip
-    chart("icicle", figure, t)
+
+    def make() -> Figure:
+        return icicle(
+            scene.weights, Tree.of(whole), whole.tokens, theme=frame.theme(), t=t,
+            query=min(max(0, scene.query + whole.m - whole.n), whole.m - 1),
+        )  # fmt: skip
+
+    chart("icicle", scene.drawn("icicle", make), t)
     st.text(t("groups.icicle"))

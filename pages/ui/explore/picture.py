@@ -5,6 +5,7 @@ import math
 import streamlit as st
 
 from engine.figures.attention.mosaic import mosaic
+from engine.figures.base.theme import Figure
 from engine.spec.fields import COLOURS, POOLS
 from pages.ui.components.chart import chart
 from pages.ui.components.heatmap import heatmap
@@ -73,11 +74,14 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
     def picked(head: int) -> None:
         scene.pin(head=int(head))
 
-    figure = mosaic(
-        scene.summary.maps[spec.pool], theme=frame.theme(), t=t, colour=spec.colour,
-        signed=att.row_kind == "signed", facts=facts, height=height, columns=columns,
-        most=512 if columns is None else 96, chosen=None if spec.head == "all" else scene.head,
-    )  # fmt: skip
+    def make() -> Figure:
+        return mosaic(
+            scene.summary.maps[spec.pool], theme=frame.theme(), t=t, colour=spec.colour,
+            signed=att.row_kind == "signed", facts=facts, height=height, columns=columns,
+            most=512 if columns is None else 96, chosen=None if spec.head == "all" else scene.head,
+        )  # fmt: skip
+
+    figure = scene.drawn(f"heads-{height}-{columns}", make)
     chart("heads", figure, t, alt=t("explore.heads"), on_pick=picked)
     words = {"colour": t(f"colour.{spec.colour}.bar"), "pool": t(f"pool.{spec.pool}")}
     with st.container(key="caption"):

@@ -1,7 +1,7 @@
 """From a spec to what a page shows: read, attend, summarise, each through the desk and kept."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import Any, cast
@@ -11,6 +11,7 @@ from torch import Tensor
 
 import engine
 from engine.contract import QKV, Colour, Pool
+from engine.figures.base.theme import Figure
 from engine.measure.attention import Attention
 from engine.measure.passes import Summary
 from engine.mechanisms import MECHANISMS
@@ -28,12 +29,13 @@ from engine.structure.opening import opening
 from engine.structure.overlay import Overlay, overlay
 from engine.structure.parts import Part, parts
 from engine.structure.shown import Shown
+from pages.ui.components.chart import Drawn
 from pages.ui.server.desk import DESK, Report
-from pages.ui.server.waiting import Trouble, ask, obtain, seconds_of, took
-from pages.ui.shared import intake
+from pages.ui.server.waiting import Trouble, ask, kept, obtain, seconds_of, took
+from pages.ui.shared import frame, intake
 from pages.ui.shared.disk import folder
 from pages.ui.shared.reading import reading, source_of, viewing
-from pages.ui.shared.strings import t
+from pages.ui.shared.strings import language, t
 from pages.ui.url import state
 
 SUMMARY_SIZE = 512  # cells a side of a whole map
@@ -145,6 +147,18 @@ class Scene:
     def deed(self) -> Deed | None:
         """What the mechanism did on the chosen row; None of full attention and of own weights."""
         return None if self.full is None else deed(self.shown, self.weights, self.before)
+
+    @cached_property
+    def name(self) -> str:
+        """What all that is drawn of it follows from, as a string for caches."""
+        seen = self.head, self.query, frame.theme().name, language()
+        return f"{self.spec.to_json()}:{seen}"
+
+    def drawn(self, figure: str, make: Callable[[], Figure]) -> Drawn:
+        """A figure of it, made once for all who look at the same."""
+        return kept(
+            f"figure:{figure}:{self.name}", lambda: Drawn.of(make()), lambda made: len(made.json)
+        )
 
     def pin(self, **changed: Any) -> None:
         """Change a choice, and keep the layer, the head and the row that are shown."""
@@ -316,7 +330,11 @@ def scene(spec: Spec) -> Scene:
     )
     heads = att.frame.heads
     fixed = spec.head if isinstance(spec.head, int) and spec.head < heads else None
-    head, query = opening(att, made.rows, full_attention(given, spec, att), fixed)
+    head, query = kept(
+        f"opening:{key}:{fixed}",
+        lambda: opening(att, made.rows, full_attention(given, spec, att), fixed),
+        lambda pair: 64,
+    )
     if spec.query is not None and spec.query < att.frame.n:
         if fixed is None:
             head = int(made.rows.max_weight[:, spec.query].argmax())

@@ -6,6 +6,7 @@ import streamlit as st
 
 import engine
 from engine.figures.attention.rows import rows
+from engine.figures.base.theme import Figure
 from engine.text import quantities
 from pages.ui.components.chart import chart
 from pages.ui.explore.scene import Scene
@@ -56,12 +57,15 @@ def statistics(scene: Scene) -> None:
         return
     left, right = st.columns([2, 1] if len(shown_stats) > 7 else [3, 2], gap="large")
     left.html(table)
-    figure = rows(
-        scene.summary.rows.effective_tokens, scene.summary.rows.visible, head=scene.head,
-        query=scene.query, theme=frame.theme(), t=t,
-    )  # fmt: skip
+
+    def make() -> Figure:
+        return rows(
+            scene.summary.rows.effective_tokens, scene.summary.rows.visible, head=scene.head,
+            query=scene.query, theme=frame.theme(), t=t,
+        )  # fmt: skip
+
     with right:
-        chart("rows", figure, t)
+        chart("rows", scene.drawn("rows", make), t)
 
 
 def _figure(stat: str, value: float) -> str:

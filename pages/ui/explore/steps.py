@@ -26,5 +26,6 @@ def row_steps(scene: Scene) -> None:
         return
     if said := numbers(row, scene.query):
         st.latex(said)
-    figure = steps(row, keys=scene.attention.frame.tokens, theme=frame.theme(), t=t)
+    tokens = scene.attention.frame.tokens
+    figure = scene.drawn("steps", lambda: steps(row, keys=tokens, theme=frame.theme(), t=t))
     chart("steps", figure, t, alt=t("explore.steps"))

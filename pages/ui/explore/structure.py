@@ -42,7 +42,7 @@ def structure(scene: Scene) -> None:
     titles = [t(f"picture.{picture.key}.title") for picture in made]
     for tab, picture in zip(st.tabs(titles), made, strict=True):
         with tab:
-            draw(picture, context)
+            draw(picture, context, scene)
 
 
 def fidelity(scene: Scene) -> None:
@@ -55,7 +55,7 @@ def fidelity(scene: Scene) -> None:
         st.text(t(f"fidelity.{found.measure}", value=value, random=chance, head=scene.head))
 
 
-def draw(picture: Picture, context: Context) -> None:
+def draw(picture: Picture, context: Context, scene: Scene) -> None:
     """One picture with its words: beside it, or under a wide one."""
     stem = f"picture.{picture.key}"
     aside = {"spec": [3, 2], "gap": "large", "vertical_alignment": "center"}
@@ -69,7 +69,7 @@ def draw(picture: Picture, context: Context) -> None:
                 height=picture.figure.layout.height or 420,
             )  # fmt: skip
         elif picture.figure is not None:
-            side_by_side([picture.figure, *picture.beside], f"picture-{picture.key}")
+            side_by_side([picture.figure, *picture.beside], f"picture-{picture.key}", scene)
         elif picture.labels is not None:
             st.html(tinted(picture, context))
         for name in picture.formulas:
@@ -78,13 +78,14 @@ def draw(picture: Picture, context: Context) -> None:
         st.text(t(f"{stem}.caption", **picture.facts))
 
 
-def side_by_side(figures: list[Figure], key: str) -> None:
+def side_by_side(figures: list[Figure], key: str, scene: Scene) -> None:
     """Figures two in a row, which stand under one another on a narrow page."""
+    made = [scene.drawn(f"{key}-{i}", lambda one=one: one) for i, one in enumerate(figures)]
     if len(figures) == 1:
-        chart(key, figures[0], t)
+        chart(key, made[0], t)
         return
     for first in range(0, len(figures), 2):
-        pair = figures[first : first + 2]
+        pair = made[first : first + 2]
         for i, (column, figure) in enumerate(zip(st.columns(2), pair, strict=False), first):
             with column:
                 chart(f"{key}-{i}", figure, t)

@@ -31,6 +31,15 @@ def begin() -> None:
         st.session_state["waiting"] = (st.empty(), st.empty())
 
 
+def kept(key: str, make: Callable[[], T], size: Callable[[T], int]) -> T:
+    """What takes too little time to wait for a turn, made once for all who ask for the same."""
+    made = DESK.kept.get(key)
+    if made is None:
+        made = make()
+        DESK.kept.put(key, made, size(made), visitor())
+    return made
+
+
 def obtain(
     key: str,
     what: str | Callable[[float], str],
