@@ -3,7 +3,8 @@
 Each session opens Explore and changes text, mechanism and head in turn, as a page in a browser
 does, over its own websocket, and looks at each picture for a while (`--look`, seconds); beside
 them run one long text and one sweep. Prints a table of what they waited for, the server's memory
-at its highest, and its faults; ends with 1 where a bound of docs/serving.md is not kept. Nothing but loopback is asked.
+at its highest, and its faults; ends with 1 where a bound of docs/serving.md is not kept. Nothing
+but loopback is asked.
 """
 
 from __future__ import annotations
