@@ -12,13 +12,13 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from functools import cached_property
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from engine.kernels.needle import Array, Numbers, check, floats
 from engine.kernels.needle import gap_needed as leading_gap_needed
+from engine.runtime.cached import cached_property
 
 STEP = 0.6
 """Of ln t, and of power·z at most: a relative error that falls as e^(−π²/STEP), 10⁻⁶ here."""

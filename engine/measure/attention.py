@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
-from functools import cached_property, partial
+from functools import partial
 from typing import Any, ClassVar, TypeVar
 
 import torch
@@ -30,6 +30,7 @@ from engine.contract.views import View
 from engine.measure import passes, windows
 from engine.measure.metrics import RowStats
 from engine.measure.passes import Asked, Summary
+from engine.runtime.cached import cached_property
 
 V = TypeVar("V")
 LARGEST = 1e30
@@ -122,7 +123,7 @@ class Attention(ABC):
             self, Asked(size=size, pools=pools, colour=colour, progress=progress)
         )
         if self.known.output is not None:
-            self.output = self.known.output
+            vars(self)["output"] = self.known.output  # as `output` keeps what it works out
         return self.known
 
     shown_by: ClassVar[Callable[[Attention, Any], Any] | None] = None

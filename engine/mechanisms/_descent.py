@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from functools import cached_property, partial
+from functools import partial
 
 import torch
 from jaxtyping import Float, Int
@@ -15,6 +15,7 @@ from engine.kernels import patterns
 from engine.kernels.composed import Composed
 from engine.kernels.rows import BLOCK
 from engine.measure.attention import Attention
+from engine.runtime.cached import cached_property
 from engine.runtime.threads import in_order
 from engine.text.tree import Tree
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -21,6 +20,7 @@ from engine.kernels.scoring import same_width
 from engine.measure.attention import Attention
 from engine.mechanisms import _gates
 from engine.mechanisms.base import Mechanism, numbers, pairs_back
+from engine.runtime.cached import cached_property
 from engine.runtime.threads import alone
 
 CHUNK = 64

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import ClassVar
 
 import torch
@@ -25,6 +25,7 @@ from engine.measure import ages
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, by_pair, numbers
 from engine.mechanisms.linear import Elu1
+from engine.runtime.cached import cached_property
 
 SAMPLE = 64
 """Rows that gates are fitted to at most."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -20,6 +19,7 @@ from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, numbers
+from engine.runtime.cached import cached_property
 
 SAMPLE = 128
 """Rows of full attention that a choice is judged by."""

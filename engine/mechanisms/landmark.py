@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 from math import log
 from typing import ClassVar
 
@@ -22,6 +21,7 @@ from engine.kernels.needle import Numbers
 from engine.kernels.patterns import Span
 from engine.kernels.scoring import Dot
 from engine.mechanisms.base import Mechanism, by_pair, numbers
+from engine.runtime.cached import cached_property
 from engine.text.tree import Tree
 
 

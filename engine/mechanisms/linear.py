@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import ClassVar, Protocol, runtime_checkable
 
 import torch
@@ -25,6 +25,7 @@ from engine.kernels.rows import BLOCK
 from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
+from engine.runtime.cached import cached_property
 from engine.runtime.threads import in_order
 
 FEATURE_MAPS = ("elu1", "relu", "exp")

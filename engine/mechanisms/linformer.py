@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -23,6 +22,7 @@ from engine.measure.attention import Attention
 from engine.measure.comparison import evenly
 from engine.mechanisms.base import Mechanism, by_pair, numbers
 from engine.mechanisms.softmax import Softmax
+from engine.runtime.cached import cached_property
 
 PROJECTIONS = ("mean", "fitted", "svd", "random")
 FIT = 256

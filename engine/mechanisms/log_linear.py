@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -24,6 +23,7 @@ from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, numbers, pairs_back
 from engine.mechanisms.gated import read, read_size
 from engine.mechanisms.linear import Elu1
+from engine.runtime.cached import cached_property
 
 CHUNK = 64
 """Rows that read each other directly; those before a chunk are read through their sums."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -25,6 +24,7 @@ from engine.kernels.rows import BLOCK
 from engine.measure import ages
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, by_pair
+from engine.runtime.cached import cached_property
 
 KEPT = 2**24
 """Numbers of slot states kept at once; between those kept they are folded anew."""

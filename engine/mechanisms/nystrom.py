@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -21,6 +20,7 @@ from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, by_pair, numbers
 from engine.mechanisms.softmax import Softmax
+from engine.runtime.cached import cached_property
 
 EXACT = 1e-9
 """Singular values below this share of the largest are rounding, in float64."""

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -25,6 +24,7 @@ from engine.kernels.sdpa import fits_sdpa, safely, sdpa, sdpa_blocks
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism, by_pair, nearby_pairs
 from engine.mechanisms.transformer_xl import TransformerXL
+from engine.runtime.cached import cached_property
 
 INTEGRATE = ("none", "pool", "attention", "concat")
 

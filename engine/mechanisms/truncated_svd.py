@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cached_property
 from typing import ClassVar
 
 import torch
@@ -19,6 +18,7 @@ from engine.kernels.scoring import Dot
 from engine.measure.attention import Attention
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
+from engine.runtime.cached import cached_property
 
 MOST = 1024
 """Positions at most: the whole map is laid out."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import torch
@@ -22,6 +21,7 @@ from engine.models.proof import IMAGES, Proof, asking, prove, returned, two_side
 from engine.models.seeing import Sight
 from engine.models.trace import Side, Trace, chosen
 from engine.models.view import Pixels
+from engine.runtime.cached import cached_property
 
 SPACIOUS, SPARE = 16, 64
 """Of a long text so many characters are encoded for each token that is read, and for some more."""

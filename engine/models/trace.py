@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
@@ -17,6 +16,7 @@ from engine.mechanisms.hierarchical import Hierarchical
 from engine.models.capture import Recorder, Seen
 from engine.models.masks import ModelError
 from engine.models.pieces import Coded
+from engine.runtime.cached import cached_property
 from engine.text.units import units
 
 

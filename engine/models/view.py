@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -19,6 +18,7 @@ from engine.models.capture import Recorder
 from engine.models.masks import ModelError
 from engine.models.names import Place
 from engine.models.trace import chosen
+from engine.runtime.cached import cached_property
 
 Pixels = np.ndarray
 """(H W 3) red, green and blue, 0 to 1."""

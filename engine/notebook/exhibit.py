@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, Literal
 
 import torch
@@ -14,6 +13,7 @@ from engine.figures.base.theme import DARK, LIGHT
 from engine.measure.attention import Attention
 from engine.mechanisms import attend
 from engine.models import Trace
+from engine.runtime.cached import cached_property
 from engine.runtime.scripts import COMPONENTS
 from engine.store import taken
 from engine.structure.answers import packed

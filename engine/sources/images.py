@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 from dataclasses import dataclass, field
-from functools import cached_property
 from math import pi
 from typing import ClassVar
 
@@ -15,6 +14,7 @@ from torch import Tensor
 
 from engine.contract import QKV, Grid, Origin, Refusal, param
 from engine.contract.grid import squares, z_order
+from engine.runtime.cached import cached_property
 from engine.sources.drawings import DRAWINGS, Pixels, drawn
 from engine.sources.synthetic import Declared
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from functools import cached_property
 
 import numpy as np
 import torch
@@ -16,6 +15,7 @@ from engine.kernels.composed import Composed
 from engine.kernels.patterns import Hashed
 from engine.measure.metrics import TOP
 from engine.mechanisms.lsh import Bucketed, Lsh
+from engine.runtime.cached import cached_property
 from engine.runtime.devices import array
 from engine.structure.shown import Shown
 

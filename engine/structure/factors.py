@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property, reduce
+from functools import reduce
 
 import numpy as np
 import torch
@@ -17,6 +17,7 @@ from engine.mechanisms.base import Mechanism
 from engine.mechanisms.linear import Linear
 from engine.mechanisms.nystrom import Nystrom
 from engine.mechanisms.softmax import Softmax
+from engine.runtime.cached import cached_property
 from engine.runtime.devices import array
 from engine.structure import spectra
 from engine.structure.shown import Shown

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 
 import numpy as np
@@ -13,6 +12,7 @@ import torch
 from engine.contract import QKV
 from engine.contract.views import Memory, Slots
 from engine.measure import ages
+from engine.runtime.cached import cached_property
 from engine.runtime.devices import array
 from engine.structure.shown import Shown
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import Frame, Refusal
+from engine.runtime.cached import cached_property
 from engine.text.units import group_units
 
 KEYS = ("tokens", "characters")

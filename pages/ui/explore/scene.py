@@ -3,7 +3,6 @@
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
-from functools import cached_property
 from typing import Any, cast
 
 import torch
@@ -20,6 +19,7 @@ from engine.mechanisms.cost import Estimate
 from engine.mechanisms.softmax import Softmax
 from engine.models import Trace
 from engine.models.view import View
+from engine.runtime.cached import cached_property
 from engine.sources.arrays import Opened
 from engine.spec.picture import Spec
 from engine.store import fits
