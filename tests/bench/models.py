@@ -5,15 +5,21 @@
 A random 12-layer, 12-head Llama. "eager": its own pass with `output_attentions`, then entropy,
 largest weight and pooled map of every head from the n×n weights. "sdpa": its own pass by torch's
 attention, without weights. "read": the pass that keeps Q, K and V; "all": that, then every row
-statistic and map of every layer; "mosaic": the picture of all heads from their maps.
+statistic and map of every layer; "mosaic": the picture of all heads from their maps; "open": a
+folder of half a gigabyte, beside transformers' own opening of model and tokenizer. Last, where
+BertViz is installed, its head view of 6 layers and 512 tokens beside our mosaic: seconds from the
+text's tokens to what is sent to the browser, and its bytes. How long that takes to draw is not
+compared: BertViz fetches d3 and jQuery from the network.
 """
 
 from __future__ import annotations
 
 import argparse
 import statistics
+import tempfile
 import time
 from collections.abc import Callable
+from importlib.util import find_spec
 from typing import Any
 
 import torch
@@ -21,9 +27,9 @@ import transformers as hf
 
 from engine.figures.attention.layers import layers
 from engine.figures.base.theme import LIGHT
-from engine.models import Model
+from engine.models import Model, load
 from engine.models.capture import Recorder
-from engine.models.overview import CELLS, overview
+from engine.models.overview import CELLS, Layer, overview
 from engine.models.pieces import Coded
 from engine.models.trace import Side, Trace
 from tests.models.made import tokenizer
@@ -34,9 +40,9 @@ SIZES = {
 }  # fmt: skip
 
 
-def net(attention: str) -> Any:
+def net(attention: str, depth: int = 12) -> Any:
     torch.manual_seed(0)
-    config = hf.LlamaConfig(**SIZES)
+    config = hf.LlamaConfig(**SIZES | {"num_hidden_layers": depth})
     return hf.LlamaForCausalLM._from_config(config, attn_implementation=attention).eval()
 
 
@@ -62,21 +68,28 @@ def seconds(run: Callable[[], object]) -> float:
     return time.process_time() - start
 
 
-def ratios(n: int, rounds: int) -> dict[str, float]:
-    """Median ratios of CPU seconds: read to sdpa, all to eager; seconds of the mosaic."""
+def opened(depth: int, n: int) -> tuple[Callable[[], Trace], torch.Tensor]:
+    """What reads n random tokens with a model of ours, and their numbers."""
     ids = torch.randint(8, 320, (1, n), generator=torch.Generator().manual_seed(n))
-    owns = {name: net(name) for name in ("eager", "sdpa")}
-    model = Model("bench", net("eager"), tokenizer(), torch.device("cpu"), torch.float32, None,
-                  None, True)  # fmt: skip
+    model = Model("bench", net("eager", depth), tokenizer(), torch.device("cpu"), torch.float32,
+                  None, None, True)  # fmt: skip
     at = torch.arange(n)
     side = Side(
-        Coded("x" * n, ids[0].tolist(), torch.stack([at, at + 1], 1), [False] * n),
-        ("x",) * n, n,
-    )  # fmt: skip
+        Coded("x" * n, ids[0].tolist(), torch.stack([at, at + 1], 1), [False] * n), ("x",) * n, n
+    )
+    return lambda: model.run(side, None, Recorder()), ids
 
-    def read() -> Trace:
-        return model.run(side, None, Recorder())
 
+def picture(found: list[Layer]) -> Any:
+    """All heads at once."""
+    maps, names = [one.maps for one in found], [one.name for one in found]
+    return layers(maps, names=names, theme=LIGHT, axes=("", ""))
+
+
+def ratios(n: int, rounds: int) -> dict[str, float]:
+    """Median ratios of CPU seconds: read to sdpa, all to eager; seconds of the mosaic."""
+    read, ids = opened(12, n)
+    owns = {name: net(name) for name in ("eager", "sdpa")}
     runs: dict[str, Callable[[], object]] = {
         "eager": lambda: eager(owns["eager"], ids),
         "sdpa": lambda: plain(owns["sdpa"], ids),
@@ -87,18 +100,59 @@ def ratios(n: int, rounds: int) -> dict[str, float]:
         run()
     times = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
     found = overview(read())
-    maps, names = [one.maps for one in found], [one.name for one in found]
-
-    def drawn() -> object:
-        return layers(maps, names=names, theme=LIGHT, axes=("", ""))
-
-    drawn()  # Plotly is imported at first
-    mosaic = seconds(drawn)
+    picture(found)  # Plotly is imported at first
     return {
         "read / sdpa": statistics.median(t["read"] / t["sdpa"] for t in times),
         "all / eager": statistics.median(t["all"] / t["eager"] for t in times),
-        "mosaic, s": mosaic,
+        "mosaic, s": seconds(lambda: picture(found)),
     }
+
+
+def opening(rounds: int) -> dict[str, float]:
+    """Seconds that a folder of half a gigabyte takes to open, as a multiple of transformers'."""
+    with tempfile.TemporaryDirectory() as folder:
+        own = net("eager", 17)
+        own.save_pretrained(folder)
+        tokenizer().save_pretrained(folder)
+        size = sum(x.numel() * x.element_size() for x in own.parameters())
+        del own
+
+        def theirs() -> None:
+            hf.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
+            hf.AutoTokenizer.from_pretrained(folder)
+
+        theirs()  # warm-up: the files are in memory
+        pairs = [(seconds(lambda: load(folder, "cpu")), seconds(theirs)) for _ in range(rounds)]
+    return {
+        "MB": size / 1e6, "open, s": statistics.median(a for a, _ in pairs),
+        "open / transformers": statistics.median(a / b for a, b in pairs),
+    }  # fmt: skip
+
+
+def bertviz(n: int, depth: int = 6) -> dict[str, float]:
+    """Seconds and bytes of BertViz's head view as multiples of our mosaic's."""
+    from bertviz import head_view
+
+    read, ids = opened(depth, n)
+    own, sent = net("eager", depth), {}
+
+    def theirs() -> None:
+        with torch.no_grad():
+            found = own(ids, output_attentions=True, logits_to_keep=1).attentions
+        page = head_view(found, ["x"] * n, html_action="return")
+        sent["theirs"] = len(page.data.encode())
+
+    def ours() -> None:
+        sent["ours"] = len(str(picture(overview(read())).to_json()))
+
+    ours()  # warm-up
+    taken = {"theirs": seconds(theirs), "ours": seconds(ours)}
+    return {
+        "BertViz, s": taken["theirs"], "ours, s": taken["ours"],
+        "BertViz, MB": sent["theirs"] / 1e6, "ours, MB": sent["ours"] / 1e6,
+        "times the seconds": taken["theirs"] / taken["ours"],
+        "times the bytes": sent["theirs"] / sent["ours"],
+    }  # fmt: skip
 
 
 def main(argv: list[str] | None = None) -> None:
@@ -109,6 +163,11 @@ def main(argv: list[str] | None = None) -> None:
     for n in (128,) if args.quick else (512, 1024, 4096):
         found = ratios(n, 1 if args.quick else 3)
         print(f"n = {n:>5}  " + "  ".join(f"{k} {v:.2f}" for k, v in found.items()), flush=True)
+    found = opening(1 if args.quick else 3)
+    print("  ".join(f"{k} {v:.2f}" for k, v in found.items()), flush=True)
+    if find_spec("bertviz"):
+        found = bertviz(64 if args.quick else 512)
+        print("  ".join(f"{k} {v:.2f}" for k, v in found.items()), flush=True)
 
 
 if __name__ == "__main__":

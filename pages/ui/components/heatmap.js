@@ -673,15 +673,15 @@ class Heatmap extends Component {
   }
 
   /**
-   * The map by itself: at a size of its own, with its names and its scale, and without the mark of
-   * the row that the page speaks of, unless something is drawn of that row.
+   * The map by itself: at a size of its own, with its names and its scale, on light paper, and
+   * without the mark of the row that the page speaks of, unless something is drawn of that row.
    *
    * @param {string} form
    */
   async save(form) {
     const { data, shown: tile, window: span, bands, curve, losing } = this;
     if (!tile) return;
-    const look = this.colours();
+    const look = data.looks.light;
     const font = getComputedStyle(this.root).fontFamily;
     const own = { ...data, link: null };
     const size = sizeOf(tile, span);

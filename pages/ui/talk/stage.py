@@ -24,4 +24,4 @@ def draw(name: str) -> None:
 
 def leave() -> None:
     """Back to all talks."""
-    owner.put(OPEN.group, {})
+    owner.put(OPEN.group, {}, newest=True)

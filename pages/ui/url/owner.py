@@ -68,10 +68,15 @@ def problems(group: Group[Any]) -> tuple[Problem, ...]:
     return _held(group).problems
 
 
-def put(group: Group[T], new: T) -> None:
-    """Choose this. It is newer than what the URL says, also where a script of the page has moved
-    that on since the last run."""
-    st.session_state[_place(group)] = Held(new, (), _said(group))
+def put(group: Group[T], new: T, *, newest: bool = False) -> None:
+    """Choose this.
+
+    Args:
+        newest: it is newer than what the URL says, which a script of the page has moved on since
+            the last run. Else what the URL says anew goes first: widgets report late.
+    """
+    said = _said(group) if newest else _held(group).said
+    st.session_state[_place(group)] = Held(new, (), said)
     st.session_state.setdefault(TOLD, set()).discard(group.name)
 
 

@@ -183,7 +183,7 @@ def test_a_choice_is_newer_than_where_a_script_has_moved_the_url(session):
     owner.begin()
     assert fields["talk"] == "one"
     session.query_params |= {"scene": "3"}
-    owner.put(fields.group, {})
+    owner.put(fields.group, {}, newest=True)
     owner.begin()
     assert (fields["talk"], fields["scene"]) == (None, 1)
     assert session.query_params == {"lang": "en"}
