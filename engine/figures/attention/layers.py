@@ -5,7 +5,8 @@ few.
 """
 
 import base64
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Iterator, Sequence
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -76,8 +77,11 @@ def layers(
         xref="x", yref="y", x=-0.5, y=-0.5, sizex=across, sizey=down, sizing="stretch",
         layer="below",
     )  # fmt: skip
-    _frames(shape, [len(layer) for layer in cells], theme, chosen)
-    _crosses(shape, off, theme)
+    # all at once: Plotly goes through those that are there for each that is added
+    shape.layout.shapes = [
+        *_frames([len(layer) for layer in cells], theme, chosen),
+        *_crosses(off, theme),
+    ]
     places = [(i, h) for i, layer in enumerate(cells) for h in range(len(layer))]
     written = bool(tints and numbers) and len(places) <= NUMBERED
     shape.add_trace(
@@ -133,8 +137,8 @@ def _bands(
 
 
 def _frames(
-    shape: go.Figure, heads: Sequence[int], theme: Theme, chosen: tuple[int, int] | None
-) -> None:
+    heads: Sequence[int], theme: Theme, chosen: tuple[int, int] | None
+) -> Iterator[dict[str, Any]]:
     """A hairline round every head where there are few, and an accent round the chosen one."""
     inside = (1 - GAP / (1 + GAP)) / 2
     few = sum(heads) <= NUMBERED
@@ -142,23 +146,22 @@ def _frames(
         for h in range(count):
             own = (i, h) == chosen
             if own or few:
-                shape.add_shape(
-                    type="rect", x0=h - inside, x1=h + inside, y0=i - inside, y1=i + inside,
-                    line={"color": theme.accent if own else theme.grid, "width": 2 if own else 1},
-                )  # fmt: skip
+                line = {"color": theme.accent if own else theme.grid, "width": 2 if own else 1}
+                ends = {"x0": h - inside, "x1": h + inside, "y0": i - inside, "y1": i + inside}
+                yield {"type": "rect", **ends, "line": line}
 
 
-def _crosses(shape: go.Figure, off: Collection[tuple[int, int]], theme: Theme) -> None:
+def _crosses(off: Collection[tuple[int, int]], theme: Theme) -> Iterator[dict[str, Any]]:
     """A veil and a cross over every head that is switched off."""
     for i, h in off:
         x0, x1, y0, y1 = h - 0.45, h + 0.45, i - 0.45, i + 0.45
-        shape.add_shape(
-            type="rect", x0=x0, x1=x1, y0=y0, y1=y1, fillcolor=theme.paper, opacity=0.75,
-            line={"width": 0},
-        )  # fmt: skip
+        yield {
+            "type": "rect", "x0": x0, "x1": x1, "y0": y0, "y1": y1, "fillcolor": theme.paper,
+            "opacity": 0.75, "line": {"width": 0},
+        }  # fmt: skip
         for a, b in ((y0, y1), (y1, y0)):
             line = {"color": theme.accent, "width": 2}
-            shape.add_shape(type="line", x0=x0, x1=x1, y0=a, y1=b, line=line)
+            yield {"type": "line", "x0": x0, "x1": x1, "y0": a, "y1": b, "line": line}
 
 
 def _numbered(count: int, names: Sequence[str] = ()) -> dict:
