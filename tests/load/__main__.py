@@ -172,7 +172,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--sessions", type=int, default=50)
     parser.add_argument("--changes", type=int, default=10)
-    parser.add_argument("--look", type=float, default=10.0, help="seconds at each picture, about")
+    parser.add_argument("--look", type=float, default=1.25, help="seconds at each picture, about")
     asked = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder, served(folder) as (where, pid):
         found = asyncio.run(load(where, pid, asked.sessions, asked.changes, asked.look))

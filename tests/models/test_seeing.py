@@ -10,13 +10,10 @@ from engine.models import load
 from engine.models.intervene import Changes, again
 from engine.models.masks import ModelError
 from tests.models.made import lively, tokenizer
+from tests.models.test_vision import PATCH, SIDE
+from tests.models.test_vision import SMALL as VISION
 
-SIDE, PATCH = 32, 8
 TEXT = "the quick fox"
-VISION = {
-    "hidden_size": 24, "num_hidden_layers": 2, "num_attention_heads": 3, "intermediate_size": 32,
-    "image_size": SIDE, "patch_size": PATCH,
-}  # fmt: skip
 WORDS = {
     "hidden_size": 32, "intermediate_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4,
     "num_key_value_heads": 2, "max_position_embeddings": 256,
