@@ -78,10 +78,8 @@ def layers(
         layer="below",
     )  # fmt: skip
     # all at once: Plotly goes through those that are there for each that is added
-    shape.layout.shapes = [
-        *_frames([len(layer) for layer in cells], theme, chosen),
-        *_crosses(off, theme),
-    ]
+    frames = _frames([len(layer) for layer in cells], theme, chosen)
+    shape.update_layout(shapes=[*frames, *_crosses(off, theme)])
     places = [(i, h) for i, layer in enumerate(cells) for h in range(len(layer))]
     written = bool(tints and numbers) and len(places) <= NUMBERED
     shape.add_trace(

@@ -55,7 +55,7 @@ def statistics(scene: Scene) -> None:
     if signed:
         st.html(table)
         return
-    left, right = st.columns([2, 1] if len(shown_stats) > 7 else [3, 2], gap="large")
+    left, right = st.columns([2, 1] if len(shown_stats) > 6 else [3, 2], gap="large")
     left.html(table)
 
     def make() -> Figure:
