@@ -144,9 +144,12 @@ class Attention(ABC):
     fidelity: Fidelity | None = None
     """How near the stand-in for what the paper learns comes to full attention, if there is one."""
 
-    def group(self, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups"]:
-        """Mass that each row gives to each group of keys; label −1 is in none."""
-        return windows.group(self, labels)
+    def group(
+        self, labels: Int[Tensor, " m"], rows: Index | None = None
+    ) -> Float[Tensor, "h r groups"]:
+        """Mass that each row, or each of those asked for, gives to each group of keys; label −1 is
+        in none."""
+        return windows.group(self, labels, rows)
 
     def view(self, kind: type[V]) -> V:
         """The mechanism's own structure of one kind.

@@ -113,7 +113,9 @@ def heatmap(
     return out
 
 
-def group(att: Weighted, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups"]:
+def group(
+    att: Weighted, labels: Int[Tensor, " m"], rows: Index | None = None
+) -> Float[Tensor, "h r groups"]:
     """Mass that each row gives to each group; see Attention.group."""
     frame = att.frame
     if labels.shape != (frame.m,) or labels.is_floating_point() or int(labels.min()) < -1:
@@ -126,13 +128,16 @@ def group(att: Weighted, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups
     count = int(labels.max()) + 1
     if count < 1:
         raise Refusal("none of the keys is in a group")
-    if frame.heads * frame.n * count > LARGEST:
+    at = index(rows, frame.n, att.device)
+    if frame.heads * len(at) * count > LARGEST:
         raise Refusal(
             "{count:,} × {rows:,} cells (groups × rows) are too many; take larger groups",
             count=count,
-            rows=frame.n,
+            rows=len(at),
         )
-    out = torch.zeros(frame.heads, frame.n, count, device=att.device)
+    out = torch.zeros(frame.heads, len(at), count, device=att.device)
+    place = torch.zeros(frame.n, dtype=torch.long, device=att.device)
+    place[at] = torch.arange(len(at), device=att.device)
 
     def add(block: Block) -> None:
         w, c = block.weights, block.cols
@@ -145,8 +150,8 @@ def group(att: Weighted, labels: Int[Tensor, " m"]) -> Float[Tensor, "h n groups
                 found[..., low:high] += part @ one
         else:
             found.scatter_add_(2, torch.where(c < 0, -1, labels[c]) + 1, w.to(out))
-        out[:, block.rows] = found[..., 1:]
+        out[:, place[block.rows]] = found[..., 1:]
 
-    for _ in in_order(jobs(att, None, add), att.device):
+    for _ in in_order(jobs(att, rows, add), att.device):
         pass
     return out

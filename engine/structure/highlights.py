@@ -244,18 +244,18 @@ def group_names(tokens: tuple[str, ...] | None, label: Int[Tensor, " m"]) -> lis
 def group_mass(
     att: Attention,
     label: Int[Tensor, " m"],
-    head: int | None,
     queries: Int[Tensor, " n"] | None = None,
     groups: int = 0,
-) -> tuple[Float[Tensor, "a groups"], int]:
-    """Mean mass that a query of each group gives to each group, of one head or all.
+) -> tuple[Float[Tensor, "h groups groups"], int]:
+    """Mean mass that a query of each group gives to each group.
 
     Args:
         label: each key's group; −1 for none. queries: each query's, if not that of the key at its
             position. groups: how many there are, if some may be empty.
 
     Returns:
-        the table, and how many rows were looked at: all, or evenly spaced ones of a long text.
+        each head's table, and how many rows were looked at: all, or evenly spaced ones of a long
+        text.
 
     Raises:
         ValueError: there are more groups than can be shown.
@@ -273,14 +273,9 @@ def group_mass(
     if queries is None:
         at = torch.arange(frame.n) + max(0, frame.m - frame.n)
         queries = label[at.clamp_max(frame.m - 1)]
-    mine, label = (
-        torch.where(x < 0, groups, x) for x in (queries[rows], label)
-    )  # none: set aside
-    total = torch.zeros(groups + 1, groups + 1)
-    for at, group in zip(rows.split(64), mine.split(64), strict=True):
-        part = att.weights(at.to(att.device))
-        part = (part.mean(0) if head is None else part[head]).float().cpu()
-        mass = torch.zeros(len(at), groups + 1).index_add_(1, label, part)
-        total.index_add_(0, group, mass)
+    mine = torch.where(queries < 0, groups, queries)[rows]  # none: set aside
+    mass = att.group(label, rows.to(att.device)).float().cpu()
+    total = torch.zeros(frame.heads, groups + 1, groups)
+    total[..., : mass.shape[-1]].index_add_(1, mine, mass)
     seen = torch.bincount(mine, minlength=groups + 1).clamp_min(1)
-    return (total / seen[:, None])[:groups, :groups], len(rows)
+    return (total / seen[:, None])[:, :groups], len(rows)

@@ -35,6 +35,7 @@ class Probe extends Component {
 let made;
 let mount;
 let root;
+const element = () => Object.assign(new EventTarget(), { style: { visibility: "hidden" } });
 const page = (found) => ({ querySelector: (css) => (css === ".probe" ? found : null) });
 const call = (data, more = {}) =>
   mount({ data, parentElement: page(root), setTriggerValue: () => {}, ...more });
@@ -43,7 +44,7 @@ beforeEach(() => {
   globalThis.ResizeObserver = Observer;
   Observer.all = [];
   made = [];
-  root = new EventTarget();
+  root = element();
   mount = mounting("probe", Probe);
 });
 
@@ -55,6 +56,12 @@ test("a component is made once, and updated at every call with the data before",
     [undefined, "a"],
     ["a", "b"],
   ]);
+});
+
+test("data comes as JSON in bytes, and what is drawn can be seen from then on", () => {
+  call(new TextEncoder().encode('{"token": "茶", "weight": null}'));
+  assert.deepEqual(made[0].data, { token: "茶", weight: null });
+  assert.equal(root.style.visibility, "");
 });
 
 test("events go to Python through the latest trigger", () => {
@@ -88,7 +95,7 @@ test("listeners and observers end with the component", () => {
 test("two of a kind live side by side, and one that comes back is made anew", () => {
   const leave = call("a");
   const first = root;
-  root = new EventTarget();
+  root = element();
   call("b");
   assert.deepEqual(
     made.map((probe) => probe.data),

@@ -80,7 +80,7 @@ class Page:
         """Traces and layout of the page's charts."""
         found = self.test.get("bidi_component")
         charts = [part for part in found if part.proto.component_name == "attention_chart"]
-        return [json.loads(json.loads(part.proto.json)["figure"]) for part in charts]
+        return [json.loads(json.loads(part.proto.bytes)["figure"]) for part in charts]
 
     def run(self) -> "Page":
         """Run again, with what was set."""

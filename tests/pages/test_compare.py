@@ -19,7 +19,7 @@ def compare(page, folder):
 
 
 def maps(page):
-    return [json.loads(element.proto.json) for element in page.parts]
+    return [json.loads(element.proto.bytes) for element in page.parts]
 
 
 def table(page):

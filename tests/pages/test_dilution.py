@@ -62,7 +62,7 @@ def last(chart: dict, mechanism: str) -> float:
 
 def moved(opened) -> dict:
     """What the picture that moves was given."""
-    return json.loads(opened.parts[0].proto.json)
+    return json.loads(opened.parts[0].proto.bytes)
 
 
 def test_theory_says_its_numbers(lab) -> None:

@@ -2,6 +2,7 @@
 
 import base64
 import json
+import math
 import re
 from itertools import pairwise, product
 
@@ -15,7 +16,7 @@ from engine.text.locale import locale
 from pages.ui.dilution import PARTS
 from pages.ui.explore import structure
 from pages.ui.server.desk import DESK, Store
-from pages.ui.shared.finite import finite
+from pages.ui.shared.encoded import encoded
 from tests.pages.conftest import Page
 
 SOURCES = {
@@ -58,7 +59,7 @@ def opened(folder):
     return ask
 
 
-def strict(text: str):
+def strict(text: str | bytes):
     """JSON as a browser reads it."""
 
     def refuse(word: str):
@@ -71,7 +72,7 @@ def sound(page: Page) -> Page:
     """Nothing was raised, a browser can read what it is given, and no words hold no number."""
     page.healthy()
     for element in page.test.get("bidi_component"):
-        figure = strict(element.proto.json).get("figure")
+        figure = strict(element.proto.bytes).get("figure")
         if isinstance(figure, str):
             strict(figure)
     told = page.words + [element.proto.body for element in page.test.get("html")]
@@ -81,7 +82,7 @@ def sound(page: Page) -> Page:
 
 def drawn(page: Page) -> int:
     """How many maps there are."""
-    given = (strict(element.proto.json) for element in page.parts)
+    given = (strict(element.proto.bytes) for element in page.parts)
     return sum("tile" in one for one in given)
 
 
@@ -131,7 +132,7 @@ def home(folder):
 
         def ask(key: str) -> dict:
             page.test.session_state["home-wanted"] = [key]
-            return strict(sound(page.run()).parts[0].proto.json)
+            return strict(sound(page.run()).parts[0].proto.bytes)
 
         yield ask
 
@@ -191,4 +192,10 @@ def test_a_page_that_is_refused_is_a_sentence(page, monkeypatch):
 def test_numbers_that_are_not_finite_are_gaps():
     nan, infinite = float("nan"), float("inf")
     given = {"a": [1.5, nan, {"b": (-infinite, "nan", 3)}], "c": None, "d": True}
-    assert finite(given) == {"a": [1.5, None, {"b": [None, "nan", 3]}], "c": None, "d": True}
+    expected = {"a": [1.5, None, {"b": [None, "nan", 3]}], "c": None, "d": True}
+    assert strict(encoded(given)) == expected
+
+
+def test_half_a_character_is_sent_as_json_can():
+    given = {0: "\ud83c", "x": [math.inf, 2.5, ("茶",)]}
+    assert strict(encoded(given)) == {"0": "\ud83c", "x": [None, 2.5, ["茶"]]}

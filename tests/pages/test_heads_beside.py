@@ -15,7 +15,7 @@ def heads(page, folder):
 
 
 def maps(page):
-    given = (json.loads(part.proto.json) for part in page.parts)
+    given = (json.loads(part.proto.bytes) for part in page.parts)
     return [one for one in given if "tile" in one]
 
 

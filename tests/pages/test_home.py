@@ -27,7 +27,7 @@ def home(page, small):
 
 def data(opened) -> dict:
     """What the picture was given."""
-    return json.loads(opened.parts[0].proto.json)
+    return json.loads(opened.parts[0].proto.bytes)
 
 
 @pytest.mark.parametrize("language", ["en", "zh"])
@@ -108,7 +108,7 @@ def test_nothing_that_is_not_finite_reaches_the_browser(home, language) -> None:
 
     opened = home(language)
     opened.test.session_state["home-wanted"] = data(opened)["offered"]
-    sent = opened.run().healthy().parts[0].proto.json
+    sent = opened.run().healthy().parts[0].proto.bytes
     shown = json.loads(sent, parse_constant=refuse)
     assert not shown["troubles"] and list(shown["rows"]) == shown["offered"]
     for key, rows in shown["rows"].items():

@@ -39,7 +39,7 @@ def lesson(page):
 
 
 def pictures(page) -> list[dict]:
-    return [json.loads(one.proto.json) for one in page.parts]
+    return [json.loads(one.proto.bytes) for one in page.parts]
 
 
 def says(page, key: str) -> bool:

@@ -37,7 +37,7 @@ def test_a_painted_mask_is_in_the_link_and_a_wrong_one_is_a_sentence(lesson) -> 
     query = {"masking-kind": "own", "masking-row": "2"}
     opened = lesson("masking", **query, **{"masking-own": "ff" * 8}).healthy()
     assert says(opened, "Row 2 may see 8 of 8 keys") and opened.said["masking-own"] == "ff" * 8
-    given = json.loads(opened.parts[0].proto.json)
+    given = json.loads(opened.parts[0].proto.bytes)
     assert given["cells"] == [[1] * 8] * 8
     opened = lesson("masking", **query, **{"masking-own": "<b>"}).healthy()
     assert says(opened, "16 hexadecimal digits") and says(opened, "Row 2 may see 2 of 8 keys")

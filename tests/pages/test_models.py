@@ -99,7 +99,7 @@ def test_explore_shows_layers_over_one_text(page, kinds, kind):
 
 def lines_of(opened):
     """What the component of token lines is given."""
-    found = [json.loads(x.proto.json) for x in opened.parts]
+    found = [json.loads(x.proto.bytes) for x in opened.parts]
     (own,) = [x for x in found if "layout" in x]
     return own
 
@@ -242,7 +242,7 @@ def test_the_finder_reads_every_kind_of_model(page, kinds, kind):
 def test_what_reaches_a_token_through_all_layers_and_what_each_would_say(page, language, way):
     query = {"models-part": "across", "models-way": way, "models-row": "4", "text": TEXT}
     opened = page("models", lang=language, **query).healthy()
-    text = next(x for p in opened.parts if "weights" in (x := json.loads(p.proto.json)))
+    text = next(x for p in opened.parts if "weights" in (x := json.loads(p.proto.bytes)))
     assert text["chosen"] == 4 and max(text["weights"][:5]) > 0 == max(text["weights"][5:])
     (table,) = [
         x.proto.body for x in opened.test.get("html") if "predictions lens" in x.proto.body
@@ -303,7 +303,7 @@ def test_weights_are_weighed_by_their_values(models):
 @pytest.mark.parametrize("language", LANGUAGES)
 def test_a_head_is_switched_off_and_the_predictions_move(page, language):
     opened = page("models", lang=language, **{"models-part": "off"}).healthy()
-    (text,) = [json.loads(x.proto.json) for x in opened.parts]
+    (text,) = [json.loads(x.proto.bytes) for x in opened.parts]
     assert len(text["tokens"]) == len(text["weights"])
     assert text["chosen"] == max(range(len(text["weights"])), key=text["weights"].__getitem__)
     (said,) = [x for x in opened.words if "⁨ill⁩" in x or ("第 1 层，头 0。" in x and "奈特" in x)]
@@ -324,7 +324,7 @@ def test_what_is_off_is_in_the_link_and_what_is_not_there_is_left_out(models):
     words = " ".join(opened.words)
     assert "Off: layer 0, head 1." in words
     assert "1 query–key pair is cut." in words and "2 tokens are hidden." in words
-    assert json.loads(opened.parts[0].proto.json)["chosen"] == 7
+    assert json.loads(opened.parts[0].proto.bytes)["chosen"] == 7
     assert sum(x["type"] == "line" for x in opened.figures[0]["layout"]["shapes"]) == 2
     opened.test.button(key="models-cut").click().run()
     assert "2 query–key pairs are cut." in " ".join(opened.healthy().words)

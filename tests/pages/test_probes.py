@@ -74,7 +74,7 @@ def test_one_of_ones_own_joins(lab, monkeypatch) -> None:
     job = JOBS.get(token)
     assert job is not None
     (moving,) = page.parts
-    assert json.loads(moving.proto.json)["job"] == token
+    assert json.loads(moving.proto.bytes)["job"] == token
     assert page.test.button(key="probes-start").disabled
     while not job.done:
         job.asked = time.monotonic()  # as the browser does

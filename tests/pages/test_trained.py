@@ -33,7 +33,7 @@ def tables(page):
 
 
 def maps(page):
-    found = [json.loads(e.proto.json) for e in page.parts]
+    found = [json.loads(e.proto.bytes) for e in page.parts]
     return [one for one in found if "window" in one and "token" in one]
 
 

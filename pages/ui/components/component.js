@@ -3,7 +3,7 @@
 /**
  * @template D
  * @typedef {object} Mount what Streamlit calls a component with
- * @property {D | null} [data] as given in Python
+ * @property {D | Uint8Array | null} [data] as given in Python, in JSON; as it is, in a notebook
  * @property {ParentNode} parentElement where the component's HTML stands
  * @property {Trigger} setTriggerValue
  */
@@ -101,9 +101,12 @@ export class Component {
 export function mounting(name, Kind) {
   /** @type {WeakMap<HTMLElement, Drawn<D>>} */
   const live = new WeakMap();
-  return (/** @type {Mount<D>} */ { data, parentElement, setTriggerValue: trigger }) => {
+  return (/** @type {Mount<D>} */ { data: given, parentElement, setTriggerValue: trigger }) => {
     const root = /** @type {HTMLElement | null} */ (parentElement.querySelector(`.${name}`));
-    if (!root || !data) return undefined;
+    if (!root || !given) return undefined;
+    /** @type {D} */
+    const data = given instanceof Uint8Array ? JSON.parse(new TextDecoder().decode(given)) : given;
+    root.style.visibility = ""; // it was hidden as long as nothing in it had a name
     const known = live.get(root);
     const old = known?.data;
     const component = known ?? new Kind({ name, root, data, trigger });

@@ -1,4 +1,4 @@
-"""What every component gets: its script, its words, the page's colours, numbers for JSON."""
+"""What every component gets: its script, its words, the page's colours, its data as JSON."""
 
 from collections.abc import Callable, Iterable
 from dataclasses import asdict
@@ -8,18 +8,19 @@ from streamlit.components.v2 import component
 
 from engine.figures.base.theme import DARK, LIGHT
 from engine.runtime.scripts import COMPONENTS, joined
-from pages.ui.shared.finite import finite
+from pages.ui.shared.encoded import encoded
 
 LOOKS = {theme.name: asdict(theme) for theme in (LIGHT, DARK)}
 
 
-def registered(name: str, **made: Any) -> Callable[..., None]:
-    """A component as Streamlit registers it, but that numbers of `data` which are not finite are
-    gaps: null, in its script."""
-    mount = component(name, **made)
+def registered(name: str, *, html: str, **made: Any) -> Callable[..., None]:
+    """A component as Streamlit registers it, but that `data` is encoded here, once and fast; and
+    that nobody sees its controls before the script has come, which gives them their names."""
+    asleep = html.replace("<div ", '<div style="visibility: hidden" ', 1)
+    mount = component(name, html=asleep, **made)
 
     def draw(*, key: str, data: Any, **more: Any) -> None:
-        mount(key=key, data=finite(data), **more)
+        mount(key=key, data=encoded(data), **more)
 
     return draw
 

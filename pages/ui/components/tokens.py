@@ -1,6 +1,7 @@
 """A text whose tokens are tinted by what one query gives them; a click chooses another query."""
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from typing import Any
 
 import streamlit as st
@@ -18,6 +19,13 @@ component = registered(
 )
 
 WORDS = ("aria", "weight", "weight_log", "unseen", "tip", "tip_unseen")
+
+
+@lru_cache(maxsize=16)
+def _spelt(tokens: tuple[str, ...]) -> tuple[list[str | None], dict[int, str]]:
+    """Tokens as running text, and the names of those that are a part of one character."""
+    names = {i: shown(one) for i, one in enumerate(tokens) if PART_OF.fullmatch(one)}
+    return [flowing(token) for token in tokens], names
 
 
 def token_text(
@@ -51,11 +59,12 @@ def token_text(
         if event and on_choose:
             on_choose(int(event["token"]))
 
+    running, names = _spelt(tuple(tokens))
     component(
         key=key,
         data={
-            "tokens": [flowing(token) for token in tokens],
-            "names": {i: shown(one) for i, one in enumerate(tokens) if PART_OF.fullmatch(one)},
+            "tokens": running,
+            "names": names,
             "weights": [float(f"{weight:.4g}") for weight in weights],
             "seen": None if seen is None or all(seen) else [bool(s) for s in seen],
             "chosen": chosen,

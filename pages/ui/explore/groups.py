@@ -37,17 +37,18 @@ def by_group(scene: Scene) -> None:
             return
     grouping_choice(ways, kind, block, att.frame.m)
     by_head = kind in highlights.FOUND
-    head = None if spec.head == "all" and not by_head else scene.head
+    own = scene.head if by_head else None
 
     def work(report: Report) -> tuple[highlights.Grouping, Tensor, int]:
         found = highlights.grouping(att, kind, block, scene.head, given)
         count = len(found.names)
-        return found, *highlights.group_mass(att, found.keys, head, found.queries, count)
+        return found, *highlights.group_mass(att, found.keys, found.queries, count)
 
     found, mass, sampled = waiting.obtain(
-        f"groups:{spec.attention_key()}:{kind}:{block}:{head}", t("gate.grouping"), work,
+        f"groups:{spec.attention_key()}:{kind}:{block}:{own}", t("gate.grouping"), work,
         lambda made: made[1].numel() * 4 + att.frame.m * 16,
     )  # fmt: skip
+    mass = mass.mean(0) if spec.head == "all" and not by_head else mass[scene.head]
     row = int(found.queries[scene.query])
 
     def make() -> Figure:

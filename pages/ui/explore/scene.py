@@ -119,9 +119,9 @@ class Scene:
     @cached_property
     def overlay(self) -> Overlay | None:
         """What the mechanism's structure is on this head's map, and of the chosen row on it."""
-        return obtain(
-            f"overlay:{self.spec.attention_key()}:{self.head}:{self.query}", t("gate.structure"),
-            lambda report: overlay(self.attention, self.head, self.query),
+        return kept(
+            f"overlay:{self.spec.attention_key()}:{self.head}:{self.query}",
+            lambda: overlay(self.attention, self.head, self.query),
             lambda made: 64 * sum(len(b.rows) + len(b.cols) for b in made.bands) if made else 1,
         )  # fmt: skip
 

@@ -13,7 +13,7 @@ from engine.text.tokens import MARKS, shown
 from pages.ui.components.chart import chart
 from pages.ui.components.moving import moving
 from pages.ui.explore.scene import Scene
-from pages.ui.server.waiting import obtain
+from pages.ui.server.waiting import kept, obtain
 from pages.ui.shared import frame
 from pages.ui.shared.strings import formula, language, t
 
@@ -71,7 +71,8 @@ def draw(picture: Picture, context: Context, scene: Scene) -> None:
         elif picture.figure is not None:
             side_by_side([picture.figure, *picture.beside], f"picture-{picture.key}", scene)
         elif picture.labels is not None:
-            st.html(tinted(picture, context))
+            name = f"tinted:{picture.key}:{scene.name}"
+            st.html(kept(name, lambda: tinted(picture, context), len))
         for name in picture.formulas:
             st.latex(formula(f"{stem}.{name}.formula"))
     with where[-1], st.container(key=f"caption-{picture.key}"):

@@ -27,7 +27,7 @@ from pages.ui.server.limits import limits
 T = TypeVar("T")
 Kind = Literal["window", "result", "model", "training", "sweep"]
 
-POLL = 0.1  # seconds between looks at the queue
+POLL = 0.25  # seconds between looks at whether a person who waits is still there
 SLOW = 5.0  # seconds; what takes longer lets quicker work go first
 PATIENT = 30.0  # seconds that it does so
 WORKED = 4 * 2**30  # bytes that what runs may need at once
@@ -146,7 +146,8 @@ class Ticket:
     Attributes:
         key: of the result; two of one key don't run at once. needs: bytes, at most.
         visitor: who wants it; None for one of their own. seconds: that it may take, 0 unknown.
-        came: when.
+        came: when. here: whether someone waits with it. seated: whether its turn has come.
+        called: set when there may be something to do.
     """
 
     kind: Kind
@@ -155,6 +156,9 @@ class Ticket:
     visitor: Hashable = None
     seconds: float = 0.0
     came: float = field(default_factory=time.monotonic)
+    here: bool = False
+    seated: bool = False
+    called: threading.Event = field(default_factory=threading.Event)
 
 
 class Desk:
@@ -172,7 +176,7 @@ class Desk:
     ) -> None:
         self.seats, self.most_worked = seats, most_worked
         self.kept = Store(most_kept)
-        self._change = threading.Condition()
+        self._lock = threading.Lock()
         self._queue: list[Ticket] = []
         self._running: list[Ticket] = []
         self._turns: LRUCache[Hashable, int] = LRUCache(TURNS)  # visitor -> their last turn
@@ -231,7 +235,7 @@ class Desk:
     ) -> Ticket:
         """A place in the queue, for `seat`."""
         ticket = Ticket(kind, key, needs, visitor, seconds)
-        with self._change:
+        with self._lock:
             self._queue.append(ticket)
         return ticket
 
@@ -248,23 +252,36 @@ class Desk:
             waiting: as in `obtain`. made: says that nothing is left to do; no seat is taken then.
         """
         try:
-            while not (taken := self._may_start(ticket)) and not made():
-                waiting(self.before(ticket))
-        finally:
-            with self._change:
-                self._queue.remove(ticket)
-                self._change.notify_all()
-        try:
+            with self._lock:
+                ticket.here = True
+                self._call()
+            while not (ticket.seated or made()):
+                if not ticket.called.wait(POLL):
+                    waiting(self.before(ticket))
+                ticket.called.clear()
+            with self._lock:
+                if not ticket.seated:
+                    self._queue.remove(ticket)
             yield
         finally:
-            if taken:
-                with self._change:
-                    self._running.remove(ticket)
-                    self._change.notify_all()
+            self._leave(ticket)
+
+    def _leave(self, ticket: Ticket) -> None:
+        """Its place is another's; who waits for the same result looks whether it is there."""
+        with self._lock:
+            for those in (self._queue, self._running):
+                if ticket in those:
+                    those.remove(ticket)
+            for one in self._queue:
+                if one.key is not None and one.key == ticket.key:
+                    one.called.set()
+            self._call()
 
     def before(self, ticket: Ticket) -> int:
         """How many computations of its kind run or come before this one."""
-        with self._change:
+        with self._lock:
+            if ticket not in self._queue:
+                return 0
             queue = self._in_order(ticket.kind)
             running = [one for one in self._running if one.kind == ticket.kind]
             others = running + queue[: queue.index(ticket)]
@@ -272,20 +289,20 @@ class Desk:
 
     def waiting(self, kind: Kind | None = None, visitor: Hashable = None) -> int:
         """How many are in the queue: of a kind, of a visitor, or all."""
-        with self._change:
+        with self._lock:
             return sum(
                 kind in (None, one.kind) and visitor in (None, one.visitor) for one in self._queue
             )
 
     def longest(self) -> float:
         """Seconds that someone has waited, at most, for what a person waits for."""
-        with self._change:
+        with self._lock:
             came = [one.came for one in self._queue if one.kind not in LONG]
         return time.monotonic() - min(came) if came else 0.0
 
     def running(self) -> int:
         """How many have a seat."""
-        with self._change:
+        with self._lock:
             return len(self._running)
 
     def _in_order(self, kind: Kind) -> list[Ticket]:
@@ -301,30 +318,31 @@ class Desk:
 
         return sorted((one for one in self._queue if one.kind == kind), key=place)
 
-    def _may_start(self, ticket: Ticket) -> bool:
-        """Take a seat if it is this ticket's turn; else wait a moment."""
-        with self._change:
-            if self._is_next(ticket):
+    def _call(self) -> None:
+        """Give the seats that are free to those whose turn it is, and to nobody else a look."""
+        for kind in sorted({one.kind for one in self._queue}, key=LONG.__contains__):
+            while (ticket := self._next(kind)) is not None:
+                self._queue.remove(ticket)
                 self._running.append(ticket)
                 if ticket.visitor is not None:
                     self._turn += 1
                     self._turns[ticket.visitor] = self._turn
-                return True
-            self._change.wait(POLL)
-            return False
+                ticket.seated = True
+                ticket.called.set()
 
-    def _is_next(self, ticket: Ticket) -> bool:
+    def _next(self, kind: Kind) -> Ticket | None:
+        """Whose turn it is for a seat of a kind; None where there is none to be had."""
+        if sum(one.kind == kind for one in self._running) >= self.seats[kind]:
+            return None
         made = {one.key for one in self._running if one.key is not None}
         able = [one for one in self._queue if one.key not in made]
-        first = next((one for one in self._in_order(ticket.kind) if one in able), None)
-        if first is not ticket:
-            return False
-        if ticket.kind in LONG and any(one.kind not in LONG for one in able):
-            return False
-        if sum(one.kind == ticket.kind for one in self._running) >= self.seats[ticket.kind]:
-            return False
+        if kind in LONG and any(one.kind not in LONG for one in able):
+            return None
+        first = next((one for one in self._in_order(kind) if one.here and one in able), None)
         taken = sum(one.needs for one in self._running)
-        return not self._running or taken + ticket.needs <= self.most_worked
+        if first is None or (self._running and taken + first.needs > self.most_worked):
+            return None
+        return first
 
 
 class Paced:

@@ -27,7 +27,7 @@ from pages.ui.server import owner
 from pages.ui.server.desk import DESK, Desk, Kind, Trouble, out_of_memory
 from pages.ui.server.limits import visitor
 from pages.ui.server.owner import SECONDS, did
-from pages.ui.shared.finite import finite
+from pages.ui.shared.encoded import encoded
 from pages.ui.shared.strings import language, speaker, spoken
 
 WAITING = 64  # jobs that may wait
@@ -206,7 +206,7 @@ async def live(request: Request) -> Response:
     since, slot = query.get("since", ""), query.get("slot")
     said = job.since(int(since) if since.isdecimal() else 0)
     state = _own(said["state"]) if slot is None else said["state"].get(slot, {})
-    return JSONResponse(said | {"state": finite(state)}, 200, headers)
+    return Response(encoded(said | {"state": state}), 200, headers, "application/json")
 
 
 ROUTES = [Route("/api/live", live)]

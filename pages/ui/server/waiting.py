@@ -80,7 +80,7 @@ def obtain(
             stop_place.button(t("gate.stop"), key=f"stop-{key}", on_click=_stop, args=(key,))
 
     paced = Paced(lambda share: say(what if isinstance(what, str) else what(share), share))
-    queue = Paced(lambda ahead: say(t("gate.queued", ahead=int(ahead)), 0.0), every=0.2)
+    queue = Paced(lambda ahead: say(t("gate.queued", ahead=int(ahead)), 0.0), every=0.5)
 
     def timed(report: Report) -> T:
         with SECONDS.labels(kind).time(), did(kind):

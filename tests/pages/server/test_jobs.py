@@ -119,7 +119,7 @@ def test_the_answer_that_says_done_has_the_last_state(monkeypatch) -> None:
     """Also where the job says its last and ends while the answer is being put together."""
     client = TestClient(Starlette(routes=jobs.ROUTES))
     asking, ended = threading.Event(), threading.Event()
-    given = jobs.finite
+    given = jobs.encoded
 
     def slowly(value):
         asking.set()
@@ -135,7 +135,7 @@ def test_the_answer_that_says_done_has_the_last_state(monkeypatch) -> None:
     job = JOBS.get(token)
     assert job is not None
     until(lambda: job.version == 1)
-    monkeypatch.setattr(jobs, "finite", slowly)
+    monkeypatch.setattr(jobs, "encoded", slowly)
     threading.Thread(target=lambda: (until(lambda: job.done), ended.set())).start()
     first = client.get("/api/live", params={"token": token}).json()
     assert first["state"] == {"share": 0.5} and not first["done"] and first["version"] == 1
