@@ -1,5 +1,6 @@
 """Mass by group: how much of its attention one group of tokens gives to another."""
 
+from collections import Counter
 from collections.abc import Sequence
 
 import numpy as np
@@ -29,21 +30,15 @@ def groups(
     """
     mass = array(mass)
     top = float(np.abs(mass).max(initial=0)) or 1.0
-    small = mass.size <= 160 * 160
-    said = [escaped(isolated(name)) for name in names]
-    text = [
-        [f"{a} → {b}<br>{v:.1%}" for b, v in zip(said, line, strict=True)]
-        for a, line in zip(said, mass.tolist(), strict=True)
-    ]
+    places = _apart([escaped(isolated(name)) for name in names])
     shape = figure(theme, 430)
     shape.add_trace(
         go.Heatmap(
-            z=mass.astype(np.float32), zmin=-top if signed else 0, zmax=top,
+            z=mass.astype(np.float32), x=places, y=places, zmin=-top if signed else 0, zmax=top,
             colorscale=scale(theme.signed if signed else theme.weight),
             colorbar={"thickness": 10, "outlinewidth": 0, "len": 0.6, "nticks": 6,
                       "tickformat": ".0%" if top >= 0.05 else ".2~%"},
-            text=text if small else None,
-            hovertemplate=("%{text}" if small else "%{y} → %{x}<br>%{z:.1%}") + "<extra></extra>",
+            hovertemplate="%{y} → %{x}<br>%{z:.1%}<extra></extra>",
         )
     )  # fmt: skip
     numbers = all(name.replace(",", "").isdigit() for name in names)
@@ -53,7 +48,7 @@ def groups(
         "ticktext": [escaped(shortened(name, 9)) for name in names],
     }
     sparse = {"dtick": 1} if numbers and len(names) <= 16 else {"nticks": 8}
-    common = {"showgrid": False, **(marks if few else sparse)}
+    common = {"type": "category", "showgrid": False, **(marks if few else sparse)}
     upright = {"tickangle": -90} if few else {}
     shape.update_xaxes(title_text=escaped(t("axis.key_groups")), side="top", **upright, **common)
     shape.update_yaxes(
@@ -65,3 +60,14 @@ def groups(
             line={"color": theme.accent, "width": 1.5},
         )  # fmt: skip
     return shape
+
+
+def _apart(names: Sequence[str]) -> list[str]:
+    """Names of which no two are the same to Plotly: to those that were there before, what nobody
+    sees is added."""
+    seen: Counter[str] = Counter()
+    made = []
+    for name in names:
+        made.append(name + "\u2060" * seen[name])
+        seen[name] += 1
+    return made

@@ -11,6 +11,9 @@ from engine.figures.structure.segments import lost, outlined
 from engine.mechanisms.window import Window
 from engine.structure.segments import window_cut
 
+FINEST = 1024
+"""Steps of an outline."""
+
 
 def pictures(context: Context) -> Iterator[Picture]:
     """The band over full attention, what each query lost, the text; none for other mechanisms."""
@@ -52,13 +55,16 @@ def pictures(context: Context) -> Iterator[Picture]:
 def band(
     context: Context, window: int, sinks: int
 ) -> tuple[list[float | None], list[float | None]]:
-    """The outline of the window down the map, and of the sinks beside it."""
+    """The outline of the window down the map, and of the sinks beside it; of a long text, in steps
+    of a few rows, which are less than a pixel."""
     frame = context.att.frame
-    at = torch.arange(frame.n) + frame.offset
+    start = torch.arange(0, frame.n, -(-frame.n // FINEST))
+    at = start + frame.offset
     left = (at - window + 1).clamp(0, frame.m)
     right = (at + (1 if frame.causal else window)).clamp(0, frame.m)
-    # a corner at the top and at the foot of every row
-    down = torch.stack([torch.arange(frame.n), torch.arange(frame.n) + 1], 1).flatten() - 0.5
+    # a corner at the top and at the foot of every step
+    foot = torch.cat([start[1:], torch.tensor([frame.n])])
+    down = torch.stack([start, foot], 1).flatten() - 0.5
     sides = [(x - 0.5).repeat_interleave(2) for x in (left, right)]
     xs: list[float | None] = [*sides[0].tolist(), *sides[1].flip(0).tolist()]
     ys: list[float | None] = [*down.tolist(), *down.flip(0).tolist()]

@@ -133,9 +133,14 @@ class Scene:
     @cached_property
     def before(self) -> Tensor | None:
         """The chosen row under full attention, (m); None where this is it."""
-        if self.full is None:
+        full = self.full
+        if full is None:
             return None
-        return self.full.weights(torch.tensor([self.query]))[self.head, 0].float().cpu()
+        return kept(
+            f"before:{self.name}",
+            lambda: full.weights(torch.tensor([self.query]))[self.head, 0].float().cpu(),
+            lambda made: made.nbytes,
+        )
 
     @property
     def shown(self) -> Shown:

@@ -6,6 +6,7 @@ of it that is new, and the URL says it from when the page first asks for it.
 """
 
 from collections.abc import Callable, Mapping
+from contextvars import ContextVar
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
@@ -45,6 +46,9 @@ GROUPS: dict[str, Group[Any]] = {}
 """All there are, by name."""
 TOLD = "url.told"
 """Where the session keeps the names of those that the URL says by now in this run."""
+_run: ContextVar[dict[str, Held[Any]] | None] = ContextVar("run", default=None)
+"""Those same groups, in the thread that runs the page: it asks hundreds of times, each word for
+the language, and the session takes a lock each time."""
 
 
 def register(group: Group[T]) -> Group[T]:
@@ -56,6 +60,7 @@ def register(group: Group[T]) -> Group[T]:
 def begin() -> None:
     """A run begins: the URL may say something new. Called before anything is asked."""
     st.session_state[TOLD] = set()
+    _run.set({})
 
 
 def value(group: Group[T]) -> T:
@@ -78,6 +83,7 @@ def put(group: Group[T], new: T, *, newest: bool = False) -> None:
     said = _said(group) if newest else _held(group).said
     st.session_state[_place(group)] = Held(new, (), said)
     st.session_state.setdefault(TOLD, set()).discard(group.name)
+    (_run.get() or {}).pop(group.name, None)
 
 
 def _place(group: Group[Any]) -> str:
@@ -91,6 +97,9 @@ def _said(group: Group[Any]) -> dict[str, str]:
 
 def _held(group: Group[T]) -> Held[T]:
     """The group as it is, once the URL has been read and says it."""
+    run = _run.get()
+    if run is not None and (known := run.get(group.name)) is not None:
+        return known
     held: Held[T] | None = st.session_state.get(_place(group))
     told = st.session_state.setdefault(TOLD, set())
     if held is not None and group.name in told:
@@ -105,4 +114,6 @@ def _held(group: Group[T]) -> Held[T]:
     held = Held(held.value, held.problems, wanted)
     st.session_state[_place(group)] = held
     told.add(group.name)
+    if run is not None:
+        run[group.name] = held
     return held

@@ -132,6 +132,16 @@ def test_groups_are_named_and_escaped():
     inert(figure)
 
 
+def test_groups_of_one_name_stay_apart():
+    figure = groups(torch.eye(4), names=["Yes.", "No.", "Yes.", "Yes."], row=1, theme=LIGHT, t=t)
+    (trace,) = figure.data
+    assert len(set(trace.x)) == 4 and tuple(trace.x) == tuple(trace.y)
+    assert ["".join(c for c in name if c.isprintable()) for name in trace.x] == [
+        "Yes.", "No.", "Yes.", "Yes.",
+    ]  # fmt: skip
+    assert list(figure.layout.xaxis.ticktext) == ["Yes.", "No.", "Yes.", "Yes."]
+
+
 def test_rows_are_averaged_over_stretches():
     at, lines = stretches(np.arange(1000.0)[None], 10)
     assert len(at) == 10 and lines[0, 0] == pytest.approx(49.5) and at[0] == 49.5
