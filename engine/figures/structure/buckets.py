@@ -186,13 +186,6 @@ def order(view: Buckets, context: Context, span: tuple[int, int]) -> go.Figure:
             x0=span[0] - 0.5, x1=span[1] - 0.5, line_width=0, fillcolor=theme.accent, opacity=0.18,
             layer="below",
         )  # fmt: skip
-    if view.chunk is None:
-        edges = np.cumsum(np.bincount(ids[ids >= 0], minlength=view.count))[:-1]
-    else:
-        edges = np.arange(view.chunk, shown, view.chunk)
-    if len(edges) <= EDGES:
-        for edge in edges.tolist():
-            shape.add_vline(x=edge - 0.5, line={"color": theme.grid, "width": 1}, layer="below")
     shape.add_trace(
         go.Scatter(
             x=some, y=keys, mode="markers",
@@ -203,6 +196,19 @@ def order(view: Buckets, context: Context, span: tuple[int, int]) -> go.Figure:
             hovertemplate="%{customdata}<br>%{text}<br>%{x:,}<extra></extra>",
         )
     )  # fmt: skip
+    if view.chunk is None:
+        edges = np.cumsum(np.bincount(ids[ids >= 0], minlength=view.count))[:-1]
+    else:
+        edges = np.arange(view.chunk, shown, view.chunk)
+    if len(edges) <= EDGES:
+        shape.add_trace(  # lines as one trace: Plotly takes its time over each shape
+            go.Scatter(
+                x=np.repeat(edges - 0.5, 3),
+                y=np.tile([len(ids), -1, np.nan], len(edges)), mode="lines",
+                line={"color": theme.grid, "width": 1}, hoverinfo="skip",
+                zorder=-1,
+            )
+        )  # fmt: skip
     middle = context.row + context.att.frame.offset
     shape.add_hline(y=middle, line={"color": theme.accent, "width": 1.5, "dash": "dot"})
     shape.update_xaxes(title_text=escaped(t("buckets.axis.place")), showgrid=False)

@@ -91,9 +91,10 @@ def test_order_is_sorted_and_cut(scope):
     picture = found["order" if scope == "bucket" else "chunks"]
     points = picture.figure.data[0]
     assert list(points.y) == view.order[1, 0].tolist() and list(points.x) == list(range(60))
-    lines = [s.x0 for s in picture.figure.layout.shapes if s.type == "line" and s.x0 == s.x1]
+    lines = picture.figure.data[1]
+    assert np.isnan(lines.y[2::3]).all() and set(lines.y[::3]) == {60} and lines.zorder < 0
     if scope == "chunk":
-        assert lines == [9.5, 19.5, 29.5, 39.5, 49.5]
+        assert list(lines.x[::3]) == list(lines.x[1::3]) == [9.5, 19.5, 29.5, 39.5, 49.5]
     low, high = (int(x[1, 0, 41]) for x in (att.pattern.low, att.pattern.high))
     shade = next(s for s in picture.figure.layout.shapes if s.type == "rect")
     assert (shade.x0, shade.x1) == (low - 0.5, high - 0.5)
