@@ -17,6 +17,7 @@ from starlette.middleware import Middleware
 
 from engine import mechanisms
 from engine.models import ModelError, load
+from engine.runtime import threads
 from engine.runtime.public import public
 from pages.ui.server import jobs, owner, preview, thumbnails, windows
 from pages.ui.shared import own
@@ -31,6 +32,7 @@ if folder := os.environ.get("ATTENTION_EXPLORER_MECHANISMS"):
         logging.getLogger(__name__).warning("%s", trouble)
 
 
+threads.give_way()
 if public():
     owner.speak()
 

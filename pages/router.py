@@ -11,6 +11,7 @@ import streamlit as st  # noqa: E402
 
 from pages.ui.components.header import header  # noqa: E402
 from pages.ui.server import waiting  # noqa: E402
+from pages.ui.server.turns import turn  # noqa: E402
 from pages.ui.shared import about, contents, frame, own, strings, terms  # noqa: E402
 from pages.ui.shared.guard import guarded  # noqa: E402
 from pages.ui.talk import draft  # noqa: E402
@@ -69,5 +70,5 @@ waiting.begin()
 about.begin(page.title, page.url_path or "home")
 own.notice()
 terms.begin()
-with guarded("page"):
+with guarded("page"), turn():
     page.run()

@@ -13,6 +13,7 @@ is born, and the process's number is put back; no pass writes either.
 from __future__ import annotations
 
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Iterator
@@ -31,6 +32,9 @@ U = TypeVar("U")
 _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _size = 0
+_gives_way = False
+NICE = 10
+"""What a thread that gives way adds, as `nice` counts it."""
 _here: ContextVar[bool] = ContextVar("here", default=False)
 
 
@@ -41,6 +45,21 @@ class _Ended(BaseException):
 def workers(device: torch.device) -> int:
     """How many pieces run at once: torch's threads here, on the CPU; else, and in a piece, one."""
     return 1 if device.type != "cpu" or _here.get() else torch.get_num_threads()
+
+
+def give_way() -> None:
+    """Have workers run only where the processor has nothing else to do: for a server, whose quick
+    answers would wait for somebody's long text. Linux alone ranks threads; elsewhere all stays as
+    it is. Called before the first piece."""
+    global _gives_way
+    _gives_way = sys.platform == "linux"
+
+
+def step_back() -> None:
+    """Have this thread, to its end, run after others, as the workers do; where they give way."""
+    if _gives_way:
+        now = os.getpriority(os.PRIO_PROCESS, 0)
+        os.setpriority(os.PRIO_PROCESS, 0, min(now + NICE, 19))
 
 
 @contextmanager
@@ -148,6 +167,7 @@ if hasattr(os, "register_at_fork"):
 
 def _born() -> None:
     """One torch thread for this thread; a later thread starts with as many as before."""
+    step_back()
     with _lock:
         before = torch.get_num_threads()  # asked first: only then does what is set stay
         torch.set_num_threads(1)

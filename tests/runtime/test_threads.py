@@ -1,5 +1,7 @@
 """Work on several threads: in order, in the caller's modes, and torch's counts left alone."""
 
+import os
+import sys
 import threading
 import time
 from collections.abc import Iterator
@@ -222,3 +224,18 @@ def test_who_is_watched_ends_between_operations_and_so_do_the_workers():
     assert turns[0] == after
     assert watching() is None
     assert alone(lambda: 3, CPU) == 3  # the workers are there for others
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="threads have no priorities of their own here")
+def test_workers_give_way_and_nobody_else(counted, monkeypatch):
+    for name, value in {"_pool": None, "_size": 0, "_gives_way": False}.items():
+        monkeypatch.setattr(threads, name, value)
+    threads.give_way()
+
+    def nice() -> int:
+        return os.getpriority(os.PRIO_PROCESS, threading.get_native_id())
+
+    before = nice()
+    found = list(in_order(iter([nice] * 8), CPU))
+    assert found == [before + threads.NICE if counted > 1 else before] * 8
+    assert nice() == before

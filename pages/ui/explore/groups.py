@@ -46,7 +46,7 @@ def by_group(scene: Scene) -> None:
 
     found, mass, sampled = waiting.obtain(
         f"groups:{spec.attention_key()}:{kind}:{block}:{own}", t("gate.grouping"), work,
-        lambda made: made[1].numel() * 4 + att.frame.m * 16,
+        lambda made: made[1].numel() * 4 + att.frame.m * 16, kind="picture",
     )  # fmt: skip
     mass = mass.mean(0) if spec.head == "all" and not by_head else mass[scene.head]
     row = int(found.queries[scene.query])

@@ -93,8 +93,13 @@ class Scene:
     @cached_property
     def weights(self) -> Tensor:
         """The chosen row's weights, (m)."""
-        rows = torch.tensor([self.query])
-        return self.attention.weights(rows)[self.head, 0].float().cpu()
+        return self._row(self.attention, "row")
+
+    def _row(self, of: Attention, name: str) -> Tensor:
+        def make() -> Tensor:
+            return of.weights(torch.tensor([self.query]))[self.head, 0].float().cpu().clone()
+
+        return kept(f"{name}:{self.name}", make, lambda made: made.nbytes)
 
     @cached_property
     def seen(self) -> list[bool] | None:
@@ -133,14 +138,7 @@ class Scene:
     @cached_property
     def before(self) -> Tensor | None:
         """The chosen row under full attention, (m); None where this is it."""
-        full = self.full
-        if full is None:
-            return None
-        return kept(
-            f"before:{self.name}",
-            lambda: full.weights(torch.tensor([self.query]))[self.head, 0].float().cpu(),
-            lambda made: made.nbytes,
-        )
+        return None if self.full is None else self._row(self.full, "before")
 
     @property
     def shown(self) -> Shown:
@@ -298,6 +296,7 @@ def scene(spec: Spec) -> Scene:
             what,
             lambda report: engine.estimate(engine.make(spec.mechanism, **spec.arguments()), given),
             lambda made: 24,
+            kind="picture",
         )
         seconds = seconds_of(spec.mechanism, estimate)
         what = ask(key, what, estimate, seconds)

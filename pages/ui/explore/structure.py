@@ -34,8 +34,9 @@ def structure(scene: Scene) -> None:
     )  # fmt: skip
     key = f"structure:{spec.attention_key()}:{scene.head}:{scene.query}:{theme.name}:{language()}"
     made = obtain(
-        key, t("gate.structure"), lambda report: pictures(context), lambda made: 2**18 * len(made)
-    )
+        key, t("gate.structure"), lambda report: pictures(context),
+        lambda made: 2**18 * len(made), kind="picture",
+    )  # fmt: skip
     fidelity(scene)
     if not made:
         return

@@ -25,7 +25,7 @@ from engine.runtime.watch import watched
 from pages.ui.server.limits import limits
 
 T = TypeVar("T")
-Kind = Literal["window", "result", "model", "training", "sweep"]
+Kind = Literal["window", "picture", "result", "model", "training", "sweep"]
 
 POLL = 0.25  # seconds between looks at whether a person who waits is still there
 SLOW = 5.0  # seconds; what takes longer lets quicker work go first
@@ -36,6 +36,7 @@ TURNS = 10_000  # visitors whose last turn is known
 GIVEN = 2**27  # bytes of what people gave, which can't be made again
 SEATS: Mapping[Kind, int] = {
     "window": 1,
+    "picture": 2,  # of what has been worked out: short, and mostly Python
     "result": max(1, (os.cpu_count() or 1) // 4),
     "model": 1,  # opened, or fetched first, while others get what is open already
     "training": 4,  # light: small steps

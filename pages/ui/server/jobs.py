@@ -22,6 +22,7 @@ from starlette.routing import Route
 from streamlit import runtime
 
 from engine.contract import Refusal
+from engine.runtime.threads import step_back
 from engine.runtime.watch import watched
 from pages.ui.server import owner
 from pages.ui.server.desk import DESK, Desk, Kind, Trouble, out_of_memory
@@ -150,6 +151,7 @@ class Jobs:
                 said = ahead
 
         def run() -> None:
+            step_back()
             error: str | None = None
             try:
                 with self._desk.seat(ticket, waiting_for):

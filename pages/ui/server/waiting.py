@@ -12,6 +12,7 @@ from engine.text import quantities
 from pages.ui.server.desk import DESK, Kind, Paced, Report, Trouble, out_of_memory
 from pages.ui.server.limits import limits, visitor
 from pages.ui.server.owner import SECONDS, did, fault, requested
+from pages.ui.server.turns import aside
 from pages.ui.shared.strings import spoken, t
 
 T = TypeVar("T")
@@ -87,10 +88,11 @@ def obtain(
             return work(report)
 
     try:
-        return DESK.obtain(
-            key, timed, size, queue, paced, needs=needs, kind=kind, seconds=seconds,
-            visitor=visitor(),
-        )  # fmt: skip
+        with aside():
+            return DESK.obtain(
+                key, timed, size, queue, paced, needs=needs, kind=kind, seconds=seconds,
+                visitor=visitor(),
+            )  # fmt: skip
     except Trouble:
         raise
     except Refusal as error:

@@ -46,7 +46,7 @@ GROUPS: dict[str, Group[Any]] = {}
 """All there are, by name."""
 TOLD = "url.told"
 """Where the session keeps the names of those that the URL says by now in this run."""
-_run: ContextVar[dict[str, Held[Any]] | None] = ContextVar("run", default=None)
+_run: ContextVar[dict[str, Any] | None] = ContextVar("run", default=None)
 """Those same groups, in the thread that runs the page: it asks hundreds of times, each word for
 the language, and the session takes a lock each time."""
 
@@ -61,6 +61,16 @@ def begin() -> None:
     """A run begins: the URL may say something new. Called before anything is asked."""
     st.session_state[TOLD] = set()
     _run.set({})
+
+
+def once(name: str, ask: Callable[[], T]) -> T:
+    """What stays the same as long as a run lasts, asked once in it."""
+    run = _run.get()
+    if run is None:
+        return ask()
+    if name not in run:
+        run[name] = ask()
+    return run[name]
 
 
 def value(group: Group[T]) -> T:

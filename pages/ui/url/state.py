@@ -26,7 +26,7 @@ PREFIXES = ("s.", *(prefix_of(column) for column in range(1, MOST_COLUMNS + 1)))
 
 def browser_language() -> str:
     """The browser's language if we speak it, else English."""
-    tag = (st.context.locale or "").split("-")[0].lower()
+    tag = owner.once("locale", lambda: (st.context.locale or "").split("-")[0].lower())
     return tag if tag in LANGUAGES else LANGUAGES[0]
 
 
