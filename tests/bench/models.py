@@ -2,11 +2,13 @@
 
     python -m engine bench --models [--quick]
 
-A random 12-layer, 12-head Llama. "eager": its own pass with `output_attentions`, then entropy,
-largest weight and pooled map of every head from the n×n weights. "sdpa": its own pass by torch's
-attention, without weights. "read": the pass that keeps Q, K and V; "all": that, then every row
-statistic and map of every layer; "mosaic": the picture of all heads from their maps; "open": a
-folder of half a gigabyte, beside transformers' own opening of model and tokenizer. Last, where
+A random 12-layer, 12-head Llama. "eager": its own pass with `output_attentions`, then the row
+statistics and the pooled map of every head from the n×n weights. "sdpa": its own pass by torch's
+attention, without weights. "read": the pass that keeps Q, K and V; "all": that, then the same
+statistics and maps; "with the finder": that, and the ten patterns that every head is scored for;
+"MB": what each of the two takes at its highest (Linux). "mosaic": the picture of all heads from
+their maps. "open": a folder of half a gigabyte, beside transformers' own opening of model and
+tokenizer; "loaded": up to the proof on a few tokens, which transformers has none of. Last, where
 BertViz is installed, its head view of 6 layers and 512 tokens beside our mosaic: seconds from the
 text's tokens to what is sent to the browser, and its bytes. How long that takes to draw is not
 compared: BertViz fetches d3 and jQuery from the network.
@@ -15,11 +17,13 @@ compared: BertViz fetches d3 and jQuery from the network.
 from __future__ import annotations
 
 import argparse
+import gc
 import statistics
 import tempfile
 import time
 from collections.abc import Callable
 from importlib.util import find_spec
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -38,6 +42,7 @@ SIZES = {
     "vocab_size": 320, "hidden_size": 768, "intermediate_size": 2048, "num_hidden_layers": 12,
     "num_attention_heads": 12, "max_position_embeddings": 8192,
 }  # fmt: skip
+STATUS, RESET = Path("/proc/self/status"), Path("/proc/self/clear_refs")
 
 
 def net(attention: str, depth: int = 12) -> Any:
@@ -47,14 +52,30 @@ def net(attention: str, depth: int = 12) -> Any:
 
 
 def eager(own: Any, ids: torch.Tensor) -> None:
-    """Statistics and maps as one writes them from the weights that are returned."""
+    """The statistics of `RowStats` and the map, as one writes them from the weights that are
+    returned, in their own precision."""
+    at = torch.arange(ids.shape[1])
+    far = (at[:, None] - at).abs().float()
     with torch.no_grad():
         for weights in own(ids, output_attentions=True, logits_to_keep=1).attentions:
             w = weights[0]
-            w.clamp_min(1e-30).log().mul(w).sum(-1)
-            w.max(-1)
+            entropy = -(w.clamp_min(1e-30).log() * w).sum(-1)
+            top = w.topk(8, -1)
+            {
+                "entropy": entropy, "normalised_entropy": entropy / (at + 1).log(),
+                "effective_tokens": entropy.exp(), "participation": 1 / w.square().sum(-1),
+                "max_weight": top.values[..., 0], "argmax": top.indices[..., 0],
+                "top_mass": top.values.sum(-1), "sink_mass": w[..., 0],
+                "distance": (w * far).sum(-1), "kept_mass": w.sum(-1),
+            }  # fmt: skip
             side = -(-w.shape[-1] // CELLS)
             torch.nn.functional.max_pool2d(w[None], side, ceil_mode=True)
+
+
+def summaries(trace: Trace) -> None:
+    """The same, by ours."""
+    for i in range(trace.layers):
+        trace.attention(i).summary(CELLS, ("max",))
 
 
 def plain(own: Any, ids: torch.Tensor) -> None:
@@ -66,6 +87,21 @@ def seconds(run: Callable[[], object]) -> float:
     start = time.process_time()
     run()
     return time.process_time() - start
+
+
+def most(run: Callable[[], object]) -> float:
+    """Megabytes that a run takes at its highest, beyond what there was; NaN where Linux is not."""
+    if not RESET.exists():
+        return float("nan")
+    gc.collect()
+    RESET.write_text("5")  # the highest so far is forgotten
+
+    def held(name: str) -> int:
+        return next(int(x.split()[1]) for x in STATUS.read_text().splitlines() if name in x)
+
+    before = held("VmRSS")
+    run()
+    return (held("VmHWM") - before) / 1e3
 
 
 def opened(depth: int, n: int) -> tuple[Callable[[], Trace], torch.Tensor]:
@@ -94,18 +130,22 @@ def ratios(n: int, rounds: int) -> dict[str, float]:
         "eager": lambda: eager(owns["eager"], ids),
         "sdpa": lambda: plain(owns["sdpa"], ids),
         "read": read,
-        "all": lambda: overview(read()),
+        "all": lambda: summaries(read()),
+        "finder": lambda: overview(read()),
     }
     for run in runs.values():  # warm-up
         run()
     times = [{name: seconds(run) for name, run in runs.items()} for _ in range(rounds)]
+    highest = {name: most(runs[name]) for name in ("eager", "all")}
     found = overview(read())
     picture(found)  # Plotly is imported at first
     return {
         "read / sdpa": statistics.median(t["read"] / t["sdpa"] for t in times),
         "all / eager": statistics.median(t["all"] / t["eager"] for t in times),
+        "with the finder / eager": statistics.median(t["finder"] / t["eager"] for t in times),
+        "MB": highest["all"], "MB of eager": highest["eager"],
         "mosaic, s": seconds(lambda: picture(found)),
-    }
+    }  # fmt: skip
 
 
 def opening(rounds: int) -> dict[str, float]:
@@ -121,11 +161,19 @@ def opening(rounds: int) -> dict[str, float]:
             hf.AutoModelForCausalLM.from_pretrained(folder, dtype=torch.float32).eval()
             hf.AutoTokenizer.from_pretrained(folder)
 
+        def ours() -> tuple[float, float]:
+            steps: dict[str, float] = {}
+            start = time.process_time()
+            load(folder, "cpu", on_step=lambda step: steps.update({step: time.process_time()}))
+            return steps["proof"] - start, time.process_time() - start
+
         theirs()  # warm-up: the files are in memory
-        pairs = [(seconds(lambda: load(folder, "cpu")), seconds(theirs)) for _ in range(rounds)]
+        ours()
+        found = [(*ours(), seconds(theirs)) for _ in range(rounds)]
     return {
-        "MB": size / 1e6, "open, s": statistics.median(a for a, _ in pairs),
-        "open / transformers": statistics.median(a / b for a, b in pairs),
+        "MB": size / 1e6, "open, s": statistics.median(b for _, b, _ in found),
+        "loaded / transformers": statistics.median(a / c for a, _, c in found),
+        "open / transformers": statistics.median(b / c for _, b, c in found),
     }  # fmt: skip
 
 

@@ -320,8 +320,9 @@ class Desk:
         return sorted((one for one in self._queue if one.kind == kind), key=place)
 
     def _call(self) -> None:
-        """Give the seats that are free to those whose turn it is, and to nobody else a look."""
-        for kind in sorted({one.kind for one in self._queue}, key=LONG.__contains__):
+        """Give the seats that are free to those whose turn it is; what is long comes last."""
+        kinds: set[Kind] = {one.kind for one in self._queue}
+        for kind in sorted(kinds, key=LONG.__contains__):
             while (ticket := self._next(kind)) is not None:
                 self._queue.remove(ticket)
                 self._running.append(ticket)
