@@ -32,7 +32,9 @@ def folder_of(name: str) -> str:
     if name in (own := listed()):
         return own[name]
     if public():
-        raise ModelError("this server reads only the models that it lists")
+        raise ModelError(
+            "this server reads only the models in its list: choose one of those under “Model”"
+        )
     return name
 
 

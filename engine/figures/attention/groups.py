@@ -11,6 +11,9 @@ from engine.figures.base.theme import Theme, Words, array, figure, scale
 from engine.text.tokens import escaped, isolated, shortened
 
 MOST_NAMES = 40
+MOST_TICKS = 8
+STEPS = [base * 10**power for power in range(6) for base in (1, 2, 5)]
+"""Round numbers from tick to tick."""
 
 
 def groups(
@@ -43,12 +46,18 @@ def groups(
     )  # fmt: skip
     numbers = all(name.replace(",", "").isdigit() for name in names)
     few = len(names) <= MOST_NAMES and not numbers
-    marks = {
-        "tickvals": list(range(len(names))),
-        "ticktext": [escaped(shortened(name, 9)) for name in names],
-    }
-    sparse = {"dtick": 1} if numbers and len(names) <= 16 else {"nticks": 8}
-    common = {"type": "category", "showgrid": False, **(marks if few else sparse)}
+    if few:
+        marks = {
+            "tickvals": list(range(len(names))),
+            "ticktext": [escaped(shortened(name, 9)) for name in names],
+        }
+    elif len(names) <= 16:
+        marks = {"dtick": 1}
+    else:  # their numbers: names would leave the picture no room
+        step = next(size for size in STEPS if len(names) <= size * MOST_TICKS)
+        told = list(range(0, len(names), step))
+        marks = {"tickvals": told, "ticktext": [f"{i:,}" for i in told]}
+    common = {"type": "category", "showgrid": False, **marks}
     upright = {"tickangle": -90} if few else {}
     shape.update_xaxes(title_text=escaped(t("axis.key_groups")), side="top", **upright, **common)
     shape.update_yaxes(

@@ -11,10 +11,16 @@ from pages.ui.shared import controls, strings
 
 
 def style() -> None:
-    """Our stylesheet, and the word that stands where a picture is still to come."""
+    """Our stylesheet, and the words that it puts where Streamlit has none, or English ones."""
     st.html(ASSETS / "style.css")
-    word = json.dumps(strings.t("drawing"), ensure_ascii=False)
-    st.html(f"<style>.stApp {{ --drawing: {word}; }}</style>")
+    size = st.get_option("server.maxUploadSize")
+    words = {
+        "drawing": strings.t("drawing"),
+        "upload": strings.t("upload.button"),
+        "upload-most": strings.t("upload.most", size=size),
+    }
+    said = (f"--{key}: {json.dumps(word, ensure_ascii=False)};" for key, word in words.items())
+    st.html(f"<style>.stApp {{ {' '.join(said)} }}</style>")
 
 
 def theme() -> Theme:

@@ -60,7 +60,9 @@ def _asked(name: str) -> Facts:
     """
     facts = facts_of(name)
     if facts.place == "hub" and public():
-        raise ModelError("this server reads only the models that it lists")
+        raise ModelError(
+            "this server reads only the models in its list: choose one of those under “Model”"
+        )
     free = free_memory()
     much = facts.memory is None or facts.memory > LARGE or (free and facts.memory > free)
     if (facts.place == "hub" or much) and not public() and st.session_state.get(ACCEPTED) != name:

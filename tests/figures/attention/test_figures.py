@@ -121,7 +121,7 @@ def test_groups_that_are_numbers_have_upright_whole_ticks_and_small_shares_their
     assert few.data[0].colorbar.tickformat != ".0%"  # which would say 1% six times
     names = [f"{i:,}" for i in range(30)]
     many = groups(torch.eye(30), names=names, row=None, theme=LIGHT, t=t)
-    assert many.layout.xaxis.ticktext is None and many.layout.xaxis.dtick is None
+    assert list(many.layout.xaxis.ticktext) == ["0", "5", "10", "15", "20", "25"]
     assert many.data[0].colorbar.tickformat == ".0%"
 
 
@@ -130,6 +130,14 @@ def test_groups_are_named_and_escaped():
     assert list(figure.layout.xaxis.tickvals) == [0, 1, 2]
     assert figure.layout.shapes[0].y0 == 0.5
     inert(figure)
+
+
+def test_many_groups_are_counted_on_their_axes_and_named_when_pointed_at():
+    figure = groups(
+        torch.eye(412), names=[f"Line {i}." for i in range(412)], row=None, theme=LIGHT, t=t
+    )
+    assert list(figure.layout.yaxis.tickvals) == [0, 100, 200, 300, 400]
+    assert "411." in figure.data[0].x[411] and "%{x}" in figure.data[0].hovertemplate
 
 
 def test_groups_of_one_name_stay_apart():
