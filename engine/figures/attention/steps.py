@@ -66,6 +66,7 @@ def steps(
                 y=list(range(count)), x=length, orientation="h", marker={"color": colour},
                 text=[escaped(word) for word in text], textposition=_sides(length),
                 textangle=0, cliponaxis=False,
+                insidetextfont={"color": theme.paper},
                 hovertext=[_hover(i, keys, word) for i, word in zip(at, text, strict=False)]
                 + [names[-1]] * (count - len(at)),
                 hovertemplate="%{hovertext}<extra></extra>",
