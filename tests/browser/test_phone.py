@@ -44,6 +44,36 @@ def test_every_page_fits_and_says_its_name(tab) -> None:
     tab.fine()
 
 
+HIDDEN = """() => [...document.querySelectorAll(".ct")].flatMap((chart) => {
+  if (!chart.clientWidth) return []; // in a tab that is not open
+  const save = chart.querySelector(".ct-save summary");
+  save.scrollIntoView({ block: "center" });
+  const own = save.getBoundingClientRect();
+  const words = [...chart.querySelectorAll(".ct-plot text")].filter((text) => {
+    const one = text.getBoundingClientRect();
+    return one.width && one.left < own.right && one.right > own.left &&
+      one.top < own.bottom - 6 && one.bottom > own.top;
+  }).map((text) => text.textContent);
+  const there = document.elementFromPoint(own.left + own.width / 2, own.top + own.height / 2);
+  return save.contains(there) ? words : ["no way to save"];
+})"""
+
+
+@pytest.mark.parametrize("tab", [PHONE], indirect=True)
+@pytest.mark.parametrize(
+    "path", ["dilution?lab=measured", "explore?mechanism=lsh", "models?models-part=finder"]
+)
+def test_saving_a_picture_covers_no_words(tab, path: str) -> None:
+    page = tab.open(f"{path}&lang=en")
+    page.wait_for_selector(".ct .main-svg")
+    tab.settled()
+    page.wait_for_function(
+        "[...document.querySelectorAll('.ct-plot:empty')].every((one) => !one.clientWidth)"
+    )
+    assert page.evaluate(HIDDEN) == []
+    tab.fine()
+
+
 @pytest.mark.parametrize("tab", [PHONE], indirect=True)
 def test_the_menu_closes_when_a_page_is_chosen(tab) -> None:
     page = tab.open("explore?lang=en")

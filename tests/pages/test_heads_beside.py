@@ -63,3 +63,9 @@ def test_what_can_not_be_used_is_said(heads):
     opened = heads(**{"compare-heads": "x"}).healthy()
     assert len(maps(opened)) == 2 and "compare-heads" not in opened.said
     assert maps(heads(**{"compare-heads": "7.99"}).healthy())
+
+
+def test_what_stands_side_by_side_is_shown_as_chosen(page, folder):
+    opened = page("compare", model=folder).healthy()
+    (what,) = [one for one in opened.test.get("button_group") if one.label == "Side by side"]
+    assert what.value == "mechanisms" and "compare-what" not in opened.said

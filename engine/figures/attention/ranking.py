@@ -11,6 +11,8 @@ from engine.text.tokens import escaped
 BAR = 26
 """Height of a bar with the room around it, in pixels."""
 EDGES = 40
+LETTER = 0.033
+"""Of a phone's axis, what a letter of a number takes; a Chinese one takes two."""
 
 
 def ranking(
@@ -55,10 +57,17 @@ def ranking(
     )  # fmt: skip
     if least is not None:
         shape.add_vline(least, line={"color": theme.faint, "width": 1, "dash": "dot"})
-    shape.update_xaxes(range=[0, 1.2 * top], fixedrange=True, zeroline=False, nticks=5)
+    ends = [value / (1 - _room(number)) for value, number in zip(values, numbers, strict=True)]
+    reach = max([1.2 * top, *ends])
+    shape.update_xaxes(range=[0, reach], fixedrange=True, zeroline=False, nticks=5)
     shape.update_yaxes(
         tickmode="array", tickvals=at, ticktext=[escaped(name) for name in names],
         range=[len(names) - 0.4, -0.6], fixedrange=True, showgrid=False,
     )  # fmt: skip
     shape.update_layout(bargap=0.3)
     return shape
+
+
+def _room(number: str) -> float:
+    """Share of a phone's axis that a number takes beside its bar, at most half."""
+    return min(0.5, LETTER * sum(2 if letter >= "\u2e80" else 1 for letter in number))

@@ -64,8 +64,9 @@ def steps(
         shape.add_trace(
             go.Bar(
                 y=list(range(count)), x=length, orientation="h", marker={"color": colour},
-                text=[escaped(word) for word in text], textposition="auto", cliponaxis=False,
-                textangle=0,
+                text=[escaped(word) for word in text], textposition=_sides(length),
+                textangle=0, cliponaxis=False,
+                insidetextfont={"color": theme.paper},
                 hovertext=[_hover(i, keys, word) for i, word in zip(at, text, strict=False)]
                 + [names[-1]] * (count - len(at)),
                 hovertemplate="%{hovertext}<extra></extra>",
@@ -131,6 +132,12 @@ def _latex(value: float) -> str:
         return f"{value:.4g}"
     mantissa, exponent = f"{value:.2e}".split("e")
     return rf"{mantissa}\cdot 10^{{{int(exponent)}}}"
+
+
+def _sides(lengths: Sequence[float] | np.ndarray) -> list[str]:
+    """Where each bar's number stands: beside a bar that is too short for it on a phone."""
+    sizes = np.abs(np.asarray(lengths, dtype=float))
+    return np.where(sizes <= 0.7 * sizes.max(initial=0), "outside", "inside").tolist()
 
 
 def _hover(at: int, keys: Sequence[str] | None, text: str) -> str:

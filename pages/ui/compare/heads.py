@@ -24,7 +24,7 @@ HEADS = re.compile(rf"\d+\.\d+(,\d+\.\d+){{0,{MOST - 2}}}")
 COMPARED = Fields(
     "compare-",
     {
-        "what": one_of(("mechanisms", "heads")),
+        "what": one_of(("mechanisms", "heads"), "mechanisms"),
         "heads": Field(
             str, "", fits=lambda text: bool(HEADS.fullmatch(text)), said="layer.head,layer.head"
         ),

@@ -11,7 +11,7 @@ import { folded, savedWidth, take, takingMenu } from "./taking.js";
 
 const NEAR = "300px"; // what is this near to the window is drawn at once
 const IDLE = 2000; // ms that the rest waits at most
-const MAP = ".hm:not([data-drawn])"; // a map that is on its way: it is drawn first
+const MAP = "div.hm:not([data-drawn])"; // a map that is on its way: it is drawn first; Plotly has a g.hm of its own
 const TURN = 30; // ms between looks for it
 
 /** @extends {Component<ChartData>} */

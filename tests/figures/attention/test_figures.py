@@ -104,6 +104,8 @@ def test_steps_show_the_row(att):
     assert len(scores.x) == SHOWN and len(weights.x) == SHOWN + 1
     assert sum(weights.x) == pytest.approx(1, abs=1e-5)
     assert max(weights.x) == pytest.approx(float(row.weights.max()), abs=1e-6)
+    for length, side in zip(scores.x, scores.textposition, strict=True):
+        assert side == ("inside" if abs(length) > 0.7 * max(map(abs, scores.x)) else "outside")
     assert np.nansum(output.z) == pytest.approx(float(row.output.sum()), abs=1e-4)
     inert(figure)
     said = numbers(row, 30)

@@ -2,6 +2,8 @@
 
 import json
 
+import pytest
+
 from engine.figures.attention.ranking import ranking
 from engine.figures.base.theme import LIGHT
 
@@ -20,6 +22,12 @@ def test_bars_stand_in_order_with_what_they_stand_for():
     (line,) = figure.layout.shapes
     assert line.x0 == line.x1 == 0.3
     assert "<b>" not in json.dumps(figure.to_plotly_json(), default=str)
+
+
+@pytest.mark.parametrize("number", ["0.12 nats", "0.12 奈特"])
+def test_a_long_number_has_room_beside_the_longest_bar(number):
+    figure = ranking(["a", "b"], [1.0, 0.1], theme=LIGHT, numbers=[number, "0"])
+    assert 1.4 < figure.layout.xaxis.range[1] < 2
 
 
 def test_nothing_to_rank_is_an_empty_picture():
