@@ -128,12 +128,3 @@ def test_training_moves_in_place_and_can_be_stopped(tab) -> None:
     told = re.compile(r"In \d+ steps?, w went|After \d+ steps?, w is")
     expect(page.get_by_text(told)).to_be_visible()
     tab.fine()
-
-
-def test_pictures_do_not_wait_for_one_another(tab) -> None:
-    """Plotly's own name for a heatmap's group is that of our maps, for which charts wait."""
-    page = tab.open("foundations?part=positions&lang=en")
-    page.set_viewport_size({"width": 1280, "height": 3000})
-    page.wait_for_selector(".ct .main-svg")
-    page.wait_for_function("!document.querySelector('.ct-plot:empty')", timeout=1500)
-    tab.fine()

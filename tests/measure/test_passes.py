@@ -32,6 +32,8 @@ def test_groups_add_up_in_any_order(key):
     ):
         one = torch.nn.functional.one_hot(labels + 1)[:, 1:].to(weights)
         close(att.group(labels).double(), weights @ one, atol=1e-6, rtol=1e-5)
+        some = torch.tensor([7, 250, 3, 111])  # in an order of their own
+        close(att.group(labels, some).double(), weights[:, some] @ one, atol=1e-6, rtol=1e-5)
 
 
 @pytest.fixture
