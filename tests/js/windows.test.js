@@ -276,6 +276,9 @@ test("45 names fit in 330 px, in type that shrinks with their room", () => {
   const names = Array.from({ length: 45 }, (_, i) => `t${i}`);
   const ticks = ticksOf(names, 0, 1, 0, 45, 330);
   assert.equal(ticks.text.length, 45);
+  const chinese = names.map(() => "灯");
+  assert.deepEqual(ticksOf(chinese, 0, 1, 0, 45, 330).vals, [0, 10, 20, 30, 40], "too wide");
+  assert.equal(ticksOf(chinese, 0, 1, 0, 45, 410).text.length, 45);
   assert.equal(typeOf(ticks, 330), 8);
   assert.equal(typeOf(ticks, 450), 11.5);
   assert.equal(typeOf(ticks, 900), 12);

@@ -9,7 +9,7 @@ import {
   coloured,
   describe,
   emptied,
-  NAMED,
+  named,
   stops,
   ticksOf,
   typeOf,
@@ -42,7 +42,7 @@ export function pictureOf(drawing) {
     ? { l: tokens ? 84 : 56, r: 8, t: 62, b: 84, autoexpand: false }
     : { l: 92, r: 84, t: 8, b: 84 };
   const names = tile.keys.length && tile.cell[1] === 1;
-  if (!link && !(names && (width - margin.l - margin.r) / (c1 - c0) >= NAMED)) margin.b = 48;
+  if (!link && !(names && named(tile.keys, c1 - c0, width - margin.l - margin.r))) margin.b = 48;
   const room = { across: width - margin.l - margin.r, down: height - margin.t - margin.b };
   const own = link ? { bands: [] } : { bands, curve, product: overlay?.product };
   const sides = drawnSides(own, tile.order, look, room, { rows: r1 - r0, cols: c1 - c0 });

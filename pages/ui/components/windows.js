@@ -5,7 +5,9 @@ import { clamp, count, decadesBelow, escaped, fill, isolated, number, same } fro
 /** @import { Answer, Cell, Colour, Scale, Span, Ticks, Tile, Words } from "./data" */
 
 const NEARLY_ALL = 0.9; // of a row's mass
-export const NAMED = 6.5; // px that a name needs, in the smallest type
+const NAMED = 6.5; // px that a name needs, in the smallest type
+const SQUARE = 9; // and one in characters that fill their square: Chinese, Japanese, Korean
+const SQUARES = /[\u2e80-\u9fff\uac00-\ud7af\uff00-\uffef]/;
 const PER_PX = 1.15; // of the room of a name, its type: letters are less high than it
 const TYPE = [8, 12]; // px
 
@@ -309,6 +311,16 @@ export function integerTicks(first, stop) {
 }
 
 /**
+ * Whether there is room for a name of each of so many cells.
+ *
+ * @param {string[]} names of these, or of more
+ * @param {number} cells
+ * @param {number} pixels that they share
+ */
+export const named = (names, cells, pixels) =>
+  pixels / cells >= (names.some((name) => SQUARES.test(name)) ? SQUARE : NAMED);
+
+/**
  * Token names if there is room for each, else round numbers.
  *
  * @param {string[]} names of the cells from `start` on
@@ -320,7 +332,8 @@ export function integerTicks(first, stop) {
  * @returns {Ticks}
  */
 export function ticksOf(names, start, step, low, high, pixels) {
-  if (!names.length || step > 1 || pixels / (high - low) < NAMED) return integerTicks(low, high);
+  if (!names.length || step > 1 || !named(names, high - low, pixels))
+    return integerTicks(low, high);
   const vals = Array.from({ length: high - low }, (_, i) => low + i);
   return { vals, text: vals.map((x) => escaped(isolated(names[x - start] ?? ""))) };
 }
