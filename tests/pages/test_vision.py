@@ -160,11 +160,11 @@ def test_an_image_is_read_beside_a_text_where_the_model_takes_one(explore, reade
     assert box.value == "" and len(box.options) == 4
     box.set_value("house").run()
     assert page.healthy().said["picture"] == "house"
-    assert any("[IMG16]" in x.proto.bytes for x in page.parts)
+    assert any(b"[IMG16]" in x.proto.bytes for x in page.parts)
     assert page.test.get("image")
     data = file(Pillow.new("RGB", (40, 20), (10, 200, 30)))
     other = explore(**given, picture=contents.keep(data, "mine.png")).healthy()
-    assert any("[IMG16]" in x.proto.bytes for x in other.parts)
+    assert any(b"[IMG16]" in x.proto.bytes for x in other.parts)
     assert other.test.selectbox(key="choose-picture.en").value == "upload"
 
 
@@ -178,4 +178,4 @@ def test_heads_are_seen_with_the_image_in_place(page, reader):
     opened = page("models", **given)
     assert any(words.startswith("8 heads in 2 layers") for words in opened.healthy().words)
     off = page("models", **given, **{"models-part": "off"}).healthy()
-    assert any("[IMG1]" in x.proto.bytes for x in off.parts)
+    assert any(b"[IMG1]" in x.proto.bytes for x in off.parts)

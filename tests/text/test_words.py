@@ -94,7 +94,7 @@ def test_counts_are_spelt_as_the_library_reads_them():
 
 
 BETWEEN = {
-    "after", "capsule", "key", "match", "name", "new", "pool", "score", "token", "what",
+    "after", "capsule", "key", "match", "name", "new", "place", "pool", "score", "token", "what",
     "colour", "least", "loud", "most", "outer", "task", "units", "which",
 }  # fmt: skip
 """Places for Chinese words, which need no space before them."""

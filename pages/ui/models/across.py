@@ -140,7 +140,7 @@ def sentence(
             t(
                 "models.lens.says.first" if since == 0 else "models.lens.says",
                 new=f"“{isolated(found.model.token(int(best[-1])))}”",
-                layer=t("models.layer", layer=said.names[since]),
+                place=t("models.layer", layer=said.names[since]),
                 share=quantities.share(float(said.probabilities[-1, row, 0])),
             )
         )
