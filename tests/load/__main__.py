@@ -35,8 +35,8 @@ ROOT = Path(__file__).parents[2]
 SAMPLES = ("lamp", "harbour")
 MECHANISMS = ("softmax", "window", "segmented", "lsh", "linformer", "kmeans", "ssmax", "routing")
 MOST_MEMORY, MOST_FIRST, TIMES = 2.5e9, 4.0, 3.0
-"""Bytes of the server, seconds of a first answer at the median, and how many times what an answer
-takes alone is waited for it at most, at the median."""
+"""Bytes of the server, seconds of a first answer at the median, times of its own that a later
+answer takes at most, waiting and all, at the median."""
 
 
 @dataclass
@@ -160,7 +160,8 @@ async def load(
         "later answer alone, median s": round(own, 2),
         "later answer, median s": round(statistics.median(seen.later), 2),
         "later answer, slowest s": round(max(seen.later), 2),
-        "waited, times its own, median": round(statistics.median(seen.later) / own - 1, 1),
+        "times its own, median": round(statistics.median(seen.later) / own, 1),
+        "of these waited": round(max(0.0, statistics.median(seen.later) / own - 1), 1),
         "16,384 tokens beside, s": round(beside.first[0], 1),
         "memory at most, MB": round(max(memory) / 1e6),
         "faults": faults,
@@ -182,7 +183,7 @@ def main() -> int:
         and not found["faults"]
         and float(str(found["memory at most, MB"])) * 1e6 < MOST_MEMORY
         and float(str(found["first answer, median s"])) < MOST_FIRST
-        and float(str(found["waited, times its own, median"])) <= TIMES
+        and float(str(found["times its own, median"])) <= TIMES
     )
     print("all bounds are kept" if kept else "a bound is not kept")
     return 0 if kept else 1
