@@ -343,8 +343,9 @@ class QKV:
         def move(x: Tensor | None) -> Tensor | None:
             return x if x is None else x.to(device, dtype if x.is_floating_point() else None)
 
-        layer = self.layer and dataclasses.replace(
-            self.layer, **{k: move(getattr(self.layer, k)) for k in ("x", "q", "k", "w_o")}
+        layer = self.layer and Layer(
+            **{k: move(getattr(self.layer, k)) for k in ("x", "q", "k", "w_o")},
+            rotary=self.layer.rotary,
         )
         return self.replace(
             q=move(self.q), k=move(self.k), v=move(self.v), key_mask=move(self.key_mask),
@@ -362,8 +363,9 @@ class QKV:
         g = h // (self.heads // self.groups)
         layer, bias = self.layer, self.bias
         if layer is not None:
-            layer = dataclasses.replace(
-                layer,
+            layer = Layer(
+                x=layer.x,
+                rotary=layer.rotary,
                 q=None if layer.q is None else layer.q[h : h + 1],
                 k=None if layer.k is None else layer.k[g : g + 1],
                 w_o=None if layer.w_o is None else layer.w_o.unflatten(1, (self.heads, -1))[:, h],

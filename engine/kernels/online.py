@@ -196,22 +196,20 @@ def _piece(
             key = keys.key[t.start : t.stop]
             att.finish(s.view(-1, r, s.shape[-1]), heads, rows, key, bias)
             s.div_(tau)
-        hidden = keys.hidden(rows, t)
-        if hidden is not None:
-            s.view(b, -1, r, s.shape[-1]).masked_fill_(hidden, -torch.inf)
+        hidden = keys.hide(s.view(b, -1, r, s.shape[-1]), rows, t)
         # (b R w)
         peak = t.pool(s, "max", peaks[..., cell : cell + t.cells])
         new = top
         if not flat:
             new = torch.maximum(top, peak.amax(-1))
             s.sub_(new[..., None])
-        if hidden is not None or 2 * most > -floor:
+        if hidden or 2 * most > -floor:
             s.clamp_min_(floor)
         e = torch.exp(s, out=spare[:size].view(s.shape))
         # where hidden, e is now the least normal number: nothing beside any other
         mass = t.pool(e, "sum", masses[..., cell : cell + t.cells])
         e_sum = mass.sum(-1)
-        if hidden is not None:
+        if hidden:
             mass.masked_fill_(peak == -torch.inf, 0)
         sums = [e_sum]
         if stats:
@@ -308,7 +306,7 @@ def _distance(
         product = torch.mul(e.view(by_head), far, out=spare[: e.numel()].view(by_head))
         return product.sum(-1).flatten(1)
     # relative to the tile's start, so that float32 loses nothing in a long text
-    inside = torch.bmm(e, (key - t.start)[:, None].expand(b, -1, 1))[..., 0]
+    inside = (e.view(b * count, -1) @ (key - t.start)).view(b, count)
     whole = e_sum.view(b, -1, len(at)) * (at - t.start)
     return whole.view(b, count).sub_(inside).abs_()
 

@@ -114,13 +114,15 @@ class Attention(ABC):
         pools: tuple[Pool, ...] = ("max", "mean"),
         colour: Colour = "weight",
         progress: Callable[[float], None] | None = None,
+        output: bool = True,
     ) -> Summary:
-        """Output, rows and whole maps in one pass.
+        """Rows, whole maps and, unless it isn't wanted, the output in one pass.
 
         `progress` is told the share done as pieces are finished; what it raises ends the pass.
         """
         self.known = passes.summarise(
-            self, Asked(size=size, pools=pools, colour=colour, progress=progress)
+            self,
+            Asked(output=output, size=size, pools=pools, colour=colour, progress=progress),
         )
         if self.known.output is not None:
             vars(self)["output"] = self.known.output  # as `output` keeps what it works out

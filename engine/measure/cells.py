@@ -41,7 +41,7 @@ class Cells:
 
     def pieces(self, target: int) -> Iterator[tuple[int, int]]:
         """Consecutive pieces of about `target` positions: whole cells, or parts of one cell."""
-        whole = max(1, target // self.width) * self.width
+        whole = -(-target // self.width) * self.width
         for a in range(self.start, self.stop, whole):
             b = min(a + whole, self.stop)
             step = b - a if self.width <= target else -(-(b - a) // -(-(b - a) // target))

@@ -26,6 +26,7 @@ from engine.contract import QKV, Bias, Layer
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
 from engine.models.joined import difference, differential, differs
+from engine.models.known import Known
 from engine.models.masks import ModelError, Visible, bias_of, tensor_fields
 
 NAME = "attention_explorer"
@@ -74,16 +75,8 @@ class Seen:
 
     def layer(self, batch: int = 0, *, rotary: bool = False) -> Layer:
         """What the layer knew, as far as it can be told."""
-        qkv = self.qkv[batch]
         x = None if self.x is None or self.x.ndim != 3 else self.x[batch]
-        w_o = _output_projection(self.module, qkv.heads * qkv.v.shape[-1])
-        if not rotary:
-            return Layer(x=x, q=qkv.q, k=qkv.k, w_o=w_o)
-        before = None if x is None else _before_rotation(self.module, x, qkv)
-        if before is None:
-            return Layer(x=x, w_o=w_o, rotary=True)
-        turned = qkv.n == 1 or not torch.allclose(before[0], qkv.q, atol=1e-4)
-        return Layer(x=x, q=before[0], k=before[1], w_o=w_o, rotary=turned)
+        return Known(self.module, x, self.qkv[batch], rotary)
 
 
 @dataclass(eq=False)
@@ -321,66 +314,3 @@ def watch(modules: Collection[nn.Module]) -> None:
     """Keep the input of these attention modules too, in every later recording."""
     for module in set(modules):
         module.register_forward_pre_hook(_remember_input, with_kwargs=True)
-
-
-def _first(module: nn.Module, names: str) -> nn.Module | None:
-    return next((m for n in names.split() if (m := getattr(module, n, None)) is not None), None)
-
-
-def _output_projection(module: nn.Module, width: int) -> Float[Tensor, "D he"] | None:
-    projection = _first(module, "o_proj out_proj out_lin c_proj dense Wo o")
-    weight = getattr(projection, "weight", None)
-    if weight is None or weight.ndim != 2:
-        return None
-    if type(projection).__name__ == "Conv1D":  # GPT-2 stores it (in, out)
-        weight = weight.T
-    return weight.detach() if weight.shape[1] == width else None
-
-
-def _before_rotation(
-    module: nn.Module, x: Float[Tensor, "n D"], qkv: QKV
-) -> tuple[Tensor, Tensor] | None:
-    """q (h n d) and k (g n d) before rotation, from the layer's input; None if it can't be told.
-
-    A rotation keeps the length of a vector, so a guess at what the layer does with its
-    projections is believed only if every length is that of what is scored.
-    """
-    h, g, d = qkv.heads, qkv.groups, qkv.q.shape[-1]
-    with torch.no_grad():
-        pairs: list[tuple[Tensor, Tensor]] = []
-        if (q := _first(module, "q_proj query")) and (k := _first(module, "k_proj key")):
-            pairs.append((q(x), k(x)))
-        elif fused := _first(module, "qkv_proj Wqkv query_key_value"):
-            y = fused(x)
-            pairs.append((y[:, : h * d], y[:, h * d : (h + g) * d]))
-            if y.shape[1] == 3 * h * d:  # head by head, as GPT-NeoX lays it out
-                mixed = y.unflatten(1, (h, 3, d))
-                pairs.append((mixed[:, :, 0], mixed[:, :, 1]))
-        norms = [getattr(module, name, None) for name in ("q_norm", "k_norm")]
-        for pair in pairs:
-            made = [
-                _heads(part, heads, d, norm)
-                for part, heads, norm in zip(pair, (h, g), norms, strict=True)
-            ]
-            if all(map(_same_lengths, made, (qkv.q, qkv.k))):
-                return made[0], made[1]
-    return None
-
-
-def _heads(part: Float[Tensor, "n ..."], heads: int, d: int, norm: nn.Module | None) -> Tensor:
-    """What a projection gives as (heads n d), normed over a head or, as in OLMo 2, over all."""
-    part = part.flatten(1)
-    over = getattr(getattr(norm, "weight", None), "numel", int)()
-    if norm is not None and over == part.shape[1] != d:
-        part = norm(part)
-    part = part.unflatten(1, (-1, d)) if part.shape[1] == heads * d else part[:, None]
-    if norm is not None and over == d == part.shape[2]:
-        part = norm(part)
-    return part.transpose(0, 1)
-
-
-def _same_lengths(made: Tensor, scored: Float[Tensor, "h n d"]) -> bool:
-    near = 2e-2 if scored.dtype == torch.bfloat16 else 1e-3
-    return made.shape == scored.shape and torch.allclose(
-        made.norm(dim=-1), scored.norm(dim=-1), rtol=near
-    )

@@ -55,7 +55,7 @@ def overview(
     found = []
     for i in range(trace.layers):
         att = trace.attention(i)
-        made = att.summary(cells, ("max",))
+        made = att.summary(cells, ("max",), output=False)
         signed = att.row_kind == "signed"
         heads = att.frame.heads
         if signed:

@@ -143,10 +143,10 @@ def _name_of(mask: Mask | None) -> str | None:
 
 def _tensors(qkv: QKV) -> Iterator[tuple[str, Tensor]]:
     """All tensors of a QKV, by name."""
-    for holder in (qkv, qkv.layer):
+    for kind, holder in (("QKV", qkv), ("Layer", qkv.layer)):
         for field in fields(holder) if holder is not None else ():
             if isinstance(x := getattr(holder, field.name), Tensor):
-                yield f"{type(holder).__name__}.{field.name}", x
+                yield f"{kind}.{field.name}", x
 
 
 def _header(mechanism: Mechanism) -> dict[str, str]:

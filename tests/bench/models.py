@@ -76,7 +76,7 @@ def eager(own: Any, ids: torch.Tensor) -> None:
 def summaries(trace: Trace) -> None:
     """The same, by ours."""
     for i in range(trace.layers):
-        trace.attention(i).summary(CELLS, ("max",))
+        trace.attention(i).summary(CELLS, ("max",), output=False)
 
 
 def plain(own: Any, ids: torch.Tensor) -> None:
