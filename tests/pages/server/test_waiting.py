@@ -12,6 +12,7 @@ from engine.mechanisms.routing import Routed
 from engine.models import Model
 from engine.runtime.watch import watching
 from engine.sources import Planted
+from engine.spec.picture import DEFAULT
 from engine.store import fits
 from pages.ui.server import waiting
 from pages.ui.server.desk import Trouble
@@ -80,6 +81,20 @@ def test_a_model_that_is_opened_says_where_it_is_and_is_left_at_once(folder, mon
     assert len(said) == 1 and "weights" in said[0]
     go.set()
     assert ended.wait(60)
+
+
+@pytest.mark.parametrize(("context", "most"), [(None, 5), (64, None)])
+def test_a_model_that_reads_any_number_reads_so_many(monkeypatch, context, most):
+    asked = []
+    reader = SimpleNamespace(
+        context=context, second=None, layers=1, name="any",
+        read=lambda text, most, **how: asked.append(most),
+    )  # fmt: skip
+    monkeypatch.setattr(reading, "LONGEST", 5)
+    monkeypatch.setattr(reading, "model", lambda name: reader)
+    monkeypatch.setattr(reading, "obtain", lambda key, what, work, size: work(lambda share: None))
+    reading.reading(DEFAULT.with_text("the lamp and the bell"))
+    assert asked == [most]
 
 
 def test_what_one_mechanism_took_says_nothing_of_another(monkeypatch):
