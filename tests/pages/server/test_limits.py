@@ -164,8 +164,11 @@ def test_an_upload_is_kept_as_what_it_unpacks_to(page, monkeypatch):
 
 def test_what_the_owner_put_up_is_offered_by_name(page, strangers, folder, monkeypatch):
     monkeypatch.setenv("ATTENTION_EXPLORER_MODELS", f"small={folder}")
-    shown = page("explore", model="small").healthy()
-    assert shown.parts and not any(folder in words for words in shown.words)
+    for name in ("explore", "models", "compare"):
+        shown = page(name, model="small").healthy()
+        html = (element.proto.body for element in shown.test.get("html"))
+        assert shown.parts or shown.figures
+        assert not any(folder in words for words in (*shown.words, *html))
     assert embedded.folder_of("small") == folder
 
 

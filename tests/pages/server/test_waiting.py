@@ -14,9 +14,12 @@ from engine.runtime.watch import watching
 from engine.sources import Planted
 from engine.spec.picture import DEFAULT
 from engine.store import fits
+from engine.text.locale import locale
 from pages.ui.server import waiting
-from pages.ui.server.desk import Trouble
+from pages.ui.server.desk import Desk, Trouble
 from pages.ui.shared import reading
+
+EN = locale("en")
 
 
 class Left(BaseException):
@@ -47,6 +50,47 @@ def test_all_that_takes_long_can_be_left(small, page, monkeypatch, tmp_path):
     page("explore", text="the lamp and the bell", **query).healthy()
     page("explore", source="planted", **{"s.n": "32"}, **query).healthy()
     assert seen == {name: {True} for name in ("make", "read", "summary", "kept", "fit")}
+
+
+class Place:
+    """A place on the page, and what is put there."""
+
+    def __init__(self, said: list[object]) -> None:
+        self.said = said
+
+    def empty(self) -> None:
+        self.said.append("")
+
+    def progress(self, share: float, text: str) -> None:
+        self.said.append((share, text))
+
+    def button(self, label: str, **more: object) -> None:
+        self.said.append(label)
+
+
+def test_what_takes_long_says_how_far_it_is_with_a_way_to_stop(monkeypatch):
+    said: list[object] = []
+    held = {"waiting": (Place(said), Place(said))}
+    monkeypatch.setattr(waiting, "st", SimpleNamespace(session_state=held))
+    monkeypatch.setattr(waiting, "Paced", lambda call, **_: call)
+    monkeypatch.setattr(waiting, "DESK", Desk())
+
+    def work(report) -> int:
+        report(0.25)
+        report(0.5)
+        return 7
+
+    assert waiting.obtain("seven", "Making it", work, lambda made: 1) == 7
+    assert said == ["", (0.25, "Making it"), EN["gate.stop"], (0.5, "Making it"), "", ""]
+
+
+def test_torchs_own_words_for_no_memory_are_not_a_fault(page, monkeypatch):
+    def full(self):
+        raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+
+    monkeypatch.setattr(Planted, "make", full)
+    shown = page("explore", source="planted", lang="en", **{"s.n": "31"}).healthy()
+    assert EN["error.memory"] in shown.words
 
 
 def test_a_model_that_is_opened_says_where_it_is_and_is_left_at_once(folder, monkeypatch):
