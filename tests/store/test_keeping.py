@@ -6,7 +6,7 @@ from engine.store import keeping
 
 
 def test_two_that_write_one_file_at_once_both_do(tmp_path):
-    """As two servers that share a folder: each writes beside the place, under a name of its own."""
+    """As two servers that share a folder: each writes under a name of its own first."""
     path = tmp_path / "one.json"
 
     def first(part):
