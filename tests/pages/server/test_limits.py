@@ -84,6 +84,21 @@ def test_strangers_learn_nothing_of_the_disk(page, strangers, folder, tmp_path):
     assert len(said) == 1 and all(said)
 
 
+@pytest.mark.parametrize(
+    ("name", "query"),
+    [
+        ("models", {"models-part": "beside", "models-other-model": "{folder}"}),
+        ("explore", {"source": "image", "s.encoder": "{folder}"}),
+        ("dilution", {"lab": "growing", "model": "{folder}"}),
+        ("dilution", {"lab": "noise", "model": "{folder}"}),
+    ],
+)
+def test_no_other_way_leads_strangers_to_a_folder(page, strangers, folder, name, query):
+    said = {key: words.format(folder=folder) for key, words in query.items()}
+    shown = page(name, **said).healthy()
+    assert any("reads only the models" in words for words in shown.words), shown.words
+
+
 def passages(page, folder):
     """The lab, about to sweep passages that a model in a folder reads."""
     query = {"sweep.source": "passage", "sweep.s.model": folder, "sweep.lengths": "32,64"}
