@@ -259,6 +259,7 @@ def test_a_sweep_that_is_killed_goes_on_from_there(tmp_path, monkeypatch) -> Non
             {"mechanisms": [("linformer", {})], "lengths": [32], "source": "passage"},
             "can't be causal",
         ),
+        ({"mechanisms": [("truncated_svd", {})], "lengths": [32, 2048]}, "at most 1,024"),
         (
             {"mechanisms": TWO, "lengths": [32, 2**17], "source_params": {"heads": 64}},
             "the bound is 2.0 GB",
@@ -288,6 +289,11 @@ def test_a_plan_needs_at_least_what_its_longest_takes(key: str, parameters: dict
     )
     checked = plan([(key, parameters)], [64, 16384], source_params=of, most_bytes=2**36)
     assert checked.bytes >= said.bytes
+
+
+def test_a_plan_needs_no_more_than_its_longest_takes() -> None:
+    """What is the same at any length is counted once."""
+    assert plan([("indexer", {})], [16, 16384], source_params={"heads": 4}).bytes < 2**31
 
 
 def test_records_of_another_form_are_not_read(monkeypatch) -> None:
