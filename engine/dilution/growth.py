@@ -19,7 +19,6 @@ from engine.contract import QKV, Refusal
 from engine.mechanisms.base import Mechanism
 from engine.mechanisms.softmax import Softmax
 from engine.models import Model
-from engine.text.offsets import whole_offsets
 from engine.text.units import SENTENCE
 
 FIRST, LEAST = 128, 16
@@ -83,12 +82,16 @@ class Grown:
     beyond: bool
 
 
-def lengths(model: Model, text: str, needle: Needle | None = None) -> list[int]:
-    """Doublings of FIRST up to what the text has and the model can read; from an eighth of what
-    the model was trained on where that is less, and so that a needle fits in twice."""
-    most = len(_spans(model, text))
-    if model.context:
-        most = min(most, model.context)
+def lengths(
+    model: Model, text: str, needle: Needle | None = None, most: int | None = None
+) -> list[int]:
+    """Doublings of FIRST up to what the text has and the model can read, and to `most` at most;
+    from an eighth of what the model was trained on where that is less, and so that a needle fits
+    in twice."""
+    limits = [x for x in (model.context, most) if x]
+    limit = min(limits, default=None)
+    has = len(_spans(model, text, limit))
+    most = has if limit is None else min(has, limit)
     n = max(LEAST, min(FIRST, (model.trained_length or 8 * FIRST) // 8))
     while n < 2 * _taken(model, needle):
         n *= 2
@@ -105,7 +108,7 @@ def cut(model: Model, text: str, n: int, needle: Needle | None = None) -> str:
         ValueError: the text is too short, or n too few for the needle.
     """
     room = n - _taken(model, needle)
-    spans = _spans(model, text)
+    spans = _spans(model, text, n)
     if room < 1:
         raise Refusal(
             "{n, plural, one {# token is} other {# tokens are}} too few for this needle", n=n
@@ -369,9 +372,9 @@ def middle(exponents: Mapping[tuple[int, int], float]) -> tuple[int, int]:
     return sorted(exponents, key=exponents.__getitem__)[len(exponents) // 2]
 
 
-def _spans(model: Model, text: str) -> Int[Tensor, "n 2"]:
-    coded = model.tokenizer(text, return_offsets_mapping=True)["offset_mapping"]
-    return whole_offsets(text, torch.tensor(coded).reshape(-1, 2))
+def _spans(model: Model, text: str, limit: int | None) -> Int[Tensor, "n 2"]:
+    """Where a text's tokens stand: of a long one so many of the first, and some more."""
+    return model.begun(text, limit)[0].offsets
 
 
 def _taken(model: Model, needle: Needle | None) -> int:

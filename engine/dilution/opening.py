@@ -80,7 +80,7 @@ def grown(
     reader: Model, text: str, needle: Needle | None = None, progress: Progress = None
 ) -> Heads[Grown]:
     """A text as it grows to LONGEST tokens."""
-    lengths = [n for n in growth.lengths(reader, text, needle) if n <= LONGEST]
+    lengths = growth.lengths(reader, text, needle, LONGEST)
     return _of(reader, growth.grow(reader, text, lengths, needle, progress))
 
 

@@ -153,9 +153,8 @@ def plan(
         for n in lengths:
             source.check(n)
         beside, params = source.beside, {"model": source.model, "layer": source.layer}
-    # what a mechanism keeps for the whole text grows as it does
-    held = max(mechanism.within(shortest).held(shortest) for mechanism in made)
-    needed = bytes_needed(shortest, longest) + held * longest // shortest.n
+    held = max(held_at(mechanism, shortest, longest) for mechanism in made)
+    needed = bytes_needed(shortest, longest) + held
     bounded(needed, longest, most_bytes)
     tasks = tuple(
         Task(
@@ -186,6 +185,20 @@ def bounded(needed: int, n: int, most_bytes: int) -> None:
             "the bound is {bound}: fewer keys, or narrower or fewer heads, take less",
             n=n, needed=quantities.memory(needed), bound=quantities.memory(most_bytes),
         )  # fmt: skip
+
+
+def held_at(mechanism: Mechanism, like: QKV, n: int) -> int:
+    """Bytes of what a mechanism keeps for a whole text of n keys, of a source of this shape.
+
+    Raises:
+        ValueError: the mechanism can't take so many.
+    """
+    if like.layer is not None or like.n != like.m:  # it grows as the text does, at most
+        return mechanism.within(like).held(like) * n // like.n
+    q, k, v = (x[:, :1].expand(-1, n, -1) for x in (like.q, like.k, like.v))
+    long = QKV(q, k, v, causal=like.causal)
+    mechanism.check(long)
+    return mechanism.within(long).held(long)
 
 
 def bytes_needed(like: QKV, n: int) -> int:

@@ -150,13 +150,12 @@ class Model:
             )  # fmt: skip
         if second is not None and kind is None:
             raise ModelError("{name} reads one text at a time", name=self.name)
-        if second is not None and kind == "pair":
+        most = self._most(max_tokens)
+        coded, total = self.begun(text, most, characters)
+        if second is not None and kind == "pair" and (most is None or total <= most):
             coded = self.pieces.pair(text, second)
             total = len(coded.ids)
-        else:
-            limits = [x for x in (max_tokens, self.context) if x is not None]
-            coded, total = self._begun(text, min(limits, default=None), characters)
-        limit = min(x for x in (max_tokens, self.context, total) if x is not None)
+        limit = total if most is None else min(most, total)
         if limit < total and second is not None and kind == "pair":
             raise ModelError(
                 "the two texts have {count, plural, one {# token} other {# tokens}} together, "
@@ -240,16 +239,27 @@ class Model:
         """What a layer knew when it was seen (contract.Layer)."""
         return seen.layer(rotary=self.rotary)
 
-    def _begun(self, text: str, limit: int | None, characters: bool) -> tuple[Coded, int]:
+    def _most(self, max_tokens: int | None) -> int | None:
+        """Tokens that are read at most; None for any number."""
+        return min((x for x in (max_tokens, self.context) if x is not None), default=None)
+
+    def begun(
+        self, text: str, limit: int | None, characters: bool = False, target: bool = False
+    ) -> tuple[Coded, int]:
         """The tokens of a text, and how many it has. Of one far longer than what is read, only a
-        beginning is encoded, and the number follows from that: two digits of it."""
+        beginning is encoded, and the number follows from that: two digits of it.
+
+        Args:
+            limit: tokens that are read; the whole text is encoded if None. characters, target: as
+                of `Pieces.encode`, with its errors.
+        """
         size = len(text) if limit is None else SPACIOUS * (limit + SPARE)
         while size < len(text):
-            coded = self.pieces.encode(text[:size], characters)
+            coded = self.pieces.encode(text[:size], characters, target)
             if (count := len(coded.ids)) >= (limit or 0) + SPARE:
                 return coded, max(count, int(float(f"{count / size * len(text):.1e}")))
             size *= 4  # few tokens for so many characters
-        coded = self.pieces.encode(text, characters)
+        coded = self.pieces.encode(text, characters, target)
         return coded, len(coded.ids)
 
     def _side(self, coded: Coded, total: int, about: bool = False) -> Side:
@@ -259,17 +269,22 @@ class Model:
         """A text and an image, which must be read whole."""
         if self.sight is None:
             raise ModelError("{name} can't be read together with an image", name=self.name)
+        most = self._most(max_tokens)
+
+        def fits(total: int) -> None:
+            if most is not None and most < total:
+                raise ModelError(
+                    "the image and the text have {count, plural, one {# token} other {# tokens}} "
+                    "together, more than the {limit:,} that are read",
+                    count=total, limit=most,
+                )  # fmt: skip
+
+        if text.strip():
+            fits(self.begun(text, most)[1])
         coded, more = self.sight.coded(self.pieces, text, image)
-        total = len(coded.ids)
-        limit = min(x for x in (max_tokens, self.context, total) if x is not None)
-        if limit < total:
-            raise ModelError(
-                "the image and the text have {count, plural, one {# token} other {# tokens}} "
-                "together, more than the {limit:,} that are read",
-                count=total, limit=limit,
-            )  # fmt: skip
+        fits(len(coded.ids))
         names = self.sight.names(coded, self.pieces.named(coded))
-        return Side(coded, names, total, more=more)
+        return Side(coded, names, len(coded.ids), more=more)
 
     def _written(self, text: str | None, limit: int | None) -> Side:
         """What a decoder reads: the token that it starts with, then the text without its end."""
@@ -280,17 +295,17 @@ class Model:
         opening = Coded("", [start], torch.zeros(1, 2, dtype=torch.long), [True])
         if not text:
             return self._side(opening, 1)
-        coded = self.pieces.encode(text, target=True)
+        coded, about = self.begun(text, self._most(limit), target=True)
+        cut = len(coded.text) < len(text)
         while len(coded.ids) > 1 and coded.special[-1]:
             coded = coded.kept(range(len(coded.ids) - 1))
         if coded.ids[0] == start and coded.special[0]:
             coded = coded.kept(range(1, len(coded.ids)))
-        total = len(coded.ids) + 1
-        places = range(min(total, limit or total, self.context or total) - 1)
-        coded = coded.kept(places)
+        total = about if cut else len(coded.ids) + 1
+        coded = coded.kept(range(min(total, self._most(limit) or total) - 1))
         offsets = torch.cat([opening.offsets, coded.offsets])
-        whole = Coded(text, [start, *coded.ids], offsets, [True, *coded.special])
-        return self._side(whole, total)
+        whole = Coded(coded.text, [start, *coded.ids], offsets, [True, *coded.special])
+        return self._side(whole, total, cut)
 
     def outputs(self, read: Side, written: Side | None, recorder: Recorder, **more: Any) -> Any:
         """What the network returns, with predictions at every position.

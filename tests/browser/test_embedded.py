@@ -54,7 +54,9 @@ def test_a_course_page_holds_it(browser: Browser, tmp_path: Path):
         page.wait_for_timeout(3000)
         assert not [one for one in page.frames[1:] if one.url.startswith(address)]
         page.context.close()
-        told = urllib.request.urlopen(f"{address}/talk?talk=dilution&lang=zh").read().decode()
+        answer = urllib.request.urlopen(f"{address}/talk?talk=dilution&lang=zh")
+        assert answer.headers["x-content-type-options"] == "nosniff"
+        told = answer.read().decode()
         assert '<meta property="og:title" content="' in told and "Streamlit</title>" not in told
 
 

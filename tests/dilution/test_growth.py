@@ -11,6 +11,7 @@ import torch
 import engine
 from engine.dilution import growth
 from engine.dilution.growth import Grown, Needle
+from tests.models.made import encoded
 from tests.refusals import refused
 
 ASSETS = Path(__file__).parents[2] / "assets"
@@ -160,7 +161,9 @@ def test_refusals(tiny) -> None:
 def test_lengths_double_up_to_the_text(tiny) -> None:
     found = growth.lengths(tiny, TEXT)
     assert found[0] == 128 and all(b == 2 * a for a, b in pairwise(found))
-    assert growth.lengths(tiny, "A short text.") == [len(growth._spans(tiny, "A short text."))]
+    assert growth.lengths(tiny, "A short text.") == [
+        len(growth._spans(tiny, "A short text.", None))
+    ]
     assert growth.lengths(tiny, TEXT, NEEDLE) == found
 
 
@@ -171,3 +174,11 @@ def test_lengths_begin_within_what_a_model_was_trained_on(tiny, monkeypatch) -> 
     assert growth.cut(tiny, TEXT, first, NEEDLE).count(NEEDLE.sentence) == 1
     monkeypatch.setattr(tiny, "trained_length", 64)
     assert growth.lengths(tiny, TEXT)[0] == growth.LEAST
+
+
+def test_of_a_long_text_a_beginning_is_encoded(tiny, monkeypatch) -> None:
+    text = TEXT * 40
+    expected = growth.cut(tiny, TEXT, 200), growth.lengths(tiny, TEXT, most=256)
+    lengths = encoded(monkeypatch)
+    assert (growth.cut(tiny, text, 200), growth.lengths(tiny, text, most=256)) == expected
+    assert 0 < max(lengths) < 10_000 < len(text)

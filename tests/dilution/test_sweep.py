@@ -28,6 +28,8 @@ from engine.dilution.sweep import (
     sampled_rows,
     sweep,
 )
+from engine.mechanisms import MECHANISMS
+from tests.mechanisms.test_facts import AWAY
 from tests.refusals import refused
 
 MODULE = sys.modules["engine.dilution.sweep"]  # engine.sweep itself is the function
@@ -191,8 +193,9 @@ def test_records_of_a_folder_are_bounded(tmp_path, monkeypatch) -> None:
         os.utime(tmp_path / f"{task.digest()}.json", (i, i))
     held = sum(path.stat().st_size for path in tmp_path.iterdir())
     monkeypatch.setattr(keeping, "MOST_BYTES", held + 100)
-    (tmp_path / "left.part").write_text("of a process that was killed")
-    os.utime(tmp_path / "left.part", (0, 0))
+    for left in ("left.part", "left.lock", "left.json.damaged"):
+        (tmp_path / left).write_text("of a process that was killed")
+        os.utime(tmp_path / left, (0, 0))
     kept(tasks[2], None, tmp_path)
     left = {path.name for path in tmp_path.iterdir()}
     assert left == {f"{task.digest()}.json" for task in tasks[1:]}
@@ -256,6 +259,7 @@ def test_a_sweep_that_is_killed_goes_on_from_there(tmp_path, monkeypatch) -> Non
             {"mechanisms": [("linformer", {})], "lengths": [32], "source": "passage"},
             "can't be causal",
         ),
+        ({"mechanisms": [("truncated_svd", {})], "lengths": [32, 2048]}, "at most 1,024"),
         (
             {"mechanisms": TWO, "lengths": [32, 2**17], "source_params": {"heads": 64}},
             "the bound is 2.0 GB",
@@ -270,6 +274,33 @@ def test_a_sweep_that_is_killed_goes_on_from_there(tmp_path, monkeypatch) -> Non
 def test_it_is_checked_before_the_first_record(arguments: dict[str, Any], words: str) -> None:
     with refused(match=words):
         sweep(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("key", "parameters"), [*AWAY, *((k, {}) for k in MECHANISMS if k != "truncated_svd")]
+)  # truncated_svd takes at most 1,024 positions
+def test_a_plan_needs_at_least_what_its_longest_takes(key: str, parameters: dict) -> None:
+    """What a mechanism holds of 16,384 keys, which nothing that is added up at 64 shows; from
+    shapes alone."""
+    of = {"heads": 4, "dim": 64, "causal": MECHANISMS[key].causal_ok}
+    longest = torch.ones(1, 1, 1).expand(4, 16384, 64)
+    said = engine.estimate(
+        engine.make(key, **parameters), engine.QKV(longest, longest, longest, causal=of["causal"])
+    )
+    checked = plan([(key, parameters)], [64, 16384], source_params=of, most_bytes=2**36)
+    assert checked.bytes >= said.bytes
+
+
+def test_a_plan_needs_no_more_than_its_longest_takes() -> None:
+    """What is the same at any length is counted once."""
+    assert plan([("indexer", {})], [16, 16384], source_params={"heads": 4}).bytes < 2**31
+
+
+def test_records_of_another_form_are_not_read(monkeypatch) -> None:
+    (task,) = plan([("softmax", {})], [32]).tasks
+    before = task.digest()
+    monkeypatch.setattr(MODULE, "FORM", MODULE.FORM + 1)
+    assert task.digest() != before
 
 
 def test_a_plan_says_what_it_will_do() -> None:

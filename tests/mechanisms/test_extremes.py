@@ -52,10 +52,19 @@ def test_what_no_number_holds_is_refused(scale):
 def test_vectors_whose_scores_no_number_holds_are_refused():
     with refused("scores"):
         engine.attend(QKV(Q * 1e30, K * 1e30, V), "softmax")
-    with refused("at most"):
-        engine.make("softmax", temperature=1e300)
-    with refused("at least"):
-        engine.make("gaussian", width=1e-300)
+
+
+@pytest.mark.parametrize(
+    ("key", "name", "value"),
+    [
+        ("softmax", "temperature", 1e-300), ("softmax", "temperature", 1e300),
+        ("gaussian", "width", 1e-300), ("gaussian", "width", 1e300),
+        ("differential", "lambda_", 1e300), ("ssmax", "s", 1e300), ("ssmax", "b", 1e300),
+    ],
+)  # fmt: skip
+def test_parameters_whose_powers_no_number_holds_are_refused(key, name, value):
+    with refused("at least" if value < 1 else "at most"):
+        engine.make(key, **{name: value})
 
 
 def closed(rows: torch.Tensor, cols: torch.Tensor) -> torch.Tensor:
@@ -72,7 +81,8 @@ def test_keys_that_a_bias_closes_are_not_seen(key, causal):
     """Rows that are shares sum to 1 over the keys that are left, and to 0 where none is."""
     q, k, v = torch.randn(3, 2, 30, 4, generator=draw, dtype=torch.float64)
     try:
-        att = engine.attend(QKV(q, k, v, causal=causal, bias=closed), key)
+        # at the sizes of a short text, so that what is chosen is a part of it
+        att = MECHANISMS[key]().suited(30).attend(QKV(q, k, v, causal=causal, bias=closed))
     except engine.contract.Refusal:
         return
     weights, rows, whole = att.weights(), att.rows(), att.summary(4).rows

@@ -133,6 +133,16 @@ def test_work_counts_the_summary_and_grows_as_it_does(key):
     assert counted[1] / counted[0] <= 4 * said[1] / said[0]
 
 
+@pytest.mark.parametrize(("key", "parameters"), [*AWAY, ("capsule", {"iterations": 200})])
+def test_work_counts_what_parameters_ask_for(key, parameters):
+    mechanism = engine.make(key, **parameters)
+    qkv = engine.sources.planted(n=256, heads=2, dim=32, causal=mechanism.causal_ok)
+    fitted = mechanism.fit(qkv)
+    with torch.no_grad(), one_thread(), FlopCounterMode(display=False) as counter:
+        fitted.attend(qkv).summary(512)
+    assert counter.get_total_flops() <= 3 * engine.estimate(mechanism, qkv).work
+
+
 @pytest.mark.parametrize(("key", "parameters"), CLOSED)
 @pytest.mark.parametrize("n", [2, 40])
 def test_closed_forms_are_the_engines(key, parameters, n):

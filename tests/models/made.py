@@ -6,11 +6,13 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 import transformers as hf
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, trainers
 
 from engine.models import smallest
+from engine.models.pieces import Pieces
 
 WORDS = [
     "the quick brown fox jumps over the lazy dog. ",
@@ -67,6 +69,19 @@ def saved(folder: Path, net: Any, tokenizer: Any) -> Path:
     net.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
     return folder
+
+
+def encoded(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Lengths of the texts that tokenizers are given from now on."""
+    lengths: list[int] = []
+    called = Pieces._called
+
+    def counted(self: Pieces, *texts: str, **more: Any) -> Any:
+        lengths.extend(len(x) for x in (*texts, *more.values()) if isinstance(x, str))
+        return called(self, *texts, **more)
+
+    monkeypatch.setattr(Pieces, "_called", counted)
+    return lengths
 
 
 def rewrite(file: Path, **changes: Any) -> None:

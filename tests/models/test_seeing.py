@@ -9,7 +9,7 @@ import transformers as hf
 from engine.models import load
 from engine.models.intervene import Changes, again
 from engine.models.masks import ModelError
-from tests.models.made import lively, tokenizer
+from tests.models.made import encoded, lively, tokenizer
 from tests.models.test_vision import PATCH, SIDE
 from tests.models.test_vision import SMALL as VISION
 
@@ -148,6 +148,15 @@ def test_what_does_not_fit_is_refused(seen):
         model.read(TEXT, max_tokens=3, image=pixels())
     with pytest.raises(ModelError, match="2 places for one image"):
         model.read(2 * model.sight.mark, image=pixels())
+
+
+def test_an_image_with_a_long_text_is_refused_before_it_is_encoded(seen, monkeypatch):
+    *_, model = seen
+    monkeypatch.setattr(model.sight, "processor", None)
+    lengths = encoded(monkeypatch)
+    with pytest.raises(ModelError, match="together, more than the 64 that are read"):
+        model.read("the dog. " * 40_000, max_tokens=64, image=pixels())
+    assert 0 < max(lengths) < 10_000
 
 
 def test_a_model_of_texts_says_so():

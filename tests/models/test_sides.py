@@ -7,7 +7,7 @@ import torch
 import transformers as hf
 
 from engine.models import Model, ModelError, load
-from tests.models.made import bert, network, saved, tokenizer
+from tests.models.made import bert, encoded, network, saved, tokenizer
 
 CPU = torch.device("cpu")
 TEXT = "the quick fox said: hello"
@@ -174,6 +174,28 @@ def test_texts_of_both_sides_are_cut_to_what_is_read():
     trace = reader.read("the fox. " * 60, second="the dog. " * 60, max_tokens=20)
     assert (len(trace.tokens), len(trace.written.tokens)) == (20, 20)
     assert trace.total_tokens > 20 and trace.written.total > 20
+
+
+LONG = "the dog. " * 40_000
+
+
+def test_of_a_long_text_a_decoder_is_given_a_beginning(monkeypatch):
+    reader, lengths = model("bart"), encoded(monkeypatch)
+    trace = reader.read(LONG, second=LONG)
+    assert len(trace.written.tokens) == 256 and 0 < max(lengths) < 10_000
+    assert trace.written.about and trace.written.total > 100_000
+    short = reader.read(LONG, second=LONG[:4_000])
+    assert trace.written.tokens == short.written.tokens
+    torch.testing.assert_close(trace.logits, short.logits)
+
+
+def test_a_pair_with_a_long_text_is_refused_before_it_is_encoded(monkeypatch):
+    net = network("bert", 1, vocab_size=15, type_vocab_size=2)
+    reader = Model("bert", net, bert(), CPU, torch.float32, None, 256, False)
+    lengths = encoded(monkeypatch)
+    with pytest.raises(ModelError, match="more than the 256 that are read"):
+        reader.read(LONG, second="hello dog.")
+    assert 0 < max(lengths) < 10_000
 
 
 def test_the_pieces_of_an_encoder_and_a_decoder_saved_together(tmp_path):

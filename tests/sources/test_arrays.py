@@ -160,6 +160,14 @@ def test_numbers_in_other_orders_and_sizes_are_read():
     assert arrays.read(save(eight), "a.safetensors").q.dtype == torch.float32
 
 
+@pytest.mark.parametrize("name", ["q", "scale"])
+def test_complex_numbers_of_torch_get_a_sentence(name):
+    given = {x: torch.ones(1, 2, 2) for x in "qkv"} | {"scale": torch.ones(1)}
+    data = save(given | {name: given[name].to(torch.complex64)})
+    with refused(match="real numbers"):
+        arrays.read(data, "a.safetensors")
+
+
 def test_a_bound_of_ones_own_is_kept():
     with refused(match="unpack to more than 1 MiB"):
         arrays.read(squeezed(), "a.npz", most=2**20)

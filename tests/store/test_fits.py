@@ -15,6 +15,7 @@ from engine.mechanisms.base import Mechanism
 from engine.mechanisms.kmeans import KMeans
 from engine.mechanisms.routing import Routed
 from engine.models.masks import Band
+from engine.store import fits
 from engine.store.fits import digest, kept, load, save
 
 LEARN = {
@@ -128,6 +129,12 @@ def test_a_fit_without_its_names_is_made_again(tmp_path: Path):
         again = kept(KMeans(), qkv, tmp_path)
         assert torch.equal(again.learned.weights["centroids"], fitted.learned.weights["centroids"])
     assert sorted(p.suffix for p in tmp_path.iterdir()) == [".damaged", ".safetensors"]
+
+
+def test_a_fit_of_another_form_is_not_read(monkeypatch):
+    before = digest(KMeans(), made())
+    monkeypatch.setattr(fits, "FORM", fits.FORM + 1)
+    assert digest(KMeans(), made()) != before
 
 
 def test_the_folder_is_bounded_and_the_oldest_go_first(tmp_path: Path):

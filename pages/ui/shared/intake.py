@@ -94,8 +94,17 @@ def _read(text: str, name: str = "") -> None:
 
 def _typed() -> None:
     st.session_state.pop("refused", None)
-    st.session_state["draft"] = st.session_state["own-text"]
-    _read(st.session_state["own-text"])
+    text = st.session_state["own-text"]
+    if said := _beyond(text):
+        st.session_state["refused"] = said
+    st.session_state["draft"] = text = text[: limits().text]
+    _read(text)
+
+
+def _beyond(text: str) -> str:
+    """Words for a text that is longer than one visitor's may be; none for any other."""
+    most = limits().text
+    return t("explore.read_first", most=most) if len(text) > most else ""
 
 
 def decoded(data: bytes) -> tuple[str, str] | None:
@@ -129,11 +138,10 @@ def _dropped(kind: str) -> None:
             return
         text, encoding = found
         said = [t("explore.read_as", name=upload.name, encoding=encoding)] if encoding else []
-        if len(text) > (most := limits().text):
-            said.append(t("explore.read_first", most=most))
+        said += filter(None, [_beyond(text)])
         if said:
             st.session_state["refused"] = t("sentence.join").join(said)
-        _read(text[:most], upload.name)
+        _read(text[: limits().text], upload.name)
     st.session_state["pending"] = None
 
 

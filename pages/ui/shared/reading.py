@@ -27,6 +27,7 @@ from pages.ui.shared.settings import model_name
 from pages.ui.shared.strings import t
 
 STEPS = get_args(Step)
+LONGEST = 32_768  # tokens of a text, for a model that reads any number
 ACCEPTED = "models-accepted"  # the one that may be fetched, or is large
 
 
@@ -214,10 +215,12 @@ def reading(spec: Spec, most: int | None = None) -> Trace:
     the first again where none is given.
 
     Args:
-        most: tokens that are read at most.
+        most: tokens that are read at most; as many as the model reads, or LONGEST, if None.
     """
     text, image = text_of(spec), picture_of(spec)
     reader = model(spec.model)
+    if most is None and reader.context is None:
+        most = LONGEST
     second = spec.second if reader.second else ""
     if reader.second == "decoder" and not second:
         second = text

@@ -9,7 +9,7 @@ from starlette.routing import Route
 from starlette.testclient import TestClient
 
 from pages.ui.server import owner, windows
-from pages.ui.server.desk import DESK
+from pages.ui.server.desk import DESK, SEATS
 
 
 @pytest.fixture
@@ -29,6 +29,9 @@ def counted(client: TestClient) -> dict[str, float]:
 def test_counters_are_prometheus_own(client):
     before = counted(client)
     assert before["process_resident_memory_bytes"] > 10**7
+    kinds = {f"waiting {kind}" for kind in SEATS}
+    for name in (*kinds, "running", "kept_bytes", "refusals_total", "faults_total"):
+        assert before[f"attention_explorer_{name}"] >= 0
     go, sits = threading.Event(), threading.Event()
     ticket = DESK.ticket("training")
 

@@ -197,6 +197,15 @@ def test_one_visitors_windows_do_not_hold_anothers() -> None:
     assert len(order) == 61 and order.index("one") <= 1
 
 
+def test_a_window_waits_among_those_of_its_visitor(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = []
+    monkeypatch.setattr(windows.DESK, "obtain", lambda *_, **how: asked.append(how) or b"made")
+    assert client.get("/api/tile", params={"token": REGISTRY.put(made(8))}).content == b"made"
+    assert asked == [{"kind": "window", "visitor": "testclient"}]
+
+
 def test_whoever_has_left_is_not_computed_for(
     client: TestClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
