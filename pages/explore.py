@@ -51,7 +51,8 @@ with parameters_here:
     if settled:
         trained.settled(shown)
     else:
-        controls.parameters(shown.spec, picture.beside_map(shown).__ne__)
+        causal = shown.attention.frame.causal
+        controls.parameters(shown.spec, picture.beside_map(shown).__ne__, causal=causal)
 with heads_here:
     if shown.layers > 1:
         intake.layer(shown.layer_names, shown.layer, shown.pin)

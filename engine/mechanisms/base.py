@@ -224,6 +224,10 @@ class Mechanism(ABC):
         """Parameters that change nothing as the others stand, which pages then don't offer."""
         return ()
 
+    def idle_on(self, causal: bool) -> tuple[str, ...]:
+        """`idle`, and what changes nothing where attention is causal, or is not."""
+        return self.idle
+
     @property
     def order(self) -> str:
         """What these parameters cost, as `complexity` says it of all."""

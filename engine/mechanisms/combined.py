@@ -216,6 +216,10 @@ class Combined(Mechanism):
         }  # fmt: skip
         return tuple(name for name, does in bears.items() if not does)
 
+    @property
+    def order(self) -> str:
+        return "n·size" if self.pattern in ("window", "segments", "recurrent") else "n²"
+
     def held(self, qkv: QKV) -> int:
         """What positions, hashes or clusters need, whichever is most."""
         return 2 * 8 * numbers(qkv) + 8 * 4 * qkv.heads * self.count * (qkv.n + qkv.m)

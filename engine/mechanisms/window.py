@@ -98,6 +98,10 @@ class Window(Mechanism):
     def idle(self) -> tuple[str, ...]:
         return () if self.random else ("seed",)
 
+    def idle_on(self, causal: bool) -> tuple[str, ...]:
+        """Causally a sink sees all that it may: the sinks before it, and itself."""
+        return (*self.idle, "whole") if causal else self.idle
+
     @property
     def formulas(self) -> tuple[str, ...]:
         more = (("dilation", self.dilation > 1), ("whole", self.whole), ("random", self.random))

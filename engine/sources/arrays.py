@@ -1,19 +1,14 @@
-"""A person's own arrays: q, k and v, or attention weights, as they have them.
+"""What a person's own arrays mean: q, k and v, or attention weights, as they have them.
 
 Arrays, by name: `q` (h n d), `k` (g m d), `v` (g m e), or `weights` (h n m) with, if wanted, `v`;
 a missing head axis is one head, a leading axis of one (a batch) is dropped. Also `key_mask` or
 `attention_mask` (m), (b m), `causal` (told by the weights if not said), `scale`. Weights may also
-stand alone, without a name, in stacks of layers and of texts (stacks.py). Tokens: an array of
-strings `tokens` in .npz, a JSON list under "tokens" in the metadata of .safetensors, a list in
-what torch saved. Files: .npz, .npy, .safetensors, and .pt of torch, opened with `weights_only` so
-that no code in it is run; pickles are never read.
+stand alone, without a name, in stacks of layers and of texts (stacks.py). How the files that
+hold them are opened is in formats.py.
 """
 
 from __future__ import annotations
 
-import io
-import json
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,15 +21,13 @@ from torch import Tensor
 
 from engine.contract import QKV, Origin, Refusal
 from engine.measure.attention import Attention
+from engine.sources import formats
 from engine.sources.stacks import Crop, OfText, Stack, padding, stack
 from engine.text.units import group_units
 
-LARGEST = 2**29
-"""Bytes that a file may unpack to."""
 NAMED = ("q", "k", "v")
 ASIDE = ("tokens", "key_mask", "attention_mask", "causal", "scale")
 """What is said beside them."""
-SAVED = (".pt", ".pth", ".bin")
 
 
 @dataclass(frozen=True, eq=False)
@@ -111,7 +104,7 @@ class Contents:
 
 def read(
     source: str | Path | bytes, name: str = "", layer: int = 0, item: int = 0,
-    crop: Crop = "none", most: int = LARGEST,
+    crop: Crop = "none", most: int = formats.LARGEST,
 ) -> QKV | Attention:  # fmt: skip
     """Q, K, V or weights out of a file.
 
@@ -128,32 +121,11 @@ def read(
     return contents(source, name, most).open(layer, item, crop).given
 
 
-def contents(source: str | Path | bytes, name: str = "", most: int = LARGEST) -> Contents:
+def contents(source: str | Path | bytes, name: str = "", most: int = formats.LARGEST) -> Contents:
     """What a file holds; arguments and errors as of `read`."""
     if not isinstance(source, bytes):
-        path = Path(source)
-        name = name or path.name
-        if path.stat().st_size > most:
-            raise Refusal("{name} is larger than {mib} MiB", name=name, mib=most >> 20)
-        source = path.read_bytes()
-    if not source:
-        raise Refusal("{name} is empty", name=name or Refusal("the file"))
-    if len(source) > most:
-        raise Refusal("{name} is larger than {mib} MiB", name=name, mib=most >> 20)
-    ending = Path(name).suffix.lower()
-    if ending == ".npy":
-        found: Any = _npy(source)
-    elif ending in SAVED:
-        found = _torch(source, most)
-    elif ending == ".npz" or (not ending and source[:2] == b"PK"):
-        found = _npz(source, most)
-    elif ending == ".safetensors":
-        found = _safetensors(source)
-    else:
-        raise Refusal(
-            "{name} is none of .npz, .npy, .safetensors and .pt; other kinds are not read",
-            name=name,
-        )
+        name = name or Path(source).name
+    found = formats.unpacked(source, name, most)
     if isinstance(found, np.ndarray):
         found = _numbers("weights", found)
     elif isinstance(found, Mapping):  # what is asked for by name has to be numbers
@@ -173,93 +145,6 @@ def contents(source: str | Path | bytes, name: str = "", most: int = LARGEST) ->
     return Contents(
         aside | {k: named[k] for k in NAMED if k in named}, stacked, Origin("arrays", name)
     )
-
-
-def _npy(data: bytes) -> np.ndarray:
-    try:
-        return np.load(io.BytesIO(data), allow_pickle=False)
-    except ValueError as error:
-        _pickled(error)
-        raise Refusal("not a readable .npy file: {reason}", reason=error) from None
-    except Exception:  # numpy's own share no type
-        raise Refusal("not a readable .npy file: damaged, or of another kind") from None
-
-
-def _pickled(error: ValueError) -> None:
-    if "pickle" in str(error).lower() or "object" in str(error).lower():
-        raise Refusal(
-            "the file holds pickled objects, which are never read; save plain arrays"
-        ) from None
-
-
-def _torch(data: bytes, most: int) -> Any:
-    """What torch saved, as plain tensors, numbers, lists and dictionaries alone."""
-    _unpacks(data, most)
-    try:
-        found = torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zip and torch each have their own
-        raise Refusal(
-            "the file is not one of plain tensors: save `outputs.attentions` itself by "
-            "torch.save, and not all of the outputs"
-        ) from error
-    _bounded(found, most)
-    return found
-
-
-def _bounded(found: Any, most: int) -> None:
-    """Tensors may claim to be larger than what was stored of them."""
-    parts = list(found.values()) if isinstance(found, Mapping) else found
-    total = 0
-    if isinstance(parts, Tensor):
-        total = parts.numel() * parts.element_size()
-    elif isinstance(parts, (list, tuple)):
-        for part in parts:
-            _bounded(part, most)
-            total += part.numel() * part.element_size() if isinstance(part, Tensor) else 0
-    if total > most:
-        raise Refusal("the arrays unpack to more than {mib} MiB", mib=most >> 20)
-
-
-def _unpacks(data: bytes, most: int) -> None:
-    if data[:2] == b"PK":
-        try:
-            with zipfile.ZipFile(io.BytesIO(data)) as file:
-                total = sum(i.file_size for i in file.infolist())
-                locked = any(i.flag_bits & 1 for i in file.infolist())
-        except Exception:  # a damaged one raises many kinds; whoever reads it says so in words
-            return
-        if total > most:
-            raise Refusal("the arrays unpack to more than {mib} MiB", mib=most >> 20)
-        if locked:
-            raise Refusal("the file is encrypted; save it without a password")
-
-
-def _npz(data: bytes, most: int) -> dict[str, Any]:
-    _unpacks(data, most)
-    try:
-        zipfile.ZipFile(io.BytesIO(data)).close()
-        with np.load(io.BytesIO(data), allow_pickle=False) as file:
-            return {k: file[k] for k in file.files}
-    except ValueError as error:
-        _pickled(error)
-        raise Refusal("not a readable .npz file: {reason}", reason=error) from None
-    except Exception:  # zipfile's, zlib's and numpy's own share no type
-        raise Refusal("not a readable .npz file: damaged, or of another kind") from None
-
-
-def _safetensors(data: bytes) -> dict[str, Any]:
-    from safetensors.torch import load
-
-    try:
-        length = int.from_bytes(data[:8], "little")
-        header = json.loads(data[8 : 8 + length])
-        found: dict[str, Any] = dict(load(data))
-        tokens = header.get("__metadata__", {}).get("tokens")
-        if tokens is not None:
-            found["tokens"] = json.loads(tokens)
-    except Exception:  # the library's own errors share no type
-        raise Refusal("not a readable .safetensors file: damaged, or of another kind") from None
-    return found
 
 
 def _numbers(name: str, x: Any) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from engine.contract import QKV, Frame, Refusal
+from engine.contract import QKV, Frame, Grid, Refusal
 from engine.contract.views import Buckets, Routing, Segments
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
@@ -172,7 +172,9 @@ def grouping(
     if kind not in FOUND:
         label = labels(att, kind, block)
         at = torch.arange(frame.n) + max(0, frame.m - frame.n)
-        return Grouping(label, label[at.clamp_max(frame.m - 1)], group_names(frame.tokens, label))
+        return Grouping(
+            label, label[at.clamp_max(frame.m - 1)], group_names(frame.tokens, label, frame.grid)
+        )
     view = _own(att, kind)
     if view is None:
         if qkv is None:
@@ -229,16 +231,37 @@ def labels(att: Attention, kind: str, block: int) -> Int[Tensor, " m"]:
     return torch.bucketize(torch.arange(m), spans[:, 1].cpu().contiguous(), right=True)
 
 
-def group_names(tokens: tuple[str, ...] | None, label: Int[Tensor, " m"]) -> list[str]:
-    """What the groups are called: their own text, or their numbers."""
+def group_names(
+    tokens: tuple[str, ...] | None, label: Int[Tensor, " m"], grid: Grid | None = None
+) -> list[str]:
+    """What the groups are called: their own text; their numbers where there is none; on an image
+    their rows and columns from 1, "(1–2,5–8)", or, where they are no rectangle, the first and the
+    last of their patches, "(1,1)…(2,5)"."""
     groups = int(label.max()) + 1
     if tokens is None:
         return [f"{i:,}" for i in range(groups)]
+    if grid is not None:
+        return [
+            _on_image(tokens, (label == group).nonzero()[:, 0], grid) for group in range(groups)
+        ]
     parts: list[list[str]] = [[] for _ in range(groups)]
     for token, group in zip(tokens, label.tolist(), strict=True):
         if len(parts[group]) < 8:
             parts[group].append(token)
     return [joined(part) for part in parts]
+
+
+def _on_image(tokens: tuple[str, ...], at: Int[Tensor, " p"], grid: Grid) -> str:
+    """The name of the positions `at`, in their order."""
+    if not len(at):
+        return "–"
+    place = grid.place[at].cpu()
+    low, high = place.amin(0), place.amax(0)
+    if int(low.min()) < 0 or int((high - low + 1).prod()) > len(at):
+        first, last = tokens[int(at[0])], tokens[int(at[-1])]
+        return first if first == last else f"{first}…{last}"
+    spans = zip((low + 1).tolist(), (high + 1).tolist(), strict=True)
+    return f"({','.join(f'{a}' if a == b else f'{a}–{b}' for a, b in spans)})"
 
 
 def group_mass(

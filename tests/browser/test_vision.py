@@ -51,3 +51,17 @@ def test_arrow_keys_move_and_enter_chooses(tab):
     drawn(page)
     expect(sentence(page)).to_contain_text("The patch in row 2, column 2")
     tab.fine()
+
+
+@pytest.mark.parametrize("tab", [{}, {"viewport": {"width": 390, "height": 844}}], indirect=True)
+def test_saving_stands_over_the_images_and_not_on_them(tab):
+    page = tab.open(IMAGE)
+    drawn(page)
+    saves, frames = (
+        [one.bounding_box() for one in page.locator(f".pc-{part}").all()]
+        for part in ("save", "frame")
+    )
+    assert len(saves) == len(frames) == 2
+    for save, frame in zip(saves, frames, strict=True):
+        assert save["y"] + save["height"] <= frame["y"]
+    tab.fine()

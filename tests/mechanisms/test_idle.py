@@ -50,6 +50,16 @@ def test_what_is_idle_changes_nothing(mechanism):
         torch.testing.assert_close(changed.reference(qkv), expected)
 
 
+@pytest.mark.parametrize("more", [{}, {"dilation": 2}, {"random": 2}, {"sinks": 12}])
+def test_sinks_that_see_all_are_idle_causally_alone(more):
+    made = engine.make("window", **{"window": 4, "sinks": 3} | more)
+    sinks = replace(made, whole=True)
+    for causal in (True, False):
+        qkv = engine.sources.planted(n=24, heads=2, seed=3, causal=causal)
+        same = torch.equal(made.reference(qkv), sinks.reference(qkv))
+        assert same == ("whole" in made.idle_on(causal)) == causal
+
+
 @pytest.mark.parametrize(("made", "name"), [
     (engine.make("relative", kind="cope"), "max_distance"),
     (engine.make("relative", kind="yarn"), "stretch"),

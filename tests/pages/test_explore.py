@@ -38,9 +38,17 @@ def test_every_mechanism_is_drawn_from_its_declaration(explore, mechanism):
     }
     keys |= {w.key for w in page.test.get("button_group")} | {w.key for w in page.test.selectbox}
     drawn = {key.removesuffix(".en") for key in keys if key}
-    idle = engine.make(mechanism, **page.spec.arguments()).idle
+    idle = engine.make(mechanism, **page.spec.arguments()).idle_on(causal=True)
     for name in page.spec.arguments():
         assert (f"params.{mechanism}.{name}" in drawn) == (name not in idle)
+
+
+@pytest.mark.parametrize("more, there", [
+    ({}, False), ({"sight": "both"}, True), ({"source": "image", "s.grid": "4"}, True),
+])  # fmt: skip
+def test_sinks_that_see_all_are_offered_where_they_change_something(explore, more, there):
+    page = explore(mechanism="window", **more).healthy()
+    assert ("params.window.whole" in {one.key for one in page.test.toggle}) == there
 
 
 def test_what_was_fitted_is_kept_for_the_next_start(explore, tmp_path, monkeypatch):

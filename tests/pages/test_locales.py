@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Iterator
 from itertools import product
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from engine.contract.wording import worded
 from engine.mechanisms import MECHANISMS, Mechanism
 from engine.sources import SOURCES
 from engine.spec.fields import COLOURS, LANGUAGES, POOLS
+from pages.ui.explore.statistics import grown
 from pages.ui.shared.terms import TERMS
 from tests.wording import facts
 
@@ -23,15 +25,19 @@ WORDS = {
 MINE = {"language.short"}  # each language in its own words, whichever is shown
 
 
-def formulas(cls: type[Mechanism]) -> set[str]:
-    """Names of all formulas of a mechanism, whatever its parameters are."""
+def every(cls: type[Mechanism]) -> Iterator[Mechanism]:
+    """A mechanism under each combination of its choices, and of its numbers' ends."""
     declared = params_of(cls)
     values = [
         p.choices or ((False, True) if p.kind is bool else {p.default, (p.slider or (p.low,))[-1]})
         for p in declared.values()
     ]
-    made = (cls(**dict(zip(declared, chosen, strict=True))) for chosen in product(*values))
-    return {name for one in made for name in one.formulas}
+    return (cls(**dict(zip(declared, chosen, strict=True))) for chosen in product(*values))
+
+
+def formulas(cls: type[Mechanism]) -> set[str]:
+    """Names of all formulas of a mechanism, whatever its parameters are."""
+    return {name for one in every(cls) for name in one.formulas}
 
 
 def required() -> set[str]:
@@ -129,3 +135,18 @@ def test_an_id_in_a_refusal_has_words():
     for stem in stems:
         assert any(key.startswith(f"{stem}.") for key in WORDS["en"])
     assert {f"qkv.{name}" for name in ("mask", "bias", "sinks", "softcap")} <= WORDS["en"].keys()
+
+
+def test_what_a_cost_grows_with_is_said_in_words():
+    used = set()
+    for key, cls in MECHANISMS.items():
+        for order in {one.order for one in every(cls)}:
+            names = set(re.findall(r"[a-z_]{2,}", order)) - {"log"}
+            for tag in LANGUAGES:
+                said = [f"cost.order.{key}.{name}" for name in names]
+                said = [own if own in WORDS[tag] else own.replace(f".{key}.", ".") for own in said]
+                assert set(said) <= WORDS[tag].keys(), key
+                used |= set(said)
+            assert not re.search(r"[A-Za-z]{2}", grown(order, key, WORDS["zh"]).replace("log", ""))
+    assert used == {k for k in WORDS["en"] if k.startswith("cost.order.")}
+    assert grown("n·fading", "own", WORDS["zh"]) == "n·fading"  # a person's own: as they call it

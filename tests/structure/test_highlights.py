@@ -4,6 +4,7 @@ import pytest
 import torch
 
 import engine
+from engine.contract.grid import Grid, squares, z_order
 from engine.mechanisms.softmax import Softmax
 from engine.structure import highlights
 from tests.refusals import refused
@@ -160,3 +161,25 @@ def test_a_row_is_set_against_full_attention():
     assert highlights.against(full, full) == highlights.Against(
         looked=3, visible=3, held=1.0, lost=0.0, more=0.0, total=1.0
     )
+
+
+@pytest.mark.parametrize("kind, block, first, last", [
+    ("2x2", 8, "(1–2,1–2)", "(5–6,7–8)"), ("4x4", 8, "(1–4,1–4)", "(5–6,5–8)"),
+    ("blocks", 8, "(1–2,1–4)", "(5–6,5–8)"), ("blocks", 5, "(1,1)…(1,3)", "(5,8)…(6,8)"),
+    ("blocks", 1, "(1,1)", "(6,8)"),
+])  # fmt: skip
+def test_groups_of_patches_are_called_by_their_rows_and_columns(kind, block, first, last):
+    grid = Grid(6, 8, z_order(6, 8))
+    tokens = tuple(f"({r + 1},{c + 1})" for r, c in grid.place.tolist())
+    units = squares(grid.place)
+    att = engine.Attention.from_weights(torch.eye(48)[None], tokens=tokens, units=units, grid=grid)
+    names = highlights.grouping(att, kind, block).names
+    assert (names[0], names[-1]) == (first, last)
+    assert max(map(len, names)) <= 16 and len(set(names)) == len(names)
+
+
+def test_a_group_with_what_stands_on_no_patch_is_called_by_its_first_and_last():
+    place = torch.cat([torch.full((2, 2), -1), z_order(2, 2)])
+    grid, tokens = Grid(2, 2, place), ("CLS", "REG", "(1,1)", "(1,2)", "(2,1)", "(2,2)")
+    names = highlights.group_names(tokens, torch.tensor([0, 1, 1, 2, 2, 2]), grid)
+    assert names == ["CLS", "REG…(1,1)", "(1,2)…(2,2)"]

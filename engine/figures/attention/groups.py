@@ -12,6 +12,8 @@ from engine.text.tokens import escaped, isolated, shortened
 
 MOST_NAMES = 40
 MOST_TICKS = 8
+LONGEST = {False: 9, True: 16}
+"""Characters of a name on an axis; those of patches are never cut."""
 STEPS = [base * 10**power for power in range(6) for base in (1, 2, 5)]
 """Round numbers from tick to tick."""
 
@@ -24,12 +26,14 @@ def groups(
     theme: Theme,
     t: Words,
     signed: bool = False,
+    patches: bool = False,
 ) -> go.Figure:
     """Groups of queries down, groups of keys across.
 
     Args:
         mass: (a b) mean mass that a query of group a gives to group b.
         names: what the groups are called. row: the group that holds the chosen query.
+        patches: they are groups of an image's patches, called by their rows and columns.
     """
     mass = array(mass)
     top = float(np.abs(mass).max(initial=0)) or 1.0
@@ -49,7 +53,7 @@ def groups(
     if few:
         marks = {
             "tickvals": list(range(len(names))),
-            "ticktext": [escaped(shortened(name, 9)) for name in names],
+            "ticktext": [escaped(shortened(name, LONGEST[patches])) for name in names],
         }
     elif len(names) <= 16:
         marks = {"dtick": 1}
@@ -57,11 +61,14 @@ def groups(
         step = next(size for size in STEPS if len(names) <= size * MOST_TICKS)
         told = list(range(0, len(names), step))
         marks = {"tickvals": told, "ticktext": [f"{i:,}" for i in told]}
+    of = ".patches" if patches and few else ""
     common = {"type": "category", "showgrid": False, **marks}
     upright = {"tickangle": -90} if few else {}
-    shape.update_xaxes(title_text=escaped(t("axis.key_groups")), side="top", **upright, **common)
+    shape.update_xaxes(
+        title_text=escaped(t(f"axis.key_groups{of}")), side="top", **upright, **common
+    )
     shape.update_yaxes(
-        title_text=escaped(t("axis.query_groups")), range=[len(names) - 0.5, -0.5], **common
+        title_text=escaped(t(f"axis.query_groups{of}")), range=[len(names) - 0.5, -0.5], **common
     )
     if row is not None:
         shape.add_shape(

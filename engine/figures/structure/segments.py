@@ -103,7 +103,7 @@ def pictures(view: Segments, context: Context) -> Iterator[Picture]:
         return
     found = cut(context.full(), view.bounds)
     gone = (found.reached - found.kept).clamp_min(0)
-    names = group_names(context.tokens, found.label)
+    names = group_names(context.tokens, found.label, frame.grid)
     here = int(found.label[min(max(0, context.row + frame.offset), frame.m - 1)])
     notes = ""
     if len(found.rows) < frame.n:
@@ -112,7 +112,8 @@ def pictures(view: Segments, context: Context) -> Iterator[Picture]:
         "notes": notes, "count": len(view.bounds),
         "lost": float(gone.sum() / found.reached.sum().clamp_min(1e-9)),
     }  # fmt: skip
-    drawn = {"names": names, "row": here, "theme": theme, "t": t}
+    drawn = {"names": names, "row": here, "theme": theme, "t": t,
+             "patches": frame.grid is not None}  # fmt: skip
     sizes = (frame.n, frame.m, frame.offset)
     yield Picture("segments_cut", bounded(found.map, view.bounds, sizes, theme=theme, t=t), facts)
     merged = t("segments.together", together=found.together) if found.together > 1 else ""

@@ -54,7 +54,7 @@ def by_group(scene: Scene) -> None:
     def make() -> Figure:
         return groups(
             mass, names=found.names, row=row if row >= 0 else None, theme=frame.theme(), t=t,
-            signed=att.row_kind == "signed",
+            signed=att.row_kind == "signed", patches=att.frame.grid is not None,
         )  # fmt: skip
 
     chart("groups", scene.drawn("groups", make), t)

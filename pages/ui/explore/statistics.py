@@ -1,6 +1,8 @@
 """What each head does on average, and what the result took."""
 
 import html
+import re
+from collections.abc import Mapping
 
 import streamlit as st
 
@@ -11,7 +13,7 @@ from engine.text import quantities
 from pages.ui.components.chart import chart
 from pages.ui.explore.scene import Scene
 from pages.ui.shared import frame
-from pages.ui.shared.strings import t
+from pages.ui.shared.strings import language, locale, t
 
 STATS = (
     "effective_tokens",
@@ -22,6 +24,8 @@ STATS = (
     "distance",
 )
 ENTROPIES = STATS[:2]
+QUANTITY = re.compile("(?!log\\b)[a-z_]{2,}")
+"""What a cost grows with, by its name in code; n and d are symbols in any language."""
 
 
 def statistics(scene: Scene) -> None:
@@ -83,8 +87,24 @@ def cost(scene: Scene) -> None:
     if scene.cost.bytes:
         lines.append(t("cost.memory", memory=quantities.memory(scene.cost.bytes)))
     if scene.cost.flops and not scene.weights_only:
-        order = engine.make(scene.spec.mechanism, **scene.spec.arguments()).order
+        made = engine.make(scene.spec.mechanism, **scene.spec.arguments())
+        order = grown(made.order, made.key, locale(language()))
         said = "cost.flops" if order else "cost.flops.alone"
         flops = quantities.operations(scene.cost.flops)
         lines.append(t(said, flops=flops, complexity=order))
     st.text(" · ".join(lines))
+
+
+def grown(order: str, mechanism: str, words: Mapping[str, str]) -> str:
+    """How a cost grows, each quantity in words of the person's language; one that a person's own
+    mechanism names is as they call it.
+
+    Args:
+        order: as `Mechanism.order` says it. mechanism: its key. words: of the language.
+    """
+
+    def named(found: re.Match[str]) -> str:
+        shared = words.get(f"cost.order.{found[0]}", found[0])
+        return words.get(f"cost.order.{mechanism}.{found[0]}", shared)
+
+    return QUANTITY.sub(named, order)

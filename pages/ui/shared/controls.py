@@ -179,11 +179,13 @@ def mechanism() -> None:
     st.caption(t("explore.variant", family=family, name=first[0] if first else ""))
 
 
-def parameters(spec: Spec, names: Callable[[str], bool] = lambda name: True) -> None:
+def parameters(
+    spec: Spec, names: Callable[[str], bool] = lambda name: True, *, causal: bool = False
+) -> None:
     """The mechanism's parameters, as they are used; those alone that `names` is true of, and that
-    change something as the others stand."""
+    change something as the others stand, and where attention is causal or is not."""
     values = spec.arguments()
-    idle = MECHANISMS[spec.mechanism](**values).idle
+    idle = MECHANISMS[spec.mechanism](**values).idle_on(causal)
     for name, declared in declarations(MECHANISMS, spec.mechanism).items():
         if names(name) and name not in idle:
             parameter(spec.mechanism, "mechanism", "params", name, declared, values[name])

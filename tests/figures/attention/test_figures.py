@@ -134,6 +134,13 @@ def test_groups_are_named_and_escaped():
     inert(figure)
 
 
+def test_names_of_groups_of_patches_are_not_cut_and_the_axes_say_what_they_are():
+    names = ["(13–16,13–16)", "(10,13)…(12,16)", "CLS"]
+    figure = groups(torch.eye(3), names=names, row=1, theme=LIGHT, t=t, patches=True)
+    assert list(figure.layout.xaxis.ticktext) == names
+    assert figure.layout.yaxis.title.text == t("axis.query_groups.patches")
+
+
 def test_many_groups_are_counted_on_their_axes_and_named_when_pointed_at():
     figure = groups(
         torch.eye(412), names=[f"Line {i}." for i in range(412)], row=None, theme=LIGHT, t=t
