@@ -48,7 +48,7 @@ export function columns(weights, n, wide) {
 }
 
 /**
- * Draws a line of tokens: the taller and darker, the more weight.
+ * Draws a line of tokens: the taller, the more weight.
  *
  * @param {HTMLCanvasElement} canvas
  * @param {Row} row
