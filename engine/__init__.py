@@ -39,7 +39,14 @@ def _bundle(att: Attention, include: Any) -> Any:
     return bundle(att, include)
 
 
+def _display(att: Attention) -> None:
+    from engine.notebook import display
+
+    display(att)
+
+
 Attention.shown_by = _bundle
+Attention.displayed_by = _display
 
 __all__ = [
     "MECHANISMS",

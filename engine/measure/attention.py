@@ -131,6 +131,14 @@ class Attention(ABC):
     shown_by: ClassVar[Callable[[Attention, Any], Any] | None] = None
     """What draws it as the last line of a notebook's cell; `engine` sets it."""
 
+    displayed_by: ClassVar[Callable[[Attention], None] | None] = None
+    """What does so where there is a kernel; `engine` sets it."""
+
+    def _ipython_display_(self) -> None:
+        if Attention.displayed_by is None:
+            raise NotImplementedError  # as IPython wants it: by what follows
+        Attention.displayed_by(self)
+
     def _repr_mimebundle_(self, include: Any = None, exclude: Any = None) -> Any:
         return None if Attention.shown_by is None else Attention.shown_by(self, include)
 

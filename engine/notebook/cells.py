@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from engine.measure.attention import Attention
 from engine.models import Trace
 from engine.notebook.exhibit import Exhibit, View, exhibit
-from engine.notebook.page import HTML, kept
+from engine.notebook.page import HTML, kept, shell
 from engine.runtime.scripts import COMPONENTS
 
 if TYPE_CHECKING:
@@ -63,11 +63,28 @@ class Kept:
 def bundle(att: Attention, include: Collection[str] | None = None) -> Bundle | None:
     """How an attention shows itself as a cell's last line; None where it should not, as in a
     terminal, or where it would take long."""
-    wanted = not include or {HTML, WIDGET} & set(include)
-    frame = att.frame
-    if not wanted or frame.heads * frame.n * frame.m > LARGEST or not COMPONENTS.is_dir():
+    if not (_light(att) and (not include or {HTML, WIDGET} & set(include))):
         return None
     made = show(att)
     if isinstance(made, Kept):
         return {HTML: made._repr_html_(), "text/plain": repr(att)}
     return made._repr_mimebundle_()
+
+
+def display(att: Attention) -> None:
+    """Shows an attention as a cell's last line where a widget can.
+
+    Raises:
+        NotImplementedError: it can't, or it would take long; IPython then asks for the bundle.
+    """
+    if shell() is None or not _light(att):
+        raise NotImplementedError
+    made = show(att)
+    if isinstance(made, Kept):
+        raise NotImplementedError
+    made._ipython_display_()
+
+
+def _light(att: Attention) -> bool:
+    frame = att.frame
+    return frame.heads * frame.n * frame.m <= LARGEST and COMPONENTS.is_dir()

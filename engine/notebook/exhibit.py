@@ -124,7 +124,7 @@ class Exhibit:
         named = tokens[first:stop]
         drawn = self.view == "lines"
         return {
-            "view": self.view, "layers": list(self.layers), "layer": self.layer,
+            "view": self.view, "page": "", "layers": list(self.layers), "layer": self.layer,
             "heads": frame.heads, "head": self.head, "query": self.query,
             "n": frame.n, "m": frame.m, "signed": self.first.row_kind == "signed",
             "colour": self.colour, "tokens": [flowing(token) for token in tokens],

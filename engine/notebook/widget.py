@@ -25,7 +25,7 @@ class Shown(anywidget.AnyWidget):
     tiles = traitlets.Dict().tag(sync=True)
 
     def __init__(self, made: Exhibit) -> None:
-        super().__init__(shown=made.state(), tiles=made.tiles())
+        super().__init__(shown=made.state() | {"page": page.named()}, tiles=made.tiles())
         self.made = made
         self.on_msg(self._asked)
 
@@ -46,6 +46,17 @@ class Shown(anywidget.AnyWidget):
         except Refusal as error:
             told["error"] = str(error)
         self.send(told, found)
+
+    def _ipython_display_(self) -> None:
+        """Two outputs: a page that draws what came along, and the widget that takes its place as
+        long as a kernel answers. JupyterLab shows nothing else of an output that had a widget."""
+        shell = page.shell()
+        if shell is None:
+            raise NotImplementedError  # as IPython wants it: what follows tells of it
+        made = self._repr_mimebundle_()
+        found, about = made if isinstance(made, tuple) else (made, {})
+        shell.display_pub.publish({page.HTML: found.pop(page.HTML)})
+        shell.display_pub.publish(found, about)
 
     def _repr_mimebundle_(self, **more: Any) -> Any:
         """The widget, and for whoever has no kernel a page that draws what came along."""

@@ -9,7 +9,6 @@ import nbformat
 import pytest
 from nbformat.v4 import new_code_cell, new_notebook
 from playwright.sync_api import Browser, expect
-from traitlets.config import Config
 
 import engine
 from engine.runtime.paths import TINY
@@ -32,9 +31,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
     resources = {"metadata": {"path": str(ROOT)}}
     nbclient.NotebookClient(notebook, timeout=300, resources=resources).execute()
     nbformat.validate(notebook)
-    settings = Config()
-    settings.NbConvertBase.display_data_priority = ["text/html", "text/plain"]
-    page, _ = nbconvert.HTMLExporter(config=settings).from_notebook_node(notebook)
+    page, _ = nbconvert.HTMLExporter().from_notebook_node(notebook)
     file = tmp_path_factory.mktemp("notebook") / "notebook.html"
     file.write_text(page, "utf-8")
     return file
@@ -119,4 +116,50 @@ def test_a_widget_asks_its_kernel(browser: Browser):
     )
     page.evaluate("end()")
     assert not page.locator(".ae").count()
+    context.close()
+
+
+HOST = """async ([code, state]) => {
+  const url = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
+  const { default: widget } = await import(url);
+  const model = { get: (name) => state[name], on() {}, off() {}, send() {} };
+  window.stolen = [];
+  const steal = (event) => {
+    const kept = (one) => one.hasAttribute?.("data-lm-suppress-shortcuts");
+    if (!event.composedPath().some(kept)) stolen.push(event.key);
+  };
+  document.addEventListener("keydown", steal, true); // as JupyterLab's shortcuts do
+  const tree = document.getElementById("tree").attachShadow({ mode: "open" });
+  const el = document.createElement("div"); // not in the page yet, as in JupyterLab
+  window.end = widget.render({ model, el });
+  tree.append(el);
+}"""
+
+
+def test_a_widget_among_a_notebook_s_own_keys_and_themes(browser: Browser):
+    """It is drawn once it stands in the page, follows the theme from outside of a shadow tree, and
+    keeps the keys that walk its map; the page that it takes the place of comes back after it."""
+    trace = engine.models.load(TINY).read(TEXT)
+    shown = engine.show(trace, layer=1, view="lines")
+    context = browser.new_context(offline=True, viewport={"width": 1200, "height": 900})
+    page = context.new_page()
+    html = shown._repr_mimebundle_()
+    html = (html[0] if isinstance(html, tuple) else html)["text/html"]
+    page.set_content(f'<body style="background:oklch(0.2 0.02 260)"><div id="tree"></div>{html}')
+    page.evaluate(HOST, [str(shown._esm), {"shown": shown.shown, "tiles": {}}])
+    expect(page.locator(".ae[data-drawn]")).to_have_count(1)
+    expect(page.locator(".ae-page")).to_be_hidden()
+    look = "e => e.style.getPropertyValue('--st-background-color')"
+    papers = {name: look["paper"] for name, look in shown.shown["looks"].items()}
+    assert page.locator(".ae[data-drawn]").evaluate(look) == papers["dark"]
+    page.evaluate("document.body.style.background = 'white'")
+    page.wait_for_timeout(600)
+    assert page.locator(".ae[data-drawn]").evaluate(look) == papers["light"]
+    page.locator(".ae[data-drawn] select").focus()
+    for key in ("x", "d", "Control+b", "Shift+Enter"):
+        page.keyboard.press(key)
+    assert not {"x", "d"} & {*page.evaluate("stolen")}
+    assert {"Enter", "b"} <= {*page.evaluate("stolen")}  # runs the cell, hides the side bar
+    page.evaluate("end()")
+    expect(page.locator(".ae-page .ae[data-drawn]")).to_be_visible()
     context.close()

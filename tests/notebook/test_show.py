@@ -4,12 +4,13 @@ import base64
 import json
 import re
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 import engine
-from engine.notebook import Kept, bundle
+from engine.notebook import Kept, bundle, page
 from engine.runtime.paths import TINY
 
 TEXT = "Quill kept a lamp by the harbour. Then Quill lit the lamp."
@@ -111,3 +112,46 @@ def test_tokens_end_nothing(trace):
     html = (html[0] if isinstance(html, tuple) else html)["text/html"]
     data = re.search(r'-data">(.*?)</script>', html, re.DOTALL)[1]
     assert "<" not in data and json.loads(data)["shown"]["tokens"]
+
+
+class Shell:
+    """As much of a kernel's shell as pictures ask for."""
+
+    def __init__(self) -> None:
+        self.display_formatter = SimpleNamespace(active_types=["text/html", "text/plain"])
+        self.display_pub = SimpleNamespace(publish=lambda data, *_: self.shown.append(data))
+        self.shown: list[dict] = []
+        self.parent = {}
+
+    def get_parent(self) -> dict:
+        return self.parent
+
+    def run(self, cell: str, run: str, thing) -> list[dict]:
+        self.parent = {"metadata": {"cellId": cell}, "header": {"msg_id": run}}
+        self.shown = []
+        thing._ipython_display_()
+        return self.shown
+
+
+def test_a_page_stays_where_the_widget_goes(trace, monkeypatch):
+    """Two outputs, since JupyterLab shows no other part of one that had a widget; the library is
+    with the first, and comes again with the cell that had it."""
+    att = engine.attend(trace.layer(1), "softmax")
+    with pytest.raises(NotImplementedError):
+        att._ipython_display_()  # no kernel
+    shell = Shell()
+    monkeypatch.setitem(sys.modules, "IPython", SimpleNamespace(get_ipython=lambda: shell))
+    monkeypatch.setattr(page, "_brought", {})
+    kept, live = shell.run("a", "1", att)
+    name = re.search(r'<div id="([\w-]+)" class="ae-page"', kept["text/html"])[1]
+    data = json.loads(re.search(r'-data">(.*?)</script>', kept["text/html"], re.DOTALL)[1])
+    assert data["shown"]["page"] == name
+    assert "application/vnd.jupyter.widget-view+json" in live and "text/html" not in live
+    brings = [
+        "attention-explorer-plotly" in shell.run(cell, run, att)[0]["text/html"].split("<div")[0]
+        for cell, run in (("a", "1"), ("b", "2"), ("a", "3"), ("a", "3"))
+    ]
+    assert brings == [False, False, True, False]
+    shell.display_formatter.active_types = ["text/plain"]
+    with pytest.raises(NotImplementedError):
+        shell.run("a", "4", engine.show(trace))  # a terminal

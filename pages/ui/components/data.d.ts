@@ -44,8 +44,6 @@ export interface HeatmapData extends About {
   /** token -> the answer for the whole map, in base64, if it is small. */
   sent: Record<string, string | null>;
   tile: string;
-  /** Where its state opens again, if that is not the page itself; "" if nowhere. */
-  address?: string;
   /** Gets a window where no server is asked for it. */
   ask?: (asked: Asked) => Promise<Response>;
   n: number;
@@ -398,6 +396,8 @@ export interface About {
   file: string;
   plotly: string;
   language: string;
+  /** Where its state opens again, if that is not the page itself; "" if nowhere. */
+  address?: string;
 }
 /** A drawing without a library: what stands inside of an SVG. */
 export interface Still {
@@ -541,6 +541,8 @@ export interface TalkData {
 /** What a notebook is shown (engine/notebook/exhibit.py). */
 export interface Exhibit {
   view: "map" | "lines";
+  /** Id of the page that a widget takes the place of; "" if none. */
+  page: string;
   layers: string[];
   layer: number;
   heads: number;
@@ -606,5 +608,7 @@ export interface Plotly {
 declare global {
   interface Window {
     Plotly?: Plotly;
+    /** Address of the drawing library, once it is there, in a notebook. */
+    attentionExplorerPlotly?: Promise<string>;
   }
 }

@@ -631,7 +631,7 @@ class Heatmap extends Component {
   /** Puts the keyboard's cursor where it belongs. */
   place() {
     const { cursor, shown: tile, cursorBox: frame } = this;
-    frame.hidden = !cursor || !tile || document.activeElement !== this.plot;
+    frame.hidden = !cursor || !tile || !this.plot.matches(":focus");
     if (!cursor || !tile || frame.hidden) return;
     const { xaxis, yaxis } = this.plot._fullLayout;
     const cell = cellAt(tile, ...cursor);

@@ -3,6 +3,7 @@
 import { fill, luminance } from "./common.js";
 import { mountEdges } from "./edges.js";
 import { mountHeatmap } from "./heatmap.js";
+import { behind, keepKeys, onLooks, whenSeen } from "./host.js";
 import { mountTokens } from "./tokens.js";
 import { parse } from "./windows.js";
 
@@ -27,22 +28,6 @@ async function unzipped(packed) {
   return new Response(stream.pipeThrough(new DecompressionStream("gzip"))).text();
 }
 
-/**
- * The colour behind an element.
- *
- * @param {Element | null} element
- */
-function behind(element) {
-  for (let one = element; one; one = one.parentElement) {
-    const [r, g, b, opacity] = (getComputedStyle(one).backgroundColor.match(/[\d.]+/g) ?? []).map(
-      Number,
-    );
-    if (b !== undefined && opacity !== 0)
-      return `#${[r, g, b].map((x) => Math.round(x).toString(16).padStart(2, "0")).join("")}`;
-  }
-  return "#ffffff";
-}
-
 /** Pictures of one exhibit. */
 class Notebook {
   /** @param {{ model: Model, el: HTMLElement }} given */
@@ -52,7 +37,9 @@ class Notebook {
     const { layer, head, query } = this.shown;
     this.at = { layer, head, query };
     this.turn = 0;
-    this.source = ""; // address of the drawing library
+    this.plotly = ""; // address of the drawing library
+    this.paper = "";
+    this.closing = new AbortController();
     this.heard = 0; // turn of the latest event that was taken
     /** @type {Map<number, (answer: { said: any, buffers: DataView[] }) => void>} */
     this.waiting = new Map();
@@ -60,21 +47,40 @@ class Notebook {
     model.on("msg:custom", this.hear);
     this.root = el.appendChild(document.createElement("div"));
     this.root.className = "ae";
-    this.theme(behind(el));
-    /** @type {(() => void)[]} */
-    this.ends = [];
+    if (this.shown.page) this.root.dataset.page = this.shown.page;
+    this.theme();
+    /** @type {Map<string, () => void>} */
+    this.ends = new Map();
     this.build();
-    void this.start();
+    this.heed();
   }
 
   close() {
+    this.closing.abort();
     this.model.off("msg:custom", this.hear);
-    for (const end of this.ends) end();
+    for (const end of this.ends.values()) end();
     this.root.remove();
   }
 
-  /** @param {string} paper */
-  theme(paper) {
+  /** Begins once it stands in the page, and follows its theme. */
+  heed() {
+    const { root } = this;
+    const { signal } = this.closing;
+    whenSeen(root, signal, () => {
+      this.theme();
+      void this.start();
+    });
+    onLooks(signal, () => {
+      if (this.theme() && root.dataset.drawn) void this.draw();
+    });
+    keepKeys(root, signal);
+  }
+
+  /** Takes the colours of what it stands on; whether they are others than before. */
+  theme() {
+    const paper = behind(this.root.parentElement);
+    if (paper === this.paper) return false;
+    this.paper = paper;
     const dark = luminance(paper) < 0.2;
     const look = this.shown.looks[dark ? "dark" : "light"];
     const named = {
@@ -87,6 +93,7 @@ class Notebook {
     };
     for (const [name, value] of Object.entries(named))
       this.root.style.setProperty(`--st-${name}`, value);
+    return true;
   }
 
   // -- asking the kernel ------------------------------------------------------------------------
@@ -117,19 +124,28 @@ class Notebook {
     this.waiting.delete(said.id);
   }
 
-  /** The drawing library: the page's, the one that an earlier picture brought, or the kernel's. */
+  /** The drawing library, once for all pictures of a page. */
   async library() {
-    if (window.Plotly) return;
+    window.attentionExplorerPlotly ??= this.brought();
+    try {
+      this.plotly = await window.attentionExplorerPlotly;
+    } catch (error) {
+      window.attentionExplorerPlotly = undefined; // the next may have a kernel
+      throw error;
+    }
+  }
+
+  /** The drawing library that an earlier picture brought, or the kernel's; its address. */
+  async brought() {
     const brought = document.querySelector("script.attention-explorer-plotly");
     let packed;
     if (brought?.textContent) {
       const text = atob(brought.textContent.trim());
       packed = Uint8Array.from(text, (one) => one.charCodeAt(0));
     } else packed = bytesOf((await this.ask({ kind: "plotly" }, PATIENCE)).buffers[0]);
-    if (window.Plotly) return;
     const code = await unzipped(packed);
-    this.source = URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
-    new Function("module", "exports", "define", code).call(window);
+    if (!window.Plotly) new Function("module", "exports", "define", code).call(window);
+    return URL.createObjectURL(new Blob([code], { type: "text/javascript" }));
   }
 
   /**
@@ -231,18 +247,17 @@ class Notebook {
 
   map() {
     const { shown, at } = this;
-    const { n, m, signed, colour, looks, language, file } = shown;
+    const { n, m, signed, colour, looks } = shown;
     this.mount("heatmap", mountHeatmap, {
       ...{
         token: `${at.layer}.${at.head}`,
         tile: "",
-        plotly: "",
+        plotly: this.plotly,
         n,
         m,
         signed,
         colour,
         looks,
-        language,
       },
       ...{
         head: at.head,
@@ -261,15 +276,25 @@ class Notebook {
         overlay: null,
         parts: [],
       },
-      about: [...shown.about, fill(shown.words.notebook.where, this.facts)],
-      file: `${file}-layer-${shown.layers[at.layer] ?? 0}-head-${at.head}`,
+      ...this.taken(`-head-${at.head}`),
       words: { ...shown.words.heatmap, ...shown.words.taking },
       ask: (/** @type {Asked} */ asked) => this.window(asked),
     });
   }
 
-  get facts() {
-    return { layer: this.shown.layers[this.at.layer] ?? "0", head: this.at.head };
+  /**
+   * What a file that is saved says; the notebook's address means nothing elsewhere.
+   *
+   * @param {string} more of its name
+   */
+  taken(more) {
+    const { shown, at } = this;
+    const layer = shown.layers[at.layer] || "0";
+    const where = more ? [fill(shown.words.notebook.where, { layer, head: at.head })] : [];
+    return {
+      ...{ about: [...shown.about, ...where], address: "", language: shown.language },
+      file: `${shown.file}-layer-${layer}${more}`,
+    };
   }
 
   /** The text, by what the chosen row gives each token. */
@@ -300,8 +325,9 @@ class Notebook {
         height: HEIGHT,
         size: 1.05,
         looks: shown.looks,
-        words: shown.words.tokens,
+        words: { ...shown.words.tokens, ...shown.words.taking },
       },
+      ...this.taken(`-head-${at.head}`),
     });
   }
 
@@ -324,8 +350,9 @@ class Notebook {
         chosen: at.query - between[0],
         height: HEIGHT,
         looks,
-        words: { ...shown.words.edges, note: "" },
+        words: { ...shown.words.edges, ...shown.words.taking, note: "" },
       },
+      ...this.taken(""),
     });
     this.root.dataset.drawn = `${at.layer}`;
   }
@@ -340,7 +367,7 @@ class Notebook {
       this.root.querySelector(`[data-part="${name}"]`)
     );
     const end = mount({ data, parentElement, setTriggerValue: this.take.bind(this) });
-    if (end) this.ends.push(end);
+    if (end) this.ends.set(name, end);
   }
 
   /**
@@ -352,8 +379,11 @@ class Notebook {
   take(event, value) {
     const { n, m } = this.shown;
     this.heard = Math.max(this.heard, value.turn ?? 0);
-    if (event === "query") this.at.query = value.row;
-    else if (event === "choose" && this.shown.view === "lines")
+    if (event === "query") {
+      this.at.query = value.row;
+      const plot = this.root.querySelector(".hm-plot"); // JupyterLab has taken the focus to its cell
+      if (plot instanceof HTMLElement) plot.focus({ preventScroll: true });
+    } else if (event === "choose" && this.shown.view === "lines")
       this.at.query = this.shown.between[0] + value.token;
     else if (event === "choose") this.at.query = Math.max(0, value.token - (m - n));
     else return;
@@ -364,11 +394,16 @@ class Notebook {
 /** @param {{ model: Model, el: HTMLElement }} given */
 function render(given) {
   const notebook = new Notebook(given);
-  return () => notebook.close();
+  const instead = document.getElementById(notebook.shown.page);
+  if (instead) instead.hidden = true;
+  return () => {
+    notebook.close();
+    if (instead) instead.hidden = false;
+  };
 }
 
 /**
- * Shows what was kept, where there is no kernel.
+ * Shows what was kept, where there is no kernel: as soon as it is seen, and not where the widget is.
  *
  * @param {HTMLElement} el
  * @param {{ shown: Exhibit, tiles: Record<string, string> }} kept tiles in base64
@@ -387,7 +422,18 @@ function showKept(el, { shown, tiles }) {
     on() {},
     off() {},
   };
-  return new Notebook({ model: /** @type {Model} */ (model), el });
+  el.hidden = Boolean(document.querySelector(`.ae[data-page="${el.id}"]`));
+  const seen = new ResizeObserver(() => {
+    setTimeout(
+      () => {
+        if (!el.clientWidth || el.querySelector(".ae")) return;
+        seen.disconnect();
+        new Notebook({ model: /** @type {Model} */ (model), el });
+      },
+      shown.page ? SOON : 0,
+    );
+  });
+  seen.observe(el);
 }
 
 const widget = { render, showKept };

@@ -326,7 +326,7 @@ export async function takeStill(form, still, legend, { root, data }) {
   await take(form, {
     ...{ about, file, language, plotly, legend, figure: still, look: data.looks.light },
     ...{ width: Math.max(still.width, 480) + 2 * RIM, height: still.height, words: data.words },
-    ...{ link: location.href, font: getComputedStyle(root).fontFamily },
+    ...{ link: data.address ?? location.href, font: getComputedStyle(root).fontFamily },
   });
 }
 
