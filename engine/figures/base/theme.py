@@ -12,7 +12,10 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from engine.figures.base import names
 from engine.runtime.devices import array as array
+
+names.remember()
 
 Figure = go.Figure
 Words = Callable[..., str]
