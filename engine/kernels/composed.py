@@ -76,7 +76,10 @@ class Composed(Rows, Attention):
             for block in blocks():
                 out[:, block.rows] = self.weigh(block).to(out)
 
-        for _ in in_order((partial(fill, piece) for piece in self.pieces()), self.device):
+        pieces = (partial(fill, piece) for piece in self.pieces())
+        for _ in in_order(
+            pieces, self.device, size=self.frame.heads * self.frame.n * self.frame.m
+        ):
             pass
         return out
 

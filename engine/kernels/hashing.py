@@ -58,7 +58,8 @@ def hashed(
         return name
 
     jobs = (partial(one, rotation, part) for rotation in turned for part in x.split(step, 1))
-    names = torch.cat(list(in_order(jobs, x.device)), 1)
+    size = x.shape[0] * x.shape[1] * axes * len(turned)
+    names = torch.cat(list(in_order(jobs, x.device, size=size)), 1)
     return names.unflatten(1, (len(turned), -1))
 
 
@@ -100,7 +101,8 @@ def buckets_of(
 ) -> tuple[Int[Tensor, "h R n"], Int[Tensor, "g R m"]]:
     """Buckets of queries and keys, as `compared`; hidden keys are in bucket number `buckets`."""
     turned = rotations(qkv.q.shape[-1], buckets, rounds, seed).to(qkv.device)
-    q, k = alone(lambda: compared(qkv, shared, centre), qkv.device)
+    size = qkv.q.numel() + qkv.k.numel()
+    q, k = alone(lambda: compared(qkv, shared, centre), qkv.device, size)
     queries = hashed(q, turned, buckets)
     keys = queries if shared else hashed(k, turned, buckets)
     if qkv.key_mask is not None:

@@ -116,7 +116,8 @@ def one_pass(
             torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
         return len(found) / len(places)
 
-    for share in in_order(jobs(), device, take):
+    size = frame.heads * len(at) * frame.m
+    for share in in_order(jobs(), device, take, size):
         if progress is not None:
             progress(share)
     statistics = None

@@ -169,7 +169,7 @@ def by_blocks(att: Weighted, asked: Asked) -> Summary:
             done += len(part.at)
         return done / total
 
-    for share in in_order(jobs(att, rows, measured), device, take):
+    for share in in_order(jobs(att, rows, measured), device, take, shape[0] * total * frame.m):
         if asked.progress is not None:
             asked.progress(share)
     if "max" in maps:  # a cell that no block touched holds zeros only
@@ -217,7 +217,8 @@ def sample(
             output[:, ours] = values
             done = ours.stop
 
-    for _ in in_order(jobs(att, rows, measured), att.device, take):
+    size = att.frame.heads * len(rows) * att.frame.m
+    for _ in in_order(jobs(att, rows, measured), att.device, take, size):
         pass
     assert output is not None
     return stats.all(), output

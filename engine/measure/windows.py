@@ -152,6 +152,7 @@ def group(
             found.scatter_add_(2, torch.where(c < 0, -1, labels[c]) + 1, w.to(out))
         out[:, place[block.rows]] = found[..., 1:]
 
-    for _ in in_order(jobs(att, rows, add), att.device):
+    size = frame.heads * len(at) * frame.m
+    for _ in in_order(jobs(att, rows, add), att.device, size=size):
         pass
     return out

@@ -33,6 +33,8 @@ _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _size = 0
 _gives_way = False
+SMALL = 2**18
+"""Weights that are worked out where they are asked for: others' pieces may stand before them."""
 NICE = 10
 """What a thread that gives way adds, as `nice` counts it."""
 _here: ContextVar[bool] = ContextVar("here", default=False)
@@ -72,9 +74,9 @@ def here() -> Iterator[None]:
         _here.reset(before)
 
 
-def alone(work: Callable[[], T], device: torch.device) -> T:
-    """Work of many small steps, as one piece; its result."""
-    (made,) = in_order(iter((work,)), device)
+def alone(work: Callable[[], T], device: torch.device, size: int | None = None) -> T:
+    """Work of many small steps, as one piece; its result. size: as of `in_order`."""
+    (made,) = in_order(iter((work,)), device, size=size)
     return made
 
 
@@ -82,8 +84,12 @@ def in_order(
     jobs: Iterator[Callable[[], T]],
     device: torch.device,
     take: Callable[[T], U] = lambda made: made,
+    size: int | None = None,
 ) -> Iterator[U]:
     """What is taken from each job's result, in the jobs' order, a few jobs ahead.
+
+    size: weights that all jobs work out, where that is known; up to SMALL the thread that asks
+    does it all.
 
     What a consumer raises ends the rest. `take` is called in order, one result at a time. It, the
     jobs and the iterator that makes them run in the workers, which share no operation with
@@ -91,7 +97,7 @@ def in_order(
     the caller is watched (`watch`), so is the waiting, and the workers end with it.
     """
     count = workers(device)
-    if count == 1:
+    if count == 1 or (size is not None and size <= SMALL):
         yield from (take(job()) for job in jobs)
         return
     inference, gradients = torch.is_inference_mode_enabled(), torch.is_grad_enabled()
