@@ -33,7 +33,7 @@ _lock = threading.Lock()
 _pool: ThreadPoolExecutor | None = None
 _size = 0
 _gives_way = False
-SMALL = 2**18
+SMALL = 2**20
 """Weights that are worked out where they are asked for: others' pieces may stand before them."""
 NICE = 10
 """What a thread that gives way adds, as `nice` counts it."""

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from torch.nn.functional import pad
 
 from engine.contract.views import Memory
 from engine.structure import beside
@@ -45,7 +46,8 @@ def bars(weights: Float[Tensor, " m"], full: Float[Tensor, " m"]) -> Bars:
     step = -(-len(weights) // BARS)
 
     def pooled(x: Tensor) -> tuple[float, ...]:
-        return tuple(float(part[part.abs().argmax()]) for part in x.split(step))
+        parts = pad(x, (0, -len(x) % step)).view(-1, step)
+        return tuple(parts.gather(1, parts.abs().argmax(1, keepdim=True))[:, 0].tolist())
 
     after, before = pooled(weights), pooled(full)
     top = max(map(abs, (*after, *before)))

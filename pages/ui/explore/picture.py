@@ -65,7 +65,7 @@ def heads(scene: Scene, height: int, columns: int | None = None) -> None:
         columns: heads in a row of small ones; about a square of large ones if None.
     """
     att, spec = scene.attention, scene.spec
-    means = scene.summary.rows.means()
+    means = scene.means
     facts = [
         f"{t('head.name', head=h)}: {mean:,.1f} {t('stat.effective_tokens')}"
         for h, mean in enumerate(means["effective_tokens"].tolist())

@@ -99,7 +99,16 @@ class Scene:
         def make() -> Tensor:
             return of.weights(torch.tensor([self.query]))[self.head, 0].float().cpu().clone()
 
-        return kept(f"{name}:{self.name}", make, lambda made: made.nbytes)
+        key = f"{name}:{self.spec.attention_key()}:{self.head}:{self.query}"
+        return kept(key, make, lambda made: made.nbytes)
+
+    @cached_property
+    def means(self) -> dict[str, Tensor]:
+        """Each statistic of each head, over all rows, (h)."""
+        return kept(
+            f"means:{self.spec.attention_key()}", self.summary.rows.means,
+            lambda made: sum(x.nbytes for x in made.values()),
+        )  # fmt: skip
 
     @cached_property
     def seen(self) -> list[bool] | None:

@@ -31,7 +31,7 @@ QUANTITY = re.compile("(?!log\\b)[a-z_]{2,}")
 def statistics(scene: Scene) -> None:
     """What each head does on average, and along the text."""
     st.subheader(t("explore.heads"), anchor=False)
-    means = scene.summary.rows.means()
+    means = scene.means
     grid = scene.attention.frame.grid
     signed = scene.attention.row_kind == "signed"  # then rows have no entropy
     left_out = (*(ENTROPIES if signed else ()), *(("distance",) if grid else ()))  # along a line
