@@ -10,6 +10,8 @@ from functools import partial
 import pytest
 import torch
 
+from engine.contract import QKV
+from engine.mechanisms.softmax import Softmax
 from engine.runtime import threads
 from engine.runtime.threads import alone, here, in_order, workers
 from engine.runtime.watch import watched, watching
@@ -239,3 +241,32 @@ def test_workers_give_way_and_nobody_else(counted, monkeypatch):
     found = list(in_order(iter([nice] * 8), CPU))
     assert found == [before + threads.NICE if counted > 1 else before] * 8
     assert nice() == before
+
+
+def test_what_is_small_waits_for_nobodys_long_work(counted):
+    if counted == 1:
+        pytest.skip("one thread: all runs where it is asked for")
+    free, begun = threading.Event(), threading.Semaphore(0)
+
+    def long() -> None:
+        begun.release()
+        assert free.wait(60)
+
+    busy = threading.Thread(target=lambda: list(in_order(iter([long] * counted), CPU)))
+    busy.start()
+    try:
+        for _ in range(counted):  # all workers are at it
+            assert begun.acquire(timeout=60)
+        me = threading.get_ident()
+        assert list(in_order(iter([threading.get_ident]), CPU, size=threads.SMALL)) == [me]
+        assert alone(threading.get_ident, CPU, size=1) == me
+        g = torch.Generator().manual_seed(0)
+        q, k, v = (torch.randn(2, 40, 4, generator=g) for _ in range(3))
+        att = Softmax().attend(QKV(q, k, v))
+        row = att.weights(torch.tensor([39]))  # its log-sum-exp is a pass of its own
+        assert row.shape == (2, 1, 40)
+        assert att.summary(8).rows.entropy.shape == (2, 40)
+    finally:
+        free.set()
+        busy.join(60)
+    assert alone(threading.get_ident, CPU, size=threads.SMALL + 1) != me
