@@ -243,19 +243,18 @@ def test_workers_give_way_and_nobody_else(counted, monkeypatch):
     assert nice() == before
 
 
-def test_what_is_small_waits_for_nobodys_long_work(counted):
-    if counted == 1:
-        pytest.skip("one thread: all runs where it is asked for")
+def test_what_is_small_waits_for_nobodys_long_work():
+    torch.set_num_threads(several := 2)  # on one, all runs where it is asked for
     free, begun = threading.Event(), threading.Semaphore(0)
 
     def long() -> None:
         begun.release()
         assert free.wait(60)
 
-    busy = threading.Thread(target=lambda: list(in_order(iter([long] * counted), CPU)))
+    busy = threading.Thread(target=lambda: list(in_order(iter([long] * several), CPU)))
     busy.start()
     try:
-        for _ in range(counted):  # all workers are at it
+        for _ in range(several):  # they are at it
             assert begun.acquire(timeout=60)
         me = threading.get_ident()
         assert list(in_order(iter([threading.get_ident]), CPU, size=threads.SMALL)) == [me]
