@@ -55,6 +55,8 @@ def _first(module: nn.Module, names: str) -> nn.Module | None:
 
 
 def output_projection(module: nn.Module, width: int) -> Float[Tensor, "D he"] | None:
+    """W_O of an attention module, as `Layer.w_o`; None if none of its parts takes `width` values,
+    all heads' together."""
     projection = _first(module, "o_proj out_proj out_lin c_proj dense Wo o")
     weight = getattr(projection, "weight", None)
     if weight is None or weight.ndim != 2:
