@@ -214,6 +214,11 @@ class Frame:
         return counts, torch.where(counts > 0, first, 0)
 
 
+def finite(x: Tensor) -> bool:
+    """Whether every value is finite. One sum mostly tells; if it is not finite itself, each."""
+    return bool(x.sum().isfinite()) or bool(x.isfinite().all())
+
+
 @dataclass(frozen=True, eq=False)
 class QKV:
     """Queries, keys and values of one layer as they are scored, with all that bears on them.
@@ -255,7 +260,7 @@ class QKV:
                 raise Refusal(
                     "{name} must be floating point, (heads, positions, width)", name=name
                 )
-            if not bool(torch.isfinite(x).all()):
+            if not finite(x):
                 raise Refusal("{name} holds values that are not finite", name=name)
         h, g, m = self.q.shape[0], self.k.shape[0], self.k.shape[1]
         if min(self.q.shape + self.k.shape + self.v.shape) < 1:

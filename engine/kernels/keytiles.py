@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from itertools import accumulate
 from math import log
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from jaxtyping import Float, Int
@@ -19,8 +20,12 @@ from engine.kernels.scoring import Features
 from engine.measure.cells import Cells
 from engine.measure.metrics import TOP
 
-COLS, COLS_CAUSAL = 1024, 512
-"""Keys of a tile."""
+COLS = 1024
+"""Keys of a tile, at most."""
+NOTHING = -(2.0**1000)
+"""Stands for −inf where that would make NaN."""
+SHORT = 2048
+"""Up to so many keys, many heads go together, and tiles are small: fewer pairs are hidden."""
 ACROSS = 32
 """Cells that a tile must hold to be pooled across memory rather than along it."""
 
@@ -85,9 +90,7 @@ class Keys:
         self.att, self.heads = att, heads
         qkv, per = att.qkv, att.qkv.heads // att.qkv.groups
         groups = slice(heads.start // per, (heads.stop - 1) // per + 1)
-        target = COLS_CAUSAL if att.frame.causal and att.frame.m <= 8192 else COLS
-        if att.device.type != "cpu":
-            target *= 8
+        target = tile(att)
         frame = att.frame
         hides = frame.key_mask is not None or frame.mask is not None
         self.clear = not hides and isinstance(att.pattern, Everything)
@@ -108,7 +111,8 @@ class Keys:
         if fill:
             k, v = F.pad(k, (0, 0, 0, fill)), F.pad(v, (0, 0, 0, fill)) if want_values else v
         if any(t.permuted for t in self.tiles):
-            k, v = k[:, self.key], v[:, self.key] if want_values else v
+            k = k.index_select(1, self.key)  # many times faster than k[:, key]
+            v = v.index_select(1, self.key) if want_values else v
         assert isinstance(att.scoring, Features)
         self.k = att.scoring.keys(qkv, k.to(att.dtype)).mT
         self.longest = float(self.k.square().sum(1).max().sqrt())
@@ -169,6 +173,15 @@ class Keys:
         return found[:count]
 
 
+def tile(att: Rows) -> int:
+    """Keys of a tile: fewer where later ones are hidden, as then whole tiles are."""
+    m, cpu = att.frame.m, att.device.type == "cpu"
+    keys = COLS // 2 if cpu and m <= SHORT else COLS
+    if att.frame.causal and m <= 8192:
+        keys //= 2
+    return keys if cpu else 8 * keys
+
+
 class Lookup:
     """Single scores out of those that a piece kept, relative to each row's reference.
 
@@ -193,13 +206,17 @@ class Lookup:
     def read(
         self, place: Int[Tensor, "b R k *w"], tile: Int[Tensor, "b R k"]
     ) -> Float[Tensor, "b R k *w"]:
-        """Scores at places of `kept`, which lie in these tiles; −inf where masked."""
+        """Scores at places of `kept`, which lie in these tiles."""
         found = self.kept.index_select(0, place.flatten()).view(place.shape)
-        hidden = found <= self.floor
         if self.behind is not None:
             ahead = self.behind.gather(-1, tile)
             found += ahead if ahead.ndim == found.ndim else ahead[..., None]
-        return found.masked_fill_(hidden, -torch.inf)
+        return found
+
+    def exp(self, score: Tensor) -> Tensor:
+        """e of scores that were read, in place; 0 where masked."""
+        hidden = score <= self.floor
+        return score.exp_().masked_fill_(hidden, 0)
 
     def keys(self, key: Int[Tensor, "b R k"]) -> Float[Tensor, "b R k"]:
         """e of keys; 0 where a key is not in any tile."""
@@ -209,7 +226,7 @@ class Lookup:
             if bool(inside.any()):
                 place = t.place(torch.where(inside, key, t.start))
                 place = self.base[i] + self.row * self.width[i] + place
-                found = self.read(place, torch.full_like(key, i)).exp_()
+                found = self.exp(self.read(place, torch.full_like(key, i)))
                 out = torch.where(inside, found, out)
         return out
 
@@ -232,22 +249,47 @@ class Lookup:
             [c if t.permuted else c * t.width for c, t in zip(every, self.tiles, strict=True)]
         )
         begin = torch.cat([t.start + c * t.width for c, t in zip(every, self.tiles, strict=True)])
-        cell = peaks.topk(min(TOP, len(tile)), dim=-1).indices
-        start = first[cell] + self.row * self.width[tile][cell]
+        cell = largest_at(peaks, min(TOP, len(tile)))
+
+        def of(table: Tensor) -> Tensor:
+            return table.index_select(0, cell.flatten()).view_as(cell)
+
+        start = of(first) + self.row * of(self.width[tile])
         widest = max(t.width for t in self.tiles)
         inside = torch.arange(widest, device=device)
-        at = start[..., None] + inside * step[cell][..., None]
+        at = start[..., None] + inside * of(step)[..., None]
         outside = None
         if any(t.width != widest for t in self.tiles):
-            outside = inside >= width[cell][..., None]
+            outside = inside >= of(width)[..., None]
             at = at.masked_fill_(outside, 0)
-        found = self.read(at, tile[cell])
+        found = self.read(at, of(tile))
         if outside is not None:
             found = found.masked_fill_(outside, -torch.inf)
-        best = found.flatten(-2).topk(min(TOP, found.shape[-1] * found.shape[-2]), dim=-1)
-        which = best.indices[..., :1]
+        best, which = largest(found.flatten(-2), min(TOP, found.shape[-1] * found.shape[-2]))
         argmax = begin[cell.gather(-1, which // widest)] + which % widest
-        return best.values.exp_(), argmax[..., 0]
+        return self.exp(best), argmax[..., 0]
+
+
+def largest(
+    x: Float[Tensor, "*rows c"], k: int
+) -> tuple[Float[Tensor, "*rows k"], Int[Tensor, "*rows 1"]]:
+    """The k largest, falling, and where the first stands. numpy sorts short rows many at once."""
+    if x.device.type != "cpu":
+        found = x.topk(k)
+        return found.values, found.indices[..., :1]
+    rising, first = np.sort(x.numpy(), axis=-1), np.argmax(x.numpy(), -1, keepdims=True)
+    return torch.from_numpy(rising)[..., -k:].flip(-1), torch.from_numpy(first)
+
+
+def largest_at(x: Float[Tensor, "*rows c"], k: int) -> Int[Tensor, "*rows k"]:
+    """Where the k largest stand, in no order."""
+    if x.device.type != "cpu" or x.dtype != torch.float32:
+        return x.topk(k, sorted=False).indices
+    # a place fits into those bits by which float64 is finer, and parts go with their places
+    key = x.double().clamp_min_(NOTHING).view(torch.int64)
+    key |= torch.arange(x.shape[-1])
+    found = np.partition(key.view(torch.float64).numpy(), -k, axis=-1)[..., -k:]
+    return torch.from_numpy(found).view(torch.int64) & 2**29 - 1
 
 
 def floor_of(dtype: torch.dtype) -> float:

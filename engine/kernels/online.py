@@ -20,7 +20,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from engine.contract import Colour, Index, index
-from engine.kernels.keytiles import COLS, Keys, Lookup, Shared, Tile, floor_of
+from engine.kernels.keytiles import COLS, SHORT, Keys, Lookup, Shared, Tile, floor_of, tile
 from engine.kernels.normalisers import Softmax
 from engine.kernels.rows import Rows
 from engine.kernels.scoring import Features
@@ -31,6 +31,7 @@ from engine.measure.passes import Progress
 from engine.runtime.threads import in_order, workers
 
 ROWS = 512
+"""Rows of a piece; half as many where the text is short."""
 KEPT, KEPT_LONG = 2**22, 2**25
 """Scores that all threads keep until their rows' largest are known: to 8,192 keys, and above."""
 
@@ -135,16 +136,22 @@ def one_pass(
 
 def _shape(att: Rows, n: int, stats: bool) -> tuple[int, list[slice]]:
     """Rows of a piece, and the heads that go together: whole groups, or one head."""
-    frame = att.frame
-    rows = ROWS if att.device.type == "cpu" else 4 * ROWS
+    frame, cpu = att.frame, att.device.type == "cpu"
+    rows = ROWS if cpu else 4 * ROWS
     width = att.width(rows)
+    if cpu and width <= SHORT:
+        rows //= 2
     kept = (KEPT if width <= 8192 else KEPT_LONG) // workers(att.device)
     if stats:
         rows = max(16, min(rows, kept // width))
     rows = min(rows, n)
     per = frame.heads // att.qkv.groups
-    fit = max(1, min(ROWS * COLS // (rows * min(width, COLS)), kept // (rows * width)))
-    step = 1 if fit < per else fit // per * per
+    fit = max(1, min(ROWS * COLS // (rows * min(width, tile(att))), kept // (rows * width)))
+    if fit < per:
+        step = 1
+    else:  # as many in each part
+        parts = -(-att.qkv.groups // (fit // per))
+        step = -(-att.qkv.groups // parts) * per
     return rows, [slice(a, min(a + step, frame.heads)) for a in range(0, frame.heads, step)]
 
 
@@ -184,7 +191,8 @@ def _piece(
     spare = keys.buffer("spare", max(area))
     spare2 = keys.buffer("spare2", max(area)) if stats and not causal else spare
     cells = sum(t.cells for t in tiles)
-    peaks, masses = (q.new_empty(b, count, cells) for _ in range(2))  # of all tiles' cells
+    peaks = q.new_empty(b, count, cells)  # of all tiles' cells
+    masses = q.new_empty(b, count, cells) if "sum" in want else None
     acc = q.new_zeros(b, count, keys.v.shape[-1]) if keys.v is not None else None
 
     top = q.new_full((b, count), NOTHING)
@@ -208,10 +216,11 @@ def _piece(
             s.clamp_min_(floor)
         e = torch.exp(s, out=spare[:size].view(s.shape))
         # where hidden, e is now the least normal number: nothing beside any other
-        mass = t.pool(e, "sum", masses[..., cell : cell + t.cells])
-        e_sum = mass.sum(-1)
-        if hidden:
-            mass.masked_fill_(peak == -torch.inf, 0)
+        e_sum = e.sum(-1)
+        if masses is not None:
+            mass = t.pool(e, "sum", masses[..., cell : cell + t.cells])
+            if hidden:
+                mass.masked_fill_(peak == -torch.inf, 0)
         sums = [e_sum]
         if stats:
             norm = torch.linalg.vector_norm(e, dim=-1)
@@ -282,6 +291,7 @@ def _piece(
             elif fade is None:
                 x = masses
             else:
+                assert masses is not None
                 repeats = torch.tensor([t.cells for t in tiles], device=q.device)
                 x = masses.mul_(fade.repeat_interleave(repeats, -1))
             x = _columns(x, tiles, col_cells, pool).mul_(scale[..., None])  # (b R columns)

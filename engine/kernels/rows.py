@@ -197,7 +197,7 @@ class Rows:
     def queries(self, heads: slice, rows: Tensor) -> Float[Tensor, "h r f"]:
         """Features of queries, temperatures in them where scores are logits."""
         assert isinstance(self.normaliser, Softmax) and isinstance(self.scoring, Features)
-        q = self.scoring.queries(self.qkv, self.qkv.q[heads][:, rows].to(self.dtype))
+        q = self.scoring.queries(self.qkv, self.qkv.q[heads].index_select(1, rows).to(self.dtype))
         if self.plain:
             if (tau := self.normaliser.temperature) != 1:
                 q = q / tau
