@@ -27,7 +27,7 @@ from engine.runtime.devices import pick
 OPENING = threading.Lock()  # transformers changes torch's defaults while it opens a model
 
 Step = Literal["files", "weights", "tokenizer", "proof"]
-"""What is being done while a model is opened, in this order."""
+"""What is being done until a model can be read, in this order; the last by `Model.proof`."""
 Head = Literal["next", "masked", "none"]
 
 
@@ -46,7 +46,8 @@ def load(
             the opening.
 
     Raises:
-        ModelError: there is no such model, or it can't be opened or read; the message says why.
+        ModelError: there is no such model, or it can't be opened; the message says why. Whether
+            its attention can be read is found out when that is first asked for (`Model.proof`).
         ValueError: there is no such device.
     """
 
@@ -66,7 +67,6 @@ def load(
         tell("tokenizer")
         tokenizer = _tokenizer(files)
         seen = sight(files, net) if head == "next" else None
-    tell("proof")
     length = getattr(config, "max_position_embeddings", None)
     readable = length
     if (

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -31,11 +32,15 @@ SPACIOUS, SPARE = 16, 64
 class Model:
     """A language model whose attention can be read. Several people may read at once.
 
+    How it is read is found out on a few tokens, when that is first asked for (`proof`): what
+    follows from it, and reading, raises ModelError where its attention can't be read.
+
     Attributes:
         name: what it is called. device, dtype: where and in what it computes.
-        trained_length: tokens it was trained on at once; context: tokens it can read (None where
-            its files don't say, and memory doesn't bind it).
+        trained_length: tokens it was trained on at once; stated: tokens that it can read by its
+            files, None where they don't say; context: the same, as far as memory allows.
         predicts: it has a head for the next token. fills: it has one for masked tokens.
+        vision: how an image is said to be read; sight: the same, once it is proved.
         layers, heads, key_heads: of its attention; differing from layer to layer, the first one's.
         places: of its attention layers, their part of the model and its own number for them.
         unseen: layers beside these that attend, but not from token to token.
@@ -52,35 +57,86 @@ class Model:
     device: torch.device
     dtype: torch.dtype
     trained_length: int | None
-    context: int | None
+    stated: int | None
     predicts: bool
     fills: bool = False
-    sight: Sight | None = None
-    layers: int = field(init=False)
-    heads: int = field(init=False)
-    key_heads: int = field(init=False)
-    bytes_per_token: int = field(init=False)
-    check: float = field(init=False)
-    rotary: bool = field(init=False)
-    places: tuple[Place, ...] = field(init=False)
-    weights_only: Refusal | None = field(init=False)
-    unseen: int = field(init=False)
+    vision: Sight | None = None
 
     def __post_init__(self) -> None:
         self.pieces = Pieces(self.tokenizer)
         self.rotary = any("rotary" in type(m).__name__.lower() for m in self.net.modules())
-        own = self.sight and seeing.tried(self.sight, self.pieces, self.net)
-        found = prove(self.net, self.name, self.context, self.device)
-        self.attending = {seen.module for seen in found.seen}
-        if self.sight is not None:
-            read = seeing.tried(self.sight, self.pieces, self.net) if self.attending else None
-            self.sight = self.sight if seeing.agrees(read, own, self.dtype) else None
-        self.layers, self.heads, self.key_heads = len(found.places), found.heads, found.key_heads
-        self.places, self.weights_only, self.check = found.places, found.reason, found.check
-        self.unseen = found.unseen
-        limits = [x for x in (self.context, found.longest) if x is not None]
-        self.context = min(limits, default=None)
-        self.bytes_per_token = self._bytes(found)
+        self._first = threading.Lock()
+
+    @cached_property
+    def _proved(self) -> tuple[Proof, Sight | None]:
+        with self._first:  # it changes the network, which several may ask for at once
+            if (known := vars(self).get("_proved")) is not None:
+                return known
+            own = self.vision and seeing.tried(self.vision, self.pieces, self.net)
+            found = prove(self.net, self.name, self.stated, self.device)
+            if self.vision is None or not found.seen:
+                return found, None
+            read = seeing.tried(self.vision, self.pieces, self.net)
+            return found, self.vision if seeing.agrees(read, own, self.dtype) else None
+
+    @property
+    def proof(self) -> Proof:
+        """How it is read, found out at the first call.
+
+        Raises:
+            ModelError: it can't be; the message says why.
+        """
+        return self._proved[0]
+
+    @property
+    def sight(self) -> Sight | None:
+        return self._proved[1]
+
+    @property
+    def places(self) -> tuple[Place, ...]:
+        return self.proof.places
+
+    @property
+    def layers(self) -> int:
+        return len(self.proof.places)
+
+    @property
+    def heads(self) -> int:
+        return self.proof.heads
+
+    @property
+    def key_heads(self) -> int:
+        return self.proof.key_heads
+
+    @property
+    def weights_only(self) -> Refusal | None:
+        return self.proof.reason
+
+    @property
+    def check(self) -> float:
+        return self.proof.check
+
+    @property
+    def unseen(self) -> int:
+        return self.proof.unseen
+
+    @property
+    def context(self) -> int | None:
+        limits = [x for x in (self.stated, self.proof.longest) if x is not None]
+        return min(limits, default=None)
+
+    @cached_property
+    def bytes_per_token(self) -> int:
+        found = self.proof
+        size, total = torch.finfo(self.dtype).bits // 8, 0
+        if found.way == "weights":
+            return self.layers * self.heads * (found.longest or 0) * 4
+        for seen in found.seen:
+            qkv = seen.qkv[0]
+            numbers = sum(x.shape[0] * x.shape[2] for x in (qkv.q, qkv.k, qkv.v))
+            width = getattr(self.net.config, "hidden_size", None) or qkv.heads * qkv.q.shape[2]
+            total += (numbers + width) * size
+        return total
 
     @cached_property
     def digest(self) -> str:
@@ -323,7 +379,7 @@ class Model:
     ) -> Any:
         count = inputs["input_ids"].shape[1]
         if inputs.keys() & set(IMAGES):  # the side that sees images attends, too
-            recorder.only = self.attending
+            recorder.only = {seen.module for seen in self.proof.seen}
         if self.predicts and not every and capture.takes(self.net, "logits_to_keep"):
             more["logits_to_keep"] = 1
         if self.weights_only is not None:
@@ -348,14 +404,3 @@ class Model:
             ) from error
         out, recorder.outputs = recorder.outputs, None
         return out
-
-    def _bytes(self, found: Proof) -> int:
-        size, total = torch.finfo(self.dtype).bits // 8, 0
-        if found.way == "weights":
-            return self.layers * self.heads * (found.longest or 0) * 4
-        for seen in found.seen:
-            qkv = seen.qkv[0]
-            numbers = sum(x.shape[0] * x.shape[2] for x in (qkv.q, qkv.k, qkv.v))
-            width = getattr(self.net.config, "hidden_size", None) or qkv.heads * qkv.q.shape[2]
-            total += (numbers + width) * size
-        return total

@@ -37,7 +37,9 @@ THEMES = pytest.mark.parametrize(
 
 
 def faults(page: Page) -> dict[str, list[str]]:
-    """What is wrong there, and where."""
+    """What is wrong there once fonts and styles have come, and where."""
+    page.wait_for_load_state("networkidle")
+    page.evaluate("document.fonts.ready")
     return {
         fault["id"]: [node["html"][:120] for node in fault["nodes"][:4]]
         for fault in Axe().run(page).response["violations"]

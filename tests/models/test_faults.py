@@ -1,6 +1,7 @@
 """Models, folders and tokenizers that people were hurt by: read right, or refused in words."""
 
 import shutil
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -365,7 +366,7 @@ def test_a_gated_model_is_said_to_be(monkeypatch):
 def test_opening_says_what_is_being_done(llama):
     steps: list[str] = []
     load(llama, device="cpu", on_step=steps.append)
-    assert steps == ["files", "weights", "tokenizer", "proof"]
+    assert steps == ["files", "weights", "tokenizer"]
 
     def stop(step):
         raise InterruptedError
@@ -374,10 +375,25 @@ def test_opening_says_what_is_being_done(llama):
         load(llama, device="cpu", on_step=stop)
 
 
+def test_how_a_model_is_read_is_found_out_once_when_it_is_first_asked_for(llama, monkeypatch):
+    passes: list[object] = []
+    run = capture.run
+    monkeypatch.setattr(capture, "run", lambda *a, **k: [passes.append(0), run(*a, **k)][1])
+    model = load(llama, device="cpu")
+    assert not passes
+    with ThreadPoolExecutor(4) as people:
+        found = list(people.map(lambda _: model.proof, range(4)))
+    assert passes and len({id(x) for x in found}) == 1
+    before = len(passes)
+    assert (model.layers, model.heads, model.check < 1e-3) == (2, 4, True)
+    assert len(model.read("the fox").layer(0).q) == 4 and len(passes) == before + 1
+
+
 def test_what_its_own_code_says_is_no_reason():
     model = Model(
         "small", network("llama", vocab_size=320), tokenizer(), CPU, torch.float32, None, 640, True
     )
+    assert model.proof.way == "all"
     model.net.model.layers[0].self_attn.o_proj = None
     with pytest.raises(ModelError, match=r"its own code fails on it$"):
         model.read("the fox")

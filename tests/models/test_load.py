@@ -211,6 +211,7 @@ def test_texts_that_hold_nothing_to_read_are_refused(tiny):
 
 def test_values_that_are_not_finite_are_said(tiny):
     model = load(tiny, device="cpu")
+    assert model.proof.way == "all"
     model.net.model.layers[1].self_attn.k_proj.weight.data.fill_(torch.inf)
     with pytest.raises(ModelError, match="tiny can't read this text: k holds values"):
         model.read("the fox")

@@ -115,6 +115,7 @@ def needle(chances: Next, vocabulary: int, tokens: Int[Tensor, " t"], n: int) ->
 
 def layers(model: Model, ids: Int[Tensor, " n"]) -> list[tuple[Mechanism, QKV]]:
     """What a model attends with and what it attends, of each layer, as it reads these tokens."""
+    assert model.proof.way == "all"  # which also makes its network ready to be read
     record = capture.run(
         model.net, input_ids=ids[None], attention_mask=torch.ones_like(ids)[None], logits_to_keep=1
     )

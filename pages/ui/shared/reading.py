@@ -81,8 +81,15 @@ def _asked(name: str) -> Facts:
 
 
 def model(name: str) -> Model:
-    """A loaded model, shared by everyone. Raises as `_opened`."""
-    return _opened(name, key_of(name), engine.models.load)
+    """A loaded model that can be read, shared by everyone. Raises as `_opened`."""
+
+    def load(folder: str, on_step: Callable[[Step], None]) -> Model:
+        made = engine.models.load(folder, on_step=on_step)
+        on_step("proof")
+        assert made.proof
+        return made
+
+    return _opened(name, key_of(name), load)
 
 
 def viewer(name: str) -> Viewer:
