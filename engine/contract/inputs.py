@@ -200,6 +200,9 @@ class Frame:
 
     def seen(self, rows: Int[Tensor, " r"]) -> tuple[Int[Tensor, " r"], Int[Tensor, " r"]]:
         """How many keys each row may see, and the first of them (0 where there is none)."""
+        if self.mask is None and self.key_mask is None:
+            last = rows + (self.offset + 1) if self.causal else torch.full_like(rows, self.m)
+            return last.clamp(0, self.m), torch.zeros_like(rows)
         everything = torch.tensor([0, self.m], device=rows.device)
         counts = self.cell_counts(rows, everything)[:, 0]
         first = torch.zeros_like(counts)

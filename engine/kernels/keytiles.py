@@ -66,7 +66,13 @@ class Shared:
 
     def __init__(self) -> None:
         self.buffers = threading.local()
-        self.made: dict[tuple[str | int, ...], Tensor] = {}
+        self.made: dict[tuple[object, ...], Tensor] = {}
+
+    def once(self, name: tuple[object, ...], make: Callable[[], Tensor]) -> Tensor:
+        """A tensor that is made once by this name."""
+        if name not in self.made:
+            self.made[name] = make()
+        return self.made[name]
 
 
 class Keys:
@@ -140,7 +146,9 @@ class Keys:
             """Largest score by pair; several times faster than filling by a mask."""
             position = (rows + self.att.frame.offset).clamp_max(last) if causal else last
             hidden = self.key[t.start : t.stop] > torch.as_tensor(position)[..., None]
-            return torch.full_like(scores[0, 0], torch.inf).masked_fill_(hidden, -torch.inf)
+            return torch.where(hidden, -torch.inf, torch.inf).to(scores.dtype).expand_as(
+                scores[0, 0]
+            )
 
         torch.minimum(scores, self.once("limit", rows, t, limit), out=scores)
         return True
@@ -156,9 +164,7 @@ class Keys:
             return make()
         ahead = int(rows[0]) + self.att.frame.offset - t.start
         name = (what, ahead, len(rows), t.stop - t.start, t.width, t.permuted)
-        if name not in self.shared.made:
-            self.shared.made[name] = make()
-        return self.shared.made[name]
+        return self.shared.once(name, make)
 
     def over(self, spans: list[Span]) -> list[Tile]:
         """The tiles that touch these spans."""
@@ -186,16 +192,21 @@ class Lookup:
     """Single scores out of those that a piece kept, relative to each row's reference.
 
     Args:
-        kept: scores of all tiles, one after the other, each (b R c). shape: b and R.
-        behind: (b R tiles), how far each tile's running maximum lay below the row's; None if all
+        kept: scores of all tiles, one after the other, each (b R c). shape: b and R. shared: of the
+            pass. behind: (b R tiles), how far each tile's running maximum lay below the row's; None if all
             scores are relative to 0.
     """
 
     def __init__(
-        self, kept: Tensor, tiles: list[Tile], behind: Tensor | None, shape: tuple[int, int]
+        self,
+        kept: Tensor,
+        tiles: list[Tile],
+        behind: Tensor | None,
+        shape: tuple[int, int],
+        shared: Shared,
     ) -> None:
         device = kept.device
-        self.kept, self.tiles, self.behind = kept, tiles, behind
+        self.kept, self.tiles, self.behind, self.shared = kept, tiles, behind, shared
         b, count = shape
         widths = [t.stop - t.start for t in tiles]
         self.base = torch.tensor(list(accumulate([0, *widths[:-1]])), device=device) * (b * count)
@@ -237,26 +248,17 @@ class Lookup:
 
         They lie in the cells with the largest maxima.
         """
-        device = self.kept.device
-        every = [torch.arange(t.cells, device=device) for t in self.tiles]
-        tile = torch.cat([torch.full_like(c, i) for i, c in enumerate(every)])
-        width = torch.tensor([t.width for t in self.tiles], device=device)[tile]
-        # a cell's keys stand `step` apart, the first at `first`
-        step = torch.tensor([t.cells if t.permuted else 1 for t in self.tiles], device=device)[
-            tile
-        ]
-        first = self.base[tile] + torch.cat(
-            [c if t.permuted else c * t.width for c, t in zip(every, self.tiles, strict=True)]
+        tile, width, step, first, begin, held = self.shared.once(
+            ("cells", *self.tiles, self.row.numel()), self._cells
         )
-        begin = torch.cat([t.start + c * t.width for c, t in zip(every, self.tiles, strict=True)])
         cell = largest_at(peaks, min(TOP, len(tile)))
 
         def of(table: Tensor) -> Tensor:
             return table.index_select(0, cell.flatten()).view_as(cell)
 
-        start = of(first) + self.row * of(self.width[tile])
+        start = of(first) + self.row * of(held)
         widest = max(t.width for t in self.tiles)
-        inside = torch.arange(widest, device=device)
+        inside = torch.arange(widest, device=self.kept.device)
         at = start[..., None] + inside * of(step)[..., None]
         outside = None
         if any(t.width != widest for t in self.tiles):
@@ -268,6 +270,20 @@ class Lookup:
         best, which = largest(found.flatten(-2), min(TOP, found.shape[-1] * found.shape[-2]))
         argmax = begin[cell.gather(-1, which // widest)] + which % widest
         return self.exp(best), argmax[..., 0]
+
+    def _cells(self) -> Int[Tensor, "6 cells"]:
+        """Of each cell: its tile; its keys, how far apart in `kept` they stand, where the first of
+        the first row does, and its position; keys of its tile."""
+        tables = []
+        for i, t in enumerate(self.tiles):
+            c = torch.arange(t.cells, device=self.kept.device)
+            first = self.base[i] + (c if t.permuted else c * t.width)
+            same = (i, t.width, t.cells if t.permuted else 1)
+            tables.append(torch.stack([
+                *(torch.full_like(c, x) for x in same), first, t.start + c * t.width,
+                torch.full_like(c, t.stop - t.start),
+            ]))  # fmt: skip
+        return torch.cat(tables, 1)
 
 
 def largest(

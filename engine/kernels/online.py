@@ -271,7 +271,7 @@ def _piece(
         found.output = acc.mul_(scale[..., None]).view(-1, r, acc.shape[-1])
     visible, first = att.frame.seen(rows)
     if stats:
-        look = Lookup(kept, tiles, behind, (b, count))
+        look = Lookup(kept, tiles, behind, (b, count), keys.shared)
         found.sums = _statistics(look, peaks, att, first) | {
             "total": sums["e"].where(some, 0).view(-1, r),
             "log": sums["et"].view(-1, r),
