@@ -6,7 +6,6 @@ server starts, so that the first visitor does not wait for the libraries that it
 """
 
 import logging
-import os
 import threading
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -18,6 +17,7 @@ from starlette.middleware import Middleware
 from engine import mechanisms
 from engine.models import ModelError, load
 from engine.runtime import threads
+from engine.runtime.owner import says
 from engine.runtime.public import public
 from pages.ui.server import jobs, owner, preview, thumbnails, windows
 from pages.ui.shared import own
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent
 
 # the server's owner may bring mechanisms of their own: files of code, run here and never given by
 # those who visit
-if folder := os.environ.get("ATTENTION_EXPLORER_MECHANISMS"):
+if folder := says("mechanisms"):
     own.TROUBLES[:] = mechanisms.add_folder(folder)
     for trouble in own.TROUBLES:
         logging.getLogger(__name__).warning("%s", trouble)
@@ -40,7 +40,7 @@ if public():
 def warm_up() -> None:
     """Import what opening a model takes; a missing model is for the page to say."""
     try:
-        load(ROOT / "assets" / "models" / "tiny")
+        load(ROOT / "assets" / "models" / "tiny").read("a")
     except ModelError:
         return
 

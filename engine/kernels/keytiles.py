@@ -146,8 +146,8 @@ class Keys:
             """Largest score by pair; several times faster than filling by a mask."""
             position = (rows + self.att.frame.offset).clamp_max(last) if causal else last
             hidden = self.key[t.start : t.stop] > torch.as_tensor(position)[..., None]
-            return torch.where(hidden, -torch.inf, torch.inf).to(scores.dtype).expand_as(
-                scores[0, 0]
+            return (
+                torch.where(hidden, -torch.inf, torch.inf).to(scores.dtype).expand_as(scores[0, 0])
             )
 
         torch.minimum(scores, self.once("limit", rows, t, limit), out=scores)
@@ -192,9 +192,10 @@ class Lookup:
     """Single scores out of those that a piece kept, relative to each row's reference.
 
     Args:
-        kept: scores of all tiles, one after the other, each (b R c). shape: b and R. shared: of the
-            pass. behind: (b R tiles), how far each tile's running maximum lay below the row's; None if all
+        kept: scores of all tiles, one after the other, each (b R c). shape: b and R.
+        behind: (b R tiles), how far each tile's running maximum lay below the row's; None if all
             scores are relative to 0.
+        shared: what pieces of the pass use again.
     """
 
     def __init__(

@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 
 from engine.contract import Refusal
+from engine.runtime.owner import folder
 from engine.spec import talk as talks
 from engine.spec.fields import LANGUAGES
 from engine.spec.talk import Fault, Talk, said
@@ -88,10 +89,10 @@ def check(talk: Talk, faults: list[Fault]) -> int:
 
 def made(talk: Talk, faults: list[Fault], language: str) -> decks.Deck:
     """A talk as it was packed, else made now and kept; says what could not be shown."""
-    path = decks.place(talk, language, decks.folder())
+    path = decks.place(talk, language, folder())
     deck = decks.packed(path)
     if deck is None:
-        deck = decks.deck(talk, language, decks.folder(), faults)
+        deck = decks.deck(talk, language, folder(), faults)
         decks.pack(deck, path)
     for number, scene in enumerate(deck["scenes"], 1):
         for beat in scene["beats"]:
@@ -102,7 +103,7 @@ def made(talk: Talk, faults: list[Fault], language: str) -> decks.Deck:
 
 def pack(talk: Talk, faults: list[Fault], language: str, file: Path | None) -> None:
     """Makes a talk ready in a language, unless it is; keeps it beside its file if one is given."""
-    path, deck = decks.place(talk, language, decks.folder()), made(talk, faults, language)
+    path, deck = decks.place(talk, language, folder()), made(talk, faults, language)
     if file is not None:
         path = decks.beside(file, language)
         decks.pack(deck, path)

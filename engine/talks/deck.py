@@ -9,7 +9,6 @@ from __future__ import annotations
 import gzip
 import hashlib
 import json
-import os
 from collections.abc import Callable, Mapping
 from functools import cache
 from pathlib import Path
@@ -179,12 +178,6 @@ def _code() -> str:
     for path in sorted([*(ROOT / "engine").rglob("*.py"), *LOCALES.glob("*.json")]):
         found.update(path.read_bytes())
     return found.hexdigest()
-
-
-def folder() -> Path:
-    """Where the app keeps things: in $ATTENTION_EXPLORER_CACHE, or the user's cache."""
-    named = os.environ.get("ATTENTION_EXPLORER_CACHE")
-    return Path(named) if named else Path.home() / ".cache" / "attention-explorer"
 
 
 def place(talk: Talk, language: str, kept: Path) -> Path:

@@ -12,7 +12,7 @@ from tests.supply import audit
 LOCK = (ROOT / "requirements.lock").read_text("utf-8")
 PINNED = dict(re.findall(r"^([a-z0-9-]+)==([^ ;]+)", LOCK, re.M))
 NAMED = dict(
-    line.split("==")
+    line.partition(";")[0].split("==")
     for line in (ROOT / "requirements.txt").read_text("utf-8").splitlines()
     if line and not line.startswith("#")
 )

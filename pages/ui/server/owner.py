@@ -9,7 +9,6 @@ ours, without its query; of a fault its type and where it came up, and not its m
 """
 
 import logging
-import os
 import secrets
 import time
 import traceback
@@ -34,6 +33,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from engine.runtime.owner import says
 from engine.runtime.public import public
 from pages.ui.server.desk import DESK, SEATS
 
@@ -129,11 +129,11 @@ ROUTES = [Route("/health", health), Route("/metrics", metrics)]
 
 class Headers:
     """Puts into every answer what keeps browsers from being misled: no guessing of types, and no
-    frames of other sites, but those of `ATTENTION_EXPLORER_EMBED`."""
+    frames of other sites, but those that the owner says ("embed")."""
 
     def __init__(self, app: ASGIApp) -> None:
         self.app = app
-        frames = f"'self' {os.environ.get('ATTENTION_EXPLORER_EMBED', '')}".strip()
+        frames = f"'self' {says('embed')}".strip()
         self.said = [
             (b"x-content-type-options", b"nosniff"),
             (b"content-security-policy", f"frame-ancestors {frames}".encode()),
