@@ -288,12 +288,12 @@ def _piece(
         for pool in want:
             if pool == "max":
                 x = peaks.sub_(reference.clamp_min(NOTHING)[..., None]).exp_()
-            elif fade is None:
-                x = masses
             else:
                 assert masses is not None
-                repeats = torch.tensor([t.cells for t in tiles], device=q.device)
-                x = masses.mul_(fade.repeat_interleave(repeats, -1))
+                x = masses
+                if fade is not None:
+                    repeats = torch.tensor([t.cells for t in tiles], device=q.device)
+                    x.mul_(fade.repeat_interleave(repeats, -1))
             x = _columns(x, tiles, col_cells, pool).mul_(scale[..., None])  # (b R columns)
             found.maps[pool] = x.view(-1, r, x.shape[-1])
     return found

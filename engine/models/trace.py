@@ -25,10 +25,12 @@ class Reader(Protocol):
     """Of a model (read.Model), what a trace asks for."""
 
     name: str
-    layers: int
-    weights_only: Refusal | None
     trained_length: int | None
 
+    @property
+    def layers(self) -> int: ...
+    @property
+    def weights_only(self) -> Refusal | None: ...
     @property
     def names(self) -> tuple[str, ...]: ...
     @property
