@@ -82,7 +82,7 @@ def one_layer(
             "queries and keys are seen",
             name=model.name,
         )
-    coded = model.pieces.encode(text)
+    coded, total = model.begun(text, tokens)
     n = len(coded.ids) if tokens is None else tokens
     if n > len(coded.ids):
         raise ModelError(
@@ -97,7 +97,7 @@ def one_layer(
             name=model.name, context=model.context or 0, n=n,
         )  # fmt: skip
     part = coded.beginning(n)
-    side = Side(part, model.pieces.named(part), len(coded.ids))
+    side = Side(part, model.pieces.named(part), total, len(coded.text) < len(text))
 
     def reach(done: int) -> None:
         if done > layer:

@@ -101,3 +101,13 @@ def test_the_command_says_the_cost_before_and_writes_what_was_found(capsys, tmp_
     assert main([*asked, "--rows", "20"]) == 0
     assert "20 rows, spread evenly:" in capsys.readouterr().out
     assert main(["book", str(book), "--tokens", "100000"]) == 2
+
+
+def test_of_a_library_no_more_is_encoded_than_is_read(tiny, monkeypatch):
+    encoded: list[int] = []
+    own = tiny.pieces.encode
+    monkeypatch.setattr(
+        tiny.pieces, "encode", lambda text, *a: encoded.append(len(text)) or own(text, *a)
+    )
+    read = one_layer(tiny, TEXT * 2000, 0, 200)
+    assert read.qkv.n == 200 and max(encoded) < len(TEXT) * 20
