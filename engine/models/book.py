@@ -13,7 +13,7 @@ import threading
 import time
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -23,6 +23,7 @@ from jaxtyping import Int
 from torch import Tensor
 
 from engine.contract import QKV
+from engine.kernels.online import KEPT_LONG
 from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.measure.passes import Summary
@@ -34,6 +35,7 @@ from engine.models.loading import load
 from engine.models.masks import ModelError
 from engine.models.read import Model
 from engine.models.trace import Side, Trace
+from engine.runtime.threads import workers
 from engine.text import quantities
 from engine.text.tokens import isolated
 
@@ -158,8 +160,15 @@ def study(
 
 
 def cost(read: Read) -> Estimate:
-    """What studying all rows will take: bytes above Q, K and V, and operations."""
-    return estimate(read.own, read.qkv, CELLS)
+    """What studying all rows will take: bytes above Q, K and V, and operations.
+
+    An estimate counts one thread; each more holds a head's keys and values as they are laid out,
+    and all together the scores that a pass over a long text keeps.
+    """
+    found, qkv = estimate(read.own, read.qkv, CELLS), read.qkv
+    laid_out = 4 * qkv.m * (qkv.k.shape[2] + qkv.v.shape[2])
+    more = 4 * KEPT_LONG + (workers(qkv.device) + 1) * laid_out
+    return replace(found, bytes=found.bytes + more)
 
 
 class Memory:
