@@ -9,6 +9,7 @@ that pooling runs along memory.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -102,31 +103,29 @@ def one_pass(
                 yield partial(_piece, keys, at[a:b], stats, want, row_cells, col_cells, colour)
 
     places = [(part, a, b) for part in heads for a, b in pieces]
-    found: list[dict[str, Tensor]] = []
+    left, sums = deque(places), dict[str, Tensor]()
 
     def take(piece: Pass) -> float:
-        part, a, b = places[len(found)]
+        part, a, b = left.popleft()
         lse[part, a:b] = piece.lse
         if out is not None and piece.output is not None:
             out[part, a:b] = piece.output.to(out)
-        found.append(piece.sums)
+        for name, x in piece.sums.items():  # no piece's own are kept: small, they would lie
+            if name not in sums:  # scattered over memory that the next pieces need whole
+                sums[name] = x.new_empty(frame.heads, len(at), *x.shape[2:])
+            sums[name][part, a:b] = x
         for pool, cells in piece.maps.items():
             assert row_cells
             first, cells = row_cells.reduce(cells, a, -2, pool)
             into = maps[pool][part, first : first + cells.shape[-2], : cells.shape[-1]]
             torch.maximum(into, cells, out=into) if pool == "max" else into.add_(cells)
-        return len(found) / len(places)
+        return 1 - len(left) / len(places)
 
     size = frame.heads * len(at) * frame.m
     for share in in_order(jobs(), device, take, size):
         if progress is not None:
             progress(share)
-    statistics = None
-    if stats:
-        each = [found[i : i + len(pieces)] for i in range(0, len(found), len(pieces))]
-        statistics = metrics.from_sums(
-            **{x: torch.cat([torch.cat([p[x] for p in ps], 1) for ps in each]) for x in found[0]}
-        )
+    statistics = metrics.from_sums(**sums) if stats else None
     if order is not None:
         back = order.argsort()
         out, lse = None if out is None else out[:, back], lse[:, back]

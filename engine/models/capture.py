@@ -87,9 +87,10 @@ class Recorder:
         keep: layers to keep; all if None. attend: (layer, QKV) -> (h n e), the output that the
             model goes on with; that of its own mechanism if None. on_layer: called after each
             layer with how many are done; what it raises ends the pass.
-        seen: the layers, None where not kept. outputs: what the model returned. ended: what
-            on_layer raised. rotary: whether the model rotates q and k; if it is said, `attend` is
-            given what each layer knew, too. only: modules that are layers; all if None.
+        seen: the layers, None where not kept. outputs: what the model returned. ended: whether
+            on_layer ended the pass. rotary: whether the model rotates q and k; if it is said,
+            `attend` is given what each layer knew, too. only: modules that are layers; all if
+            None.
     """
 
     keep: Collection[int] | None = None
@@ -101,17 +102,17 @@ class Recorder:
     watched: set[nn.Module] = field(default_factory=set)
     outputs: Any = None
     bias: tuple[Tensor, int, Bias] | None = None
-    ended: Exception | None = None
+    ended: bool = False
     rotary: bool | None = None
     only: Collection[nn.Module] | None = None
 
     def tell(self, done: int) -> None:
-        """Tell `on_layer` how many layers are done, and remember what it raises."""
+        """Tell `on_layer` how many layers are done, and remember whether it raises."""
         assert self.on_layer is not None
         try:
             self.on_layer(done)
-        except Exception as error:
-            self.ended = error
+        except Exception:  # not kept: its traceback holds all that the pass had made
+            self.ended = True
             raise
 
     def bias_of(self, tensor: Tensor, batch: int) -> Bias:

@@ -387,7 +387,7 @@ class Model:
         try:
             capture.run(self.net, recorder, **inputs, **more)
         except Exception as error:
-            if error is recorder.ended:  # said by whoever listens to on_layer
+            if recorder.ended:  # said by whoever listens to on_layer
                 raise
             if isinstance(error, MemoryError) or "memory" in str(error):
                 raise ModelError(

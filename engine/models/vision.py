@@ -74,7 +74,7 @@ class Viewer(Encoder):
         try:
             capture.run(self.net, recorder, pixel_values=inputs)
         except Exception as error:
-            if error is recorder.ended:
+            if recorder.ended:
                 raise
             raise ModelError(
                 "{name} can't read this image: its own code fails on it", name=self.name

@@ -19,6 +19,25 @@ from tests.browser.install import find
 ROOT = Path(__file__).parents[2]
 SECONDS = 120
 expect.set_options(timeout=SECONDS * 1000)
+LISTENING = """
+  const hooked = WebSocket, { send } = hooked.prototype, known = new WeakSet();
+  hooked.prototype.send = function (data) {
+    window.asked = performance.now();
+    if (!known.has(this)) this.addEventListener("message", () => window.heard = performance.now());
+    known.add(this);
+    return send.call(this, data);
+  };
+  window.listening = () => window.WebSocket === hooked;  // a test may put another in its place
+"""
+"""Notes when the page last asked the server, and when it last heard of it."""
+SETTLED = """quiet => {
+  const app = document.querySelector('[data-testid="stApp"]');
+  if (app?.dataset.testScriptState !== "notRunning") return false;
+  if (!window.listening?.()) return true;
+  return window.heard > window.asked && performance.now() - window.heard > quiet;
+}"""
+QUIET = 200
+"""Milliseconds in which nothing comes once an answer is whole."""
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -101,12 +120,19 @@ def browser() -> Iterator[Browser]:
         chromium.close()
 
 
+def settled(page: Page) -> None:
+    """What the page asked for is answered, and the script has run to its end: until then what is
+    clicked may be drawn anew. A choice that has just been made is not asked for at once, so that a
+    script that rests says nothing by itself."""
+    page.wait_for_function(SETTLED, arg=QUIET)
+
+
 def choose(page: Page, key: str, words: str) -> None:
     """Choose from a list. One that is drawn anew while it is open closes: one opens it again, as
     a person would."""
     box = page.locator(f".st-key-{key} input")
     for _ in range(3):
-        page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+        settled(page)
         box.click()
         page.get_by_role("option", name=words, exact=True).click()
         try:
@@ -131,14 +157,15 @@ class Tab:
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("request", lambda request: self.asked.add(request.url.split("/")[2]))
         page.set_default_timeout(SECONDS * 1000)
+        page.add_init_script(LISTENING)
 
     def open(self, path: str = "") -> Page:
         self.page.goto(f"{self.address}/{path}")
         return self.page
 
     def settled(self) -> None:
-        """The script has run to its end: until then what is clicked may be drawn anew."""
-        self.page.wait_for_selector('[data-testid="stApp"][data-test-script-state="notRunning"]')
+        """Everything that the page asked for is answered."""
+        settled(self.page)
 
     def choose(self, key: str, words: str) -> None:
         """Choose from a list."""

@@ -6,16 +6,15 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 from playwright.sync_api import Page, expect
 
-from tests.browser.conftest import choose
+from tests.browser.conftest import choose, settled
 
 TEXT = "Odile wound the clock, and the clock struck nine. Nobody but Odile counted."
-IDLE = '[data-testid="stApp"][data-test-script-state="notRunning"]'
 
 
 def drawn(page: Page) -> None:
     """Wait until the picture is there and nothing is being computed."""
     page.wait_for_selector("div.hm[data-drawn]:not([data-busy])")
-    page.wait_for_selector(IDLE)
+    settled(page)
 
 
 def opened(tab, path: str = "explore?lang=en") -> Page:
@@ -122,7 +121,7 @@ def _badge(page: Page) -> str:
 def test_a_click_on_a_head_makes_it_large(tab) -> None:
     page = tab.open("explore?lang=en&head=all")
     page.wait_for_selector(".st-key-heads .nsewdrag")
-    page.wait_for_selector(IDLE)
+    settled(page)
     box = page.locator(".st-key-heads .nsewdrag").first.bounding_box()
     page.mouse.click(box["x"] + 0.25 * box["width"], box["y"] + 0.25 * box["height"])
     drawn(page)

@@ -45,7 +45,6 @@ def test_keys_zoom_move_and_choose(tab) -> None:
     exact = until_other(page, half)
     assert exact[1] == "1x1"
     page.wait_for_function("location.search.includes('zoom=')")
-    tab.settled()
     page.keyboard.press("Enter")
     page.wait_for_function("location.search.includes('query=')")
     query = int(re.search(r"query=(\d+)", page.url)[1])

@@ -1,11 +1,15 @@
 """Captured Q, K, V and masks give the attentions that each architecture computes by itself."""
 
 import copy
+import gc
 import threading
+import weakref
+from contextlib import suppress
 
 import pytest
 import torch
 import transformers as hf
+from torch import Tensor
 
 from engine.contract import QKV
 from engine.mechanisms.softmax import Softmax
@@ -361,6 +365,28 @@ def test_a_pass_can_be_stopped_and_leaves_nothing_behind():
     kept = capture.run(net, Recorder(keep=[1], on_layer=done.append), **batch("none"))
     assert done == [1, 2]
     assert kept.seen[0] is None and kept.seen[1] is not None
+
+
+def test_what_a_stopped_pass_had_made_is_freed_at_once():
+    """By counting references: a collection of cycles may come when the memory is long gone."""
+    net, _ = make("llama")
+    capture.prepare(net)
+    made: list[weakref.ref[Tensor]] = []
+
+    def attend(number: int, qkv: QKV) -> Tensor:
+        made.append(weakref.ref(qkv.q))
+        return qkv.v.repeat_interleave(2, 0)
+
+    def stop(done: int) -> None:
+        raise InterruptedError(done)
+
+    gc.disable()
+    try:
+        with suppress(InterruptedError):
+            capture.run(net, Recorder(attend=attend, on_layer=stop), **batch("none"))
+        assert made and not any(x() is not None for x in made)
+    finally:
+        gc.enable()
 
 
 def test_two_threads_read_at_once():

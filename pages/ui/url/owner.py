@@ -7,10 +7,11 @@ of it that is new, and the URL says it from when the page first asks for it.
 
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Generic, TypeVar
 
 import streamlit as st
+from streamlit.runtime.scriptrunner import get_script_run_ctx
 
 from engine.spec.spelling import Problem
 
@@ -35,15 +36,24 @@ class Group(Generic[T]):
 
 @dataclass(frozen=True)
 class Held(Generic[T]):
-    """What is chosen in a group, what was wrong with the URL, and what the URL says of it."""
+    """What is chosen in a group.
+
+    Attributes:
+        problems: what was wrong with the URL. said: what the URL says of it. before: what it said
+            before that, as long as the browser has not been heard to say `said`: who acts before
+            the new URL has come to the browser still sends an old one along.
+    """
 
     value: T
     problems: tuple[Problem, ...]
     said: Mapping[str, str]
+    before: tuple[Mapping[str, str], ...] = ()
 
 
 GROUPS: dict[str, Group[Any]] = {}
 """All there are, by name."""
+PAGE = "url.page"
+"""Where the session keeps the page of its last run."""
 TOLD = "url.told"
 """Where the session keeps the names of those that the URL says by now in this run."""
 _run: ContextVar[dict[str, Any] | None] = ContextVar("run", default=None)
@@ -61,6 +71,15 @@ def begin() -> None:
     """A run begins: the URL may say something new. Called before anything is asked."""
     st.session_state[TOLD] = set()
     _run.set({})
+    run = get_script_run_ctx(suppress_warning=True)
+    page, back = (run.page_script_hash, run.is_history_navigation) if run else ("", False)
+    last = st.session_state.get(PAGE)
+    st.session_state[PAGE] = page
+    went = back or bool(last and page and last != page)  # to where it once was, perhaps
+    for group in GROUPS.values():
+        held = st.session_state.get(_place(group))
+        if held and held.before and (went or _said(group) == held.said):
+            st.session_state[_place(group)] = replace(held, before=())
 
 
 def once(name: str, ask: Callable[[], T]) -> T:
@@ -90,8 +109,11 @@ def put(group: Group[T], new: T, *, newest: bool = False) -> None:
         newest: it is newer than what the URL says, which a script of the page has moved on since
             the last run. Else what the URL says anew goes first: widgets report late.
     """
-    said = _said(group) if newest else _held(group).said
-    st.session_state[_place(group)] = Held(new, (), said)
+    if newest:
+        held = Held(new, (), _said(group))
+    else:
+        held = replace(_held(group), value=new, problems=())
+    st.session_state[_place(group)] = held
     st.session_state.setdefault(TOLD, set()).discard(group.name)
     (_run.get() or {}).pop(group.name, None)
 
@@ -115,13 +137,14 @@ def _held(group: Group[T]) -> Held[T]:
     if held is not None and group.name in told:
         return held
     query, said = st.query_params.to_dict(), _said(group)
-    if held is None or (said and said != held.said):
+    if held is None or (said and said != held.said and said not in held.before):
         new, wrong = group.read(said)
         held = Held(new, tuple(wrong), said)
     wanted = group.say(held.value)
     if wanted != said:
         st.query_params.from_dict({k: v for k, v in query.items() if not group.owns(k)} | wanted)
-    held = Held(held.value, held.problems, wanted)
+    if wanted != held.said:
+        held = replace(held, said=wanted, before=(*held.before, held.said))
     st.session_state[_place(group)] = held
     told.add(group.name)
     if run is not None:

@@ -164,6 +164,48 @@ def test_the_url_is_read_where_it_says_something_new_and_says_what_is_chosen(ses
     assert fields["n"] == 3 and query == {}
 
 
+def run(monkeypatch, page: str, back: bool = False) -> None:
+    """A run of a page begins."""
+    one = SimpleNamespace(page_script_hash=page, is_history_navigation=back)
+    monkeypatch.setattr(owner, "get_script_run_ctx", lambda **_: one)
+    owner.begin()
+
+
+def test_an_url_that_the_browser_says_late_takes_nothing_back(session, monkeypatch):
+    """As of who chooses twice before the first answer has come: the second choice still comes
+    with the URL from before the first."""
+    fields = Fields("a-", {"n": number(0, 9, 3), "on": flag(), "m": number(0, 9, 3)})
+    query = session.query_params
+    query |= {"a-n": "4"}
+    run(monkeypatch, "explore")
+    assert fields["n"] == 4
+    fields.choose("n", 7)
+    assert fields["n"] == 7 and query == {"a-n": "7"}
+    for name, value in (("on", True), ("m", 5)):
+        query.from_dict({"a-n": "4"})
+        fields.choose(name, value)  # reported before the run begins
+        run(monkeypatch, "explore")
+        assert (fields["n"], fields[name]) == (7, value)
+    assert query == {"a-n": "7", "a-on": "true", "a-m": "5"}
+
+
+@pytest.mark.parametrize("way", ("heard", "back", "another page"))
+def test_who_goes_to_an_url_that_was_there_before_gets_it(session, monkeypatch, way):
+    fields = Fields("a-", {"n": number(0, 9, 3)})
+    query = session.query_params
+    query |= {"a-n": "4"}
+    run(monkeypatch, "explore")
+    assert fields["n"] == 4
+    fields.choose("n", 7)
+    assert fields["n"] == 7 and query == {"a-n": "7"}
+    if way == "heard":
+        run(monkeypatch, "explore")
+        assert fields["n"] == 7
+    query.from_dict({"a-n": "4"})
+    run(monkeypatch, "home" if way == "another page" else "explore", way == "back")
+    assert fields["n"] == 4 and query == {"a-n": "4"}
+
+
 def test_what_was_wrong_is_past_when_something_is_chosen(session):
     fields = Fields("a-", {"n": number(0, 9, 3), "on": flag()})
     session.query_params |= {"a-n": "12", "a-on": "true"}
