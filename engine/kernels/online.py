@@ -137,15 +137,15 @@ def _shape(att: Rows, n: int, stats: bool) -> tuple[int, list[slice]]:
     """Rows of a piece, and the heads that go together: whole groups, or one head."""
     frame, cpu = att.frame, att.device.type == "cpu"
     rows = ROWS if cpu else 4 * ROWS
-    width = att.width(rows)
+    width, area = att.width(rows), ROWS * COLS
     if cpu and width <= SHORT:
-        rows //= 2
+        rows, area = rows // 2, 2 * area
     kept = (KEPT if width <= 8192 else KEPT_LONG) // workers(att.device)
     if stats:
         rows = max(16, min(rows, kept // width))
     rows = min(rows, n)
     per = frame.heads // att.qkv.groups
-    fit = max(1, min(ROWS * COLS // (rows * min(width, tile(att))), kept // (rows * width)))
+    fit = max(1, min(area // (rows * min(width, tile(att))), kept // (rows * width)))
     if fit < per:
         step = 1
     else:  # as many in each part

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Protocol, TypeVar, runtime_checkable
 
 import torch
@@ -15,7 +15,7 @@ from engine.contract import Block, Colour, Frame, Index, Pool, Refusal, RowKind,
 from engine.measure import metrics
 from engine.measure.cells import Cells, pairs
 from engine.measure.metrics import RowStats
-from engine.runtime.threads import in_order
+from engine.runtime.threads import ONE, SMALL, alone, in_order
 
 AREA = 2**22
 """Weights worked on at once."""
@@ -107,10 +107,16 @@ class Weighted(Protocol):
 def summarise(att: Weighted, asked: Asked) -> Summary:
     """One pass, timed; of no rows, there is nothing to pass over."""
     frame, device = att.frame, att.device
-    if asked.rows is not None and not len(index(asked.rows, frame.n)):
+    count = frame.n if asked.rows is None else len(index(asked.rows, frame.n))
+    if not count:
         return Summary(None, metrics.none(frame.heads, device))
-    began = time.perf_counter()
-    found = att.summarised(asked)
+    began, size = time.perf_counter(), frame.heads * count * frame.m
+    if SMALL < size <= ONE:
+        found = alone(lambda: att.summarised(replace(asked, progress=None)), device)
+        if asked.progress is not None:
+            asked.progress(1.0)
+    else:
+        found = att.summarised(asked)
     found.size, found.colour = asked.size, asked.colour
     found.seconds = time.perf_counter() - began
     return found

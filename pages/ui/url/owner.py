@@ -109,10 +109,7 @@ def put(group: Group[T], new: T, *, newest: bool = False) -> None:
         newest: it is newer than what the URL says, which a script of the page has moved on since
             the last run. Else what the URL says anew goes first: widgets report late.
     """
-    if newest:
-        held = Held(new, (), _said(group))
-    else:
-        held = replace(_held(group), value=new, problems=())
+    held = Held(new, (), _said(group)) if newest else replace(_held(group), value=new, problems=())
     st.session_state[_place(group)] = held
     st.session_state.setdefault(TOLD, set()).discard(group.name)
     (_run.get() or {}).pop(group.name, None)
