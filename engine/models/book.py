@@ -28,18 +28,24 @@ from engine.measure.attention import Attention
 from engine.measure.metrics import RowStats
 from engine.measure.passes import Summary
 from engine.mechanisms.base import Mechanism
-from engine.mechanisms.cost import Estimate, estimate
+from engine.mechanisms.cost import Alive, Estimate, estimate
 from engine.models.capture import Recorder
 from engine.models.embedded import folder_of
 from engine.models.loading import load
 from engine.models.masks import ModelError
 from engine.models.read import Model
 from engine.models.trace import Side, Trace
-from engine.runtime.threads import workers
+from engine.runtime.threads import here, workers
 from engine.text import quantities
 from engine.text.tokens import isolated
 
 CELLS = 512
+TRIED = 512, 1024
+"""Tokens of the two beginnings from which the memory of reading more is reckoned."""
+NAMED = 512
+"""Bytes of a token that are no tensor's: its name and its places."""
+FREED = 2**27
+"""Bytes that the C library keeps of freed tensors, of up to 32 MB each, about."""
 SHOWN = ("effective_tokens", "max_weight", "sink_mass", "distance")
 
 
@@ -61,17 +67,13 @@ class Read:
     beyond: bool
 
 
-def one_layer(
+def beginning(
     model: Model, text: str, layer: int, tokens: int | None = None, beyond: bool = False
-) -> Read:
-    """One layer over a text, without those above it and without what it makes of it.
+) -> tuple[Side, bool]:
+    """The tokens that are to be read, and whether they are more than the model says that it reads.
 
     Args:
-        tokens: read so many; all that the text has if None. beyond: read more than the model says
-            that it can, which is extrapolation.
-
-    Raises:
-        ModelError: there is no such layer, the text is shorter, or the model can't read so much.
+        tokens, beyond: as of `one_layer`, with its errors.
     """
     if not 0 <= layer < model.layers:
         raise ModelError(
@@ -99,7 +101,27 @@ def one_layer(
             name=model.name, context=model.context or 0, n=n,
         )  # fmt: skip
     part = coded.beginning(n)
-    side = Side(part, model.pieces.named(part), total, len(coded.text) < len(text))
+    return Side(part, model.pieces.named(part), total, len(coded.text) < len(text)), over
+
+
+def one_layer(
+    model: Model, text: str, layer: int, tokens: int | None = None, beyond: bool = False
+) -> Read:
+    """One layer over a text, without those above it and without what it makes of it.
+
+    Args:
+        tokens: read so many; all that the text has if None. beyond: read more than the model says
+            that it can, which is extrapolation.
+
+    Raises:
+        ModelError: there is no such layer, the text is shorter, or the model can't read so much.
+    """
+    side, over = beginning(model, text, layer, tokens, beyond)
+    return through(model, side, layer, over)
+
+
+def through(model: Model, side: Side, layer: int, over: bool) -> Read:
+    """One layer over tokens that `beginning` gave, with its answer."""
 
     def reach(done: int) -> None:
         if done > layer:
@@ -110,7 +132,7 @@ def one_layer(
             return qkv.q.new_zeros(qkv.heads, qkv.n, qkv.v.shape[2])
         return known[number].attend(qkv).output
 
-    short = model.read(text[:64])
+    short = model.read(side.coded.text[:64])
     known = [short.own(i) for i in range(layer + 1)]
     recorder = Recorder(keep=[layer], attend=attend, on_layer=reach)
     with suppress(Reached):
@@ -159,16 +181,36 @@ def study(
     return Studied(att, joined, which, None)
 
 
+def reading(model: Model, side: Side, layer: int) -> int:
+    """Bytes that `through` takes at most, Q, K and V among them: what two short beginnings hold at
+    their worst moment, drawn on in a straight line, since nothing is held of pairs."""
+    tokens = len(side.tokens)
+
+    def peak(n: int) -> tuple[int, QKV]:
+        part = Side(side.coded.beginning(n), side.tokens[:n], n)
+        with here(), Alive([]) as alive:
+            read = through(model, part, layer, over=False)
+        return alive.peak, read.qkv
+
+    first, second = (min(n, tokens) for n in TRIED)
+    (less, _), (more, qkv) = peak(first), peak(second)
+    each = (more - less) / max(1, second - first) + NAMED
+    return int(more + each * (tokens - second)) + _side_by_side(qkv, tokens) + FREED
+
+
 def cost(read: Read) -> Estimate:
     """What studying all rows will take: bytes above Q, K and V, and operations.
 
-    An estimate counts one thread; each more holds a head's keys and values as they are laid out,
-    and all together the scores that a pass over a long text keeps.
+    An estimate counts one thread; all together keep the scores of a pass over a long text.
     """
     found, qkv = estimate(read.own, read.qkv, CELLS), read.qkv
-    laid_out = 4 * qkv.m * (qkv.k.shape[2] + qkv.v.shape[2])
-    more = 4 * KEPT_LONG + (workers(qkv.device) + 1) * laid_out
+    more = 4 * KEPT_LONG + _side_by_side(qkv, qkv.m)
     return replace(found, bytes=found.bytes + more)
+
+
+def _side_by_side(qkv: QKV, keys: int) -> int:
+    """Bytes of what each thread holds for itself: a head's keys and values, laid out."""
+    return (workers(qkv.device) + 1) * 4 * keys * (qkv.k.shape[2] + qkv.v.shape[2])
 
 
 class Memory:
@@ -216,15 +258,19 @@ def run(args: argparse.Namespace) -> int:
     """Says what it will cost, reads, shows how far it is; Ctrl+C stops it."""
     model = load(folder_of(args.model), device="cpu")
     text = args.text.read_text("utf-8") * args.repeat
+    side, over = beginning(model, text, args.layer, args.tokens, args.beyond)
+    print(
+        f"{model.name}, layer {args.layer}: {len(side.tokens):,} tokens; to read them takes at "
+        f"most {quantities.memory(reading(model, side, args.layer))}"
+    )
     start = time.perf_counter()
-    with Memory() as reading:
-        read = one_layer(model, text, args.layer, args.tokens, args.beyond)
+    with Memory() as memory:
+        read = through(model, side, args.layer, over)
     qkv, asked = read.qkv, cost(read)
     held = sum(x.numel() * x.element_size() for x in (qkv.q, qkv.k, qkv.v))
     print(
-        f"{model.name}, layer {args.layer}: {qkv.n:,} tokens, {qkv.heads} heads, read in "
-        f"{quantities.duration(time.perf_counter() - start)}, at most "
-        f"{quantities.memory(reading.most)} more in memory"
+        f"read in {quantities.duration(time.perf_counter() - start)}, {qkv.heads} heads, at most "
+        f"{quantities.memory(memory.most)} more in memory"
     )
     if read.beyond:
         print(f"beyond the {model.context:,} tokens that the model reads: extrapolation")

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+
 import pytest
 import torch
 
 import engine
-from engine.kernels import composed
+from engine.kernels import composed, online
 from engine.measure import metrics, passes
 from engine.mechanisms import MECHANISMS
+from engine.runtime.threads import ONE, SMALL
 from tests.refusals import refused
 
 close = torch.testing.assert_close
@@ -69,6 +72,25 @@ def test_small_pieces_tell_the_same(monkeypatch, threads, key, causal, colour):
         cells = torch.nn.functional.pad(weights, (0, -300 % 9, 0, -300 % 9), value=-torch.inf)
         cells = cells.unflatten(2, (-1, 9)).unflatten(1, (-1, 9)).amax((2, 4))
         close(parts.maps["max"].double(), cells, atol=2e-6, rtol=1e-5)
+
+
+def test_one_worker_makes_a_pass_of_middling_size(monkeypatch, threads):
+    made_by, told_in = set(), set()
+    piece = online._piece
+
+    def seen(*args):
+        made_by.add(threading.get_ident())
+        return piece(*args)
+
+    monkeypatch.setattr(online, "_piece", seen)
+    draw = torch.Generator().manual_seed(0)
+    q, k, v = torch.randn(3, 12, 320, 8, generator=draw)
+    att = engine.attend(engine.QKV(q, k, v), "softmax")
+    assert SMALL < 12 * 320 * 320 <= ONE
+    whole = att.summary(8, progress=lambda share: told_in.add((threading.get_ident(), share)))
+    me = threading.get_ident()
+    assert told_in == {(me, 1.0)} and len(made_by) == 1 and made_by != {me}
+    close(whole.output, att.weights() @ v, atol=1e-5, rtol=1e-5)
 
 
 def test_what_progress_raises_ends_the_pass():

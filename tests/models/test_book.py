@@ -6,7 +6,7 @@ import torch
 
 from engine.__main__ import main
 from engine.models import ModelError, load
-from engine.models.book import Memory, cost, one_layer, study
+from engine.models.book import Memory, beginning, cost, one_layer, reading, study, through
 from engine.models.embedded import folder_of
 from engine.sources import samples
 from tests.models.made import network, saved, tokenizer
@@ -69,6 +69,20 @@ def test_memory_is_said_beforehand_and_is_not_that_of_all_pairs(tiny):
     assert held.most <= cost(read).bytes + 64e6 < 4 * read.qkv.heads * n * n
 
 
+@pytest.mark.parametrize(("kind", "more"), (("llama", {}), ("gpt2", {"n_positions": 8192})))
+def test_memory_of_reading_is_said_beforehand_and_grows_with_the_tokens(tmp_path, kind, more):
+    net = network(kind, vocab_size=320, **more)
+    model = load(saved(tmp_path / kind, net, tokenizer()), device="cpu")
+    said = []
+    for n in (2000, 4000, 8000):
+        side, over = beginning(model, TEXT * 40, 1, n, beyond=True)
+        said.append(reading(model, side, 1))
+        with Memory() as held:
+            through(model, side, 1, over)
+        assert held.most <= said[-1]
+    assert said[2] - said[1] == pytest.approx(2 * (said[1] - said[0]), rel=0.2)
+
+
 def test_more_than_there_is_or_than_the_model_reads_is_refused(tiny, tmp_path):
     with pytest.raises(ModelError, match="layer 4 is not one of 0 … 3"):
         one_layer(tiny, TEXT, 4)
@@ -94,8 +108,9 @@ def test_the_command_says_the_cost_before_and_writes_what_was_found(capsys, tmp_
     asked = ["book", str(book), "--layer", "0", "--repeat", "3", "--tokens", "200"]
     assert main([*asked, "--out", str(out), "--window", "150", "40"]) == 0
     said = capsys.readouterr().out
+    assert said.index("takes at most") < said.index("read in")
     assert said.index("beside them at most") < said.index("every row:")
-    assert "layer 0: 200 tokens, 6 heads" in said and "rows 146 … 153, keys 36 … 43" in said
+    assert "layer 0: 200 tokens" in said and "rows 146 … 153, keys 36 … 43" in said
     with np.load(out) as found:
         assert found["entropy"].shape == (6, 200) and found["map_max"].shape == (6, 200, 200)
     assert main([*asked, "--rows", "20"]) == 0
