@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from functools import partial
+from typing import Any
 
 import torch
 from jaxtyping import Float, Int
@@ -27,8 +28,8 @@ class Composed(Rows, Attention):
 
     Args:
         qkv, pattern, scoring, normaliser, beta, mod, share: as in Rows.
-        output: computes (h n e) faster than row blocks do, if the mechanism knows how.
-        views: the mechanism's own structure.
+        output: computes (h n e) of the attention that it is given, faster than row blocks do, if
+            the mechanism knows how. views: as of Attention.
     """
 
     def __init__(
@@ -41,8 +42,8 @@ class Composed(Rows, Attention):
         beta: Callable[[Tensor], Tensor] | None = None,
         mod: Mod | None = None,
         share: Callable[[Tensor], Tensor] | None = None,
-        output: Callable[[], Tensor] | None = None,
-        views: tuple[View, ...] | Callable[[], tuple[View, ...]] = (),
+        output: Callable[[Any], Tensor] | None = None,
+        views: tuple[View, ...] | Callable[[Any], tuple[View, ...]] = (),
     ) -> None:
         Rows.__init__(self, qkv, pattern, scoring, normaliser, beta, mod, share)
         Attention.__init__(self, qkv.frame, views=views)
@@ -65,7 +66,7 @@ class Composed(Rows, Attention):
 
     def weighted(self) -> Tensor:
         if self._fast_output is not None:
-            return self._fast_output()
+            return self._fast_output(self)
         if self.streams:
             found = online.one_pass(self, stats=False)
             assert found.output is not None
@@ -177,7 +178,12 @@ class Composed(Rows, Attention):
         mask[keys] = False
         qkv = self.qkv.replace(key_mask=mask)
         return Composed(
-            qkv, self.pattern, self.scoring, self.normaliser, mod=self.mod, views=self._views
+            qkv,
+            self.pattern,
+            self.scoring,
+            self.normaliser,
+            mod=self.mod,
+            views=lambda _: self.views,
         )
 
     def steps(self, head: int, row: int) -> Steps:

@@ -43,15 +43,17 @@ class Attention(ABC):
     row_kind: RowKind = "stochastic"
 
     def __init__(
-        self, frame: Frame, *, views: tuple[View, ...] | Callable[[], tuple[View, ...]] = ()
+        self, frame: Frame, *, views: tuple[View, ...] | Callable[[Any], tuple[View, ...]] = ()
     ) -> None:
+        """What makes the views is given the attention, and doesn't hold it: an attention that
+        holds itself would keep its memory until a collection of cycles."""
         self.frame = frame
         self._views = views
 
     @cached_property
     def views(self) -> tuple[View, ...]:
         """The mechanism's own structure; worked out when first asked for."""
-        return self._views if isinstance(self._views, tuple) else self._views()
+        return self._views if isinstance(self._views, tuple) else self._views(self)
 
     @property
     @abstractmethod
@@ -321,7 +323,7 @@ class Hidden(Attention):
     has_output = False
 
     def __init__(self, att: Attention, keys: Int[Tensor, " k"]) -> None:
-        super().__init__(att.frame, views=att._views)
+        super().__init__(att.frame, views=lambda _: att.views)
         self.att, self.keys = att, keys
         self.row_kind = att.row_kind
 

@@ -31,7 +31,7 @@ class Down(Attention):
     """
 
     def __init__(self, qkv: QKV, tree: Tree, aggregate: str = "mean", open: int = 0) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        super().__init__(qkv.frame, views=lambda own: (own._view(),))
         self.qkv, self.tree, self.aggregate, self.open = qkv, tree, aggregate, open
         self.row_kind = "stochastic" if qkv.sinks is None else "substochastic"
         self.pairs = Composed(qkv, patterns.Everything())

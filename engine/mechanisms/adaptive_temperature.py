@@ -41,13 +41,12 @@ class AdaptiveTemperature(Mechanism):
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
         plain = Composed(qkv, patterns.Everything())
-        att = Composed(
+        return Composed(
             qkv,
             patterns.Everything(),
             beta=lambda rows: beta(entropy(plain, rows)),
-            output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
+            output=sdpa_whole if fits_sdpa(qkv) else None,
         )
-        return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         z = dense.entries(qkv, dense.logits(qkv), dense.allowed(qkv))

@@ -185,7 +185,7 @@ class Agreed(Attention):
         steps: Float[Tensor, "t h n J"],
         presence: Float[Tensor, "n J"],
     ) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        super().__init__(qkv.frame, views=lambda own: (own._view(),))
         self.qkv, self.full, self.coupling, self.presence = qkv, full, steps, presence
         self.share = kept(steps, presence)
 

@@ -105,7 +105,7 @@ class Combined(Mechanism):
             lifted = att
             att = Composed(
                 made, pattern, None, normaliser, beta=scale,
-                output=lambda: lifted.output.to(qkv.dtype),
+                output=lambda _: lifted.output.to(qkv.dtype),
             )  # fmt: skip
         att.fidelity = learned and learned.fidelity
         return att

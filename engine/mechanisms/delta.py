@@ -157,7 +157,7 @@ class Erasing(Backwards):
     row_kind: RowKind = "signed"
 
     def __init__(self, qkv: QKV, decay: Float[Tensor, "h m"], beta: Float[Tensor, "h m"]) -> None:
-        super().__init__(qkv.frame, views=lambda: (Erasure(self.lost),))
+        super().__init__(qkv.frame, views=lambda own: (Erasure(own.lost),))
         self.qkv, self.beta = qkv, beta
         self.total = F.pad(decay, (0, -qkv.m % CHUNK)).cumsum(-1)  # (h m'), whole chunks
 

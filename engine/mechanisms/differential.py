@@ -153,7 +153,9 @@ class Difference(Attention):
         rows: tuple[QKV, ...],
         shares: Float[Tensor, "h n 1"],
     ) -> None:
-        super().__init__(qkv.frame, views=(Parts({"kept": self.kept, "taken": self.taken}),))
+        super().__init__(
+            qkv.frame, views=lambda own: (Parts({"kept": own.kept, "taken": own.taken}),)
+        )
         self.qkv, self.shares = qkv, shares
         self.parts, self.rows_of = (
             tuple(Softmax().attend(each) for each in x) for x in (two, rows)

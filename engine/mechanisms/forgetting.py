@@ -77,9 +77,8 @@ class Forgetting(Mechanism):
         bias = positions.Decay(total, qkv.frame.offset, dtype)
         made = qkv.replace(bias=bias if qkv.bias is None else positions.Sum(qkv.bias, bias))
         pattern = patterns.Everything() if qkv.causal else patterns.Past()
-        output = (lambda: sdpa_blocks(att, 512)) if fits_sdpa(qkv) else None
-        att = Composed(made, pattern, output=output, views=lambda: _views(qkv, made, bias))
-        return att
+        output = (lambda own: sdpa_blocks(own, 512)) if fits_sdpa(qkv) else None
+        return Composed(made, pattern, output=output, views=lambda _: _views(qkv, made, bias))
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         total = F.logsigmoid(self.gates(qkv)).cumsum(-1)  # (h m)

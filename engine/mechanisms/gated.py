@@ -56,7 +56,7 @@ class Gated(Mechanism):
         att = Composed(
             qkv, patterns.Everything(),
             share=None if found is None else lambda rows: found[:, rows],
-            output=(lambda: _let(sdpa_whole(att), found)) if fits_sdpa(qkv) else None,
+            output=(lambda own: _let(sdpa_whole(own), found)) if fits_sdpa(qkv) else None,
             views=() if found is None else (Gate(found.float()),),
         )  # fmt: skip
         att.fidelity = learned and learned.fidelity

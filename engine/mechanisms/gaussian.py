@@ -50,7 +50,7 @@ class Gaussian(Mechanism):
         fast = fits_sdpa(qkv)
         output = None
         if fast or made.dtype != qkv.dtype:
-            output = lambda: self._output(made, kernel, fast).to(qkv.dtype)  # noqa: E731
+            output = lambda _: self._output(made, kernel, fast).to(qkv.dtype)  # noqa: E731
         return Composed(made, Everything(), kernel, output=output)
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:

@@ -83,7 +83,7 @@ class Hierarchical(Mechanism):
             return own.attend(qkv)
         down = Down(qkv, Tree.of(qkv.frame, self.levels), self.aggregate, self.open)
         if self.aggregate == "logsumexp" and not self.open:  # the same weights by a shorter way
-            return Composed(qkv, patterns.Everything(), views=lambda: down.views)
+            return Composed(qkv, patterns.Everything(), views=lambda _: down.views)
         return Opened(qkv, down.tree, self.open) if self.sparse else down
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:

@@ -77,7 +77,7 @@ class Indexer(Mechanism):
         learned = self.learned or self.learn(qkv)
         gate = self.gate(qkv, learned)
         pattern = patterns.Blocks.of(qkv, self.block, self.top_k, gate)
-        att = Picked(qkv, pattern, views=lambda: _views(qkv, pattern, gate))
+        att = Picked(qkv, pattern, views=lambda _: _views(qkv, pattern, gate))
         att.fidelity = learned and learned.fidelity
         return att
 

@@ -187,13 +187,12 @@ class Remembered(Attention):
     """Memory and own segment under one gate."""
 
     def __init__(self, qkv: QKV, mechanism: Infini, share: Float[Tensor, " h"]) -> None:
-        super().__init__(qkv.frame, views=self._own)
+        super().__init__(qkv.frame, views=type(self)._own)
         self.qkv, self.share = qkv, share
         self.segment, self.delta = mechanism.segment, mechanism.update == "delta"
-        fast = (
-            (lambda: sdpa_blocks(own, min(512, max(64, self.segment)))) if fits_sdpa(qkv) else None
-        )
-        self.near = own = Composed(qkv, patterns.Segments(self.segment), output=fast)
+        height = min(512, max(64, mechanism.segment))
+        fast = (lambda own: sdpa_blocks(own, height)) if fits_sdpa(qkv) else None
+        self.near = Composed(qkv, patterns.Segments(self.segment), output=fast)
         self.row_kind = "signed" if self.delta else "substochastic"
         self.count = -(-qkv.m // self.segment)
 

@@ -126,7 +126,7 @@ class Clustered(Attention):
     def __init__(
         self, qkv: QKV, pattern: patterns.Clusters, centroids: Float[Tensor, "h C d"]
     ) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        super().__init__(qkv.frame, views=lambda own: (own._view(),))
         self.qkv, self.pattern, self.centroids = qkv, pattern, centroids
         self.parts = Composed(qkv, patterns.Everything())
         self.row_kind = self.parts.row_kind

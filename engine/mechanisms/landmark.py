@@ -141,7 +141,7 @@ class Chunks(Composed):
     """Rows shared out over blocks, and inside each."""
 
     def __init__(self, qkv: QKV, mechanism: Landmark) -> None:
-        super().__init__(qkv, patterns.Everything(), views=lambda: (self._view(),))
+        super().__init__(qkv, patterns.Everything(), views=lambda own: (own._view(),))
         self.mechanism, self.block = mechanism, mechanism.block
         self.count = -(-qkv.m // self.block)
         self.per = selection.held(qkv, self.block)  # visible keys of each

@@ -231,7 +231,7 @@ class Kernel(Composed):
     """Attention by features, worked out a piece of the text at a time."""
 
     def __init__(self, qkv: QKV, features: Features, count: int) -> None:
-        super().__init__(qkv, Everything(), normaliser=Share(), views=lambda: (self._view(),))
+        super().__init__(qkv, Everything(), normaliser=Share(), views=lambda own: (own._view(),))
         self.features, self.count = features, count
 
     def q(self, rows: slice) -> Float[Tensor, "h r f"]:

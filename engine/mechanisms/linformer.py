@@ -196,7 +196,7 @@ class Compressed(Attention):
     def __init__(
         self, mechanism: Linformer, qkv: QKV, e: Pooling | Dense, f: Pooling | Dense
     ) -> None:
-        super().__init__(qkv.frame, views=lambda: (Factors(self.slots.frame.m, self._factors),))
+        super().__init__(qkv.frame, views=lambda own: (Factors(own.slots.frame.m, own._factors),))
         self.mechanism, self.qkv, self.e, self.f = mechanism, qkv, e, f
         self.slots = _slots(qkv, e, f, mechanism.dtype(qkv))
         self.row_kind = self.slots.row_kind if isinstance(f, Pooling) else "signed"

@@ -200,7 +200,7 @@ class Doubling(Attention):
     """Products of features, each times what its level counts."""
 
     def __init__(self, qkv: QKV, feature_map: str, factors: Float[Tensor, "h n L"]) -> None:
-        super().__init__(qkv.frame, views=lambda: (Octaves(self.level, self.factors.float()),))
+        super().__init__(qkv.frame, views=lambda own: (Octaves(own.level, own.factors.float()),))
         self.qkv, self.feature_map, self.factors = qkv, feature_map, factors
         self.dtype = qkv.dtype if qkv.dtype == torch.float64 else torch.float32
         self.row_kind = "positive" if feature_map == "elu1" else "signed"

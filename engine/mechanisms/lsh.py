@@ -115,7 +115,7 @@ class Lsh(Mechanism):
         given = self._given(qkv)
         pattern = self._hash(given)
 
-        def views() -> tuple[Buckets]:
+        def views(_: object) -> tuple[Buckets]:
             rep = given.heads // given.groups
             hidden = pattern.keys == self.buckets
             return (

@@ -258,7 +258,7 @@ class Remembering(Attention):
     def __init__(
         self, qkv: QKV, segment: int, slots: int, found: Mapping[str, Tensor] | None
     ) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        super().__init__(qkv.frame, views=lambda own: (own._view(),))
         self.parts = Composed(qkv, patterns.Segments(segment))  # checks widths
         self.qkv, self.found = qkv, found
         self.segment = min(segment, max(qkv.n, qkv.m))

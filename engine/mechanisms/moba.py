@@ -58,8 +58,8 @@ class MoBA(Mechanism):
         return Composed(
             qkv,
             pattern,
-            output=(lambda: _output(qkv, pattern)) if gathered else None,
-            views=lambda: (view(qkv, pattern),),
+            output=(lambda _: _output(qkv, pattern)) if gathered else None,
+            views=lambda _: (view(qkv, pattern),),
         )
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:

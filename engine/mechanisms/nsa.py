@@ -202,7 +202,7 @@ class Branched(Attention):
     """Three attentions, each under a gate of the row."""
 
     def __init__(self, qkv: QKV, mechanism: NSA, shares: Float[Tensor, "h n 3"]) -> None:
-        super().__init__(qkv.frame, views=self._own)
+        super().__init__(qkv.frame, views=type(self)._own)
         self.qkv, self.shares = qkv, shares
         block, frame = mechanism.block, qkv.frame
         self.per = selection.held(qkv, block)

@@ -95,7 +95,7 @@ class Landmarks(Attention):
     row_kind = "signed"
 
     def __init__(self, qkv: QKV, landmarks: int) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        super().__init__(qkv.frame, views=lambda own: (own._view(),))
         self.qkv = qkv
         wide = qkv.to(dtype=torch.float64)
         q = Pooling(qkv.n, landmarks).project(wide.q)

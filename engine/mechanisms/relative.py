@@ -109,11 +109,14 @@ class Relative(Mechanism):
         own, made = bias_of_kind(qkv, how), positioned(qkv, how)
         output = None
         if fits_sdpa(made.replace(bias=None)):
-            output = lambda: self._output(att).to(qkv.dtype)  # noqa: E731
+            output = lambda att: self._output(att).to(qkv.dtype)  # noqa: E731
         elif made.dtype != qkv.dtype:
-            output = lambda: Composed(made, Everything()).output.to(qkv.dtype)  # noqa: E731
+            output = lambda _: Composed(made, Everything()).output.to(qkv.dtype)  # noqa: E731
         att = Composed(
-            made, Everything(), output=output, views=lambda: (view(qkv, made, self.turning, own),)
+            made,
+            Everything(),
+            output=output,
+            views=lambda _: (view(qkv, made, self.turning, own),),
         )
         att.fidelity = how.learned and how.learned.fidelity
         return att

@@ -70,7 +70,7 @@ class Routed(Mechanism):
         """The paths, each an attention of its own."""
         width = self.within(qkv).width
         strided = Composed(
-            qkv, patterns.Strided(width), output=lambda: _by_residues(strided, width)
+            qkv, patterns.Strided(width), output=lambda own: _by_residues(own, width)
         )
         top = Composed(qkv, patterns.Everything(), normaliser=TopK(width))
         near = Window(window=width, sinks=0).attend(qkv)
@@ -285,7 +285,7 @@ class Mixture(Attention):
         gate: Float[Tensor, "h n p"],
         kept: Float[Tensor, "h n p"],
     ) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(), self._parts()))
+        super().__init__(qkv.frame, views=lambda own: (own._view(), own._parts()))
         self.qkv, self.ways, self.gate, self.kept = qkv, ways, gate, kept
         self.row_kind = ways[0].row_kind
 

@@ -73,13 +73,12 @@ class Segmented(Mechanism):
             return own.attend(qkv)
         if self.integrate != "none":
             return Integrated(qkv, self.segment, self.integrate, self.corrected)
-        att = Composed(
+        return Composed(
             qkv,
             patterns.Segments(self.segment),
-            output=(lambda: self._output(qkv, att)) if fits_sdpa(qkv) else None,
+            output=(lambda att: self._output(qkv, att)) if fits_sdpa(qkv) else None,
             views=(Segments(bounds(qkv.m, self.segment)),),
         )
-        return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         own = self.reach(qkv)
@@ -198,7 +197,7 @@ class Integrated(Attention):
     """Own segment and summaries of the others in one softmax."""
 
     def __init__(self, qkv: QKV, segment: int, integrate: str, corrected: bool = True) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        super().__init__(qkv.frame, views=lambda own: (own._view(),))
         self.parts = Composed(qkv, patterns.Segments(segment))
         self.qkv, self.segment = qkv, segment
         self.kinds = {"pool": ("pool",), "attention": ("attention",)}.get(

@@ -31,13 +31,12 @@ class Softmax(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        att = Composed(
+        return Composed(
             qkv,
             patterns.Everything(),
             normaliser=normalisers.Softmax(self.temperature),
-            output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
+            output=sdpa_whole if fits_sdpa(qkv) else None,
         )
-        return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         return dense.softmax(qkv, self.temperature)

@@ -46,13 +46,12 @@ class SSMax(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        att = Composed(
+        return Composed(
             qkv,
             patterns.Everything(),
             beta=lambda rows: self.betas(qkv, rows),
-            output=(lambda: sdpa_whole(att)) if fits_sdpa(qkv) else None,
+            output=sdpa_whole if fits_sdpa(qkv) else None,
         )
-        return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         seen = dense.allowed(qkv)

@@ -83,7 +83,10 @@ class Sticks(Backwards, Composed):
 
     def __init__(self, qkv: QKV, pattern: patterns.Pattern) -> None:
         super().__init__(
-            qkv, pattern, normaliser=normalisers.StickBreaking(), views=lambda: (Stick(self.left),)
+            qkv,
+            pattern,
+            normaliser=normalisers.StickBreaking(),
+            views=lambda own: (Stick(own.left),),
         )
 
     def left(self, rows: Int[Tensor, " r"]) -> Float[Tensor, "h r m"]:

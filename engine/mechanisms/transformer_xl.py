@@ -40,15 +40,13 @@ class TransformerXL(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        att = Composed(
+        height = min(512, max(64, self.segment))
+        return Composed(
             qkv,
             patterns.Recurrent(self.segment, self.memory),
-            output=(lambda: sdpa_blocks(att, min(512, max(64, self.segment))))
-            if fits_sdpa(qkv)
-            else None,
-            views=lambda: (ages.memory(att, self.segment, self.memory),),
+            output=(lambda att: sdpa_blocks(att, height)) if fits_sdpa(qkv) else None,
+            views=lambda att: (ages.memory(att, self.segment, self.memory),),
         )
-        return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         return dense.softmax(qkv, pattern=self.reach(qkv))

@@ -86,7 +86,7 @@ class Truncated(Attention):
     row_kind = "signed"
 
     def __init__(self, qkv: QKV, rank: int) -> None:
-        super().__init__(qkv.frame, views=lambda: (self._view(),))
+        super().__init__(qkv.frame, views=lambda own: (own._view(),))
         self.qkv, self.rank = qkv, min(rank, qkv.n, qkv.m)
         self.full = Softmax().attend(qkv.to(dtype=torch.float64))
 

@@ -66,14 +66,12 @@ class Window(Mechanism):
 
     def attend(self, qkv: QKV) -> Composed:
         self.check(qkv)
-        att = Composed(
+        height = min(256, max(64, self.window * self.dilation // 4))
+        return Composed(
             qkv,
             self.pattern(qkv, self.sinks),
-            output=(lambda: sdpa_blocks(att, min(256, max(64, self.window * self.dilation // 4))))
-            if fits_sdpa(qkv)
-            else None,
+            output=(lambda att: sdpa_blocks(att, height)) if fits_sdpa(qkv) else None,
         )
-        return att
 
     def reference(self, qkv: QKV) -> Float[Tensor, "h n m"]:
         return dense.softmax(qkv, pattern=self.reach(qkv))

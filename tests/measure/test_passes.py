@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import threading
+import weakref
 
 import pytest
 import torch
@@ -72,6 +74,24 @@ def test_small_pieces_tell_the_same(monkeypatch, threads, key, causal, colour):
         cells = torch.nn.functional.pad(weights, (0, -300 % 9, 0, -300 % 9), value=-torch.inf)
         cells = cells.unflatten(2, (-1, 9)).unflatten(1, (-1, 9)).amax((2, 4))
         close(parts.maps["max"].double(), cells, atol=2e-6, rtol=1e-5)
+
+
+@pytest.mark.parametrize("key", MECHANISMS)
+def test_who_lets_an_attention_go_frees_it_at_once(key):
+    """By counting references: it holds keys and values, and cycles may wait long for a collection.
+    (Views of some hold it; they are made when they are asked for.)"""
+    causal = key not in ("linformer", "nystrom", "truncated_svd")
+    qkv = engine.sources.planted(n=64, heads=2, dim=8, gap=4.0, causal=causal)
+    gc.disable()
+    try:
+        att = engine.attend(qkv, key)
+        assert att.output.shape == qkv.v.shape
+        att.summary(8)
+        held = weakref.ref(att)
+        del att
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 def test_one_worker_makes_a_pass_of_middling_size(monkeypatch, threads):
