@@ -4,7 +4,8 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from engine.models.embedded import trained
-from tests.browser.test_explore import IDLE, said
+from tests.browser.conftest import settled
+from tests.browser.test_explore import said
 
 SETTLED = """count => {
   const maps = [...document.querySelectorAll('div.hm')];
@@ -15,7 +16,7 @@ SETTLED = """count => {
 def drawn(page: Page, count: int) -> None:
     """Wait until so many maps are there and nothing is being computed."""
     page.wait_for_function(SETTLED, arg=count)
-    page.wait_for_selector(IDLE)
+    settled(page)
     page.wait_for_function(SETTLED, arg=count)
 
 
