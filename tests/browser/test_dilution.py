@@ -5,7 +5,7 @@ import json
 import re
 from pathlib import Path
 
-from playwright.sync_api import expect
+from playwright.sync_api import Locator, Page, expect
 
 SMALL = "dilution?lang=en&lab=measured&sweep.of=softmax,window&sweep.lengths=64,128&sweep.seeds=1"
 LONG = (
@@ -24,8 +24,19 @@ def points(page) -> int:
     return page.evaluate(POINTS)
 
 
+def begun(page: Page, sign: Locator) -> Locator:
+    """Wait for a sign that a sweep has begun, or press the button where the machine is too slow
+    for it to start by itself; the button."""
+    button = page.get_by_role("button", name="Measure", exact=True)
+    expect(button.or_(sign).first).to_be_visible()
+    if button.is_visible():
+        button.click()
+    return button
+
+
 def test_a_sweep_fills_the_chart_and_is_taken_away(tab, tmp_path) -> None:
     page = tab.open(SMALL)
+    begun(page, page.locator(".mv[data-done]"))
     page.wait_for_selector('.mv[data-done="yes"]')
     expect(page.get_by_text("→").first).to_be_visible()
     assert points(page) == 4
@@ -45,13 +56,8 @@ def test_a_sweep_fills_the_chart_and_is_taken_away(tab, tmp_path) -> None:
 
 def test_a_sweep_is_stopped_and_goes_on(tab) -> None:
     page = tab.open(LONG)
-    button, stop = (
-        page.get_by_role("button", name="Measure", exact=True),
-        page.locator(".mv-working:not([hidden]) .mv-stop"),
-    )
-    expect(button.or_(stop)).to_be_visible()
-    if button.is_visible():  # where the machine is too slow for it to start by itself
-        button.click()
+    stop = page.locator(".mv-working:not([hidden]) .mv-stop")
+    button = begun(page, stop)
     page.wait_for_function(f"{POINTS} > 0")
     stop.click()
     page.wait_for_selector('.mv[data-done="stopped"]')
