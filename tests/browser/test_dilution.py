@@ -66,6 +66,8 @@ def test_a_sweep_is_stopped_and_goes_on(tab) -> None:
     assert 0 < before < 12
     button.click()
     page.wait_for_function(f"{POINTS} > {before}")
+    stop.click()  # else it goes on for as long as the page may come back, and others' wait
+    page.wait_for_selector('.mv[data-done="stopped"]')
     tab.fine()
 
 
