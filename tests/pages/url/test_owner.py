@@ -171,16 +171,22 @@ def run(monkeypatch, page: str, back: bool = False) -> None:
     owner.begin()
 
 
-def test_an_url_that_the_browser_says_late_takes_nothing_back(session, monkeypatch):
-    """As of who chooses twice before the first answer has come: the second choice still comes
-    with the URL from before the first."""
-    fields = Fields("a-", {"n": number(0, 9, 3), "on": flag(), "m": number(0, 9, 3)})
+def chosen_anew(session, monkeypatch, fields: Fields) -> Query:
+    """The URL said 4, and 7 was chosen."""
     query = session.query_params
     query |= {"a-n": "4"}
     run(monkeypatch, "explore")
     assert fields["n"] == 4
     fields.choose("n", 7)
     assert fields["n"] == 7 and query == {"a-n": "7"}
+    return query
+
+
+def test_an_url_that_the_browser_says_late_takes_nothing_back(session, monkeypatch):
+    """As of who chooses twice before the first answer has come: the second choice still comes
+    with the URL from before the first."""
+    fields = Fields("a-", {"n": number(0, 9, 3), "on": flag(), "m": number(0, 9, 3)})
+    query = chosen_anew(session, monkeypatch, fields)
     for name, value in (("on", True), ("m", 5)):
         query.from_dict({"a-n": "4"})
         fields.choose(name, value)  # reported before the run begins
@@ -192,12 +198,7 @@ def test_an_url_that_the_browser_says_late_takes_nothing_back(session, monkeypat
 @pytest.mark.parametrize("way", ("heard", "back", "another page"))
 def test_who_goes_to_an_url_that_was_there_before_gets_it(session, monkeypatch, way):
     fields = Fields("a-", {"n": number(0, 9, 3)})
-    query = session.query_params
-    query |= {"a-n": "4"}
-    run(monkeypatch, "explore")
-    assert fields["n"] == 4
-    fields.choose("n", 7)
-    assert fields["n"] == 7 and query == {"a-n": "7"}
+    query = chosen_anew(session, monkeypatch, fields)
     if way == "heard":
         run(monkeypatch, "explore")
         assert fields["n"] == 7
